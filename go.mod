@@ -1,0 +1,3 @@
+module github.com/kirizan/kitt-agent
+
+go 1.26

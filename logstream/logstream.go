@@ -1,0 +1,3 @@
+// Package logstream keeps the log of one job: an append-only file that many
+// readers follow live.
+package logstream

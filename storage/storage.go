@@ -1,0 +1,138 @@
+// Package storage brings models to local disk and keeps them there for as long
+// as a job needs them.
+//
+// A [Storage] takes the path or name of a model and gives a [Lease] on a whole
+// local copy. A copy that is leased is never deleted, nor is a model that the
+// storage did not copy itself.
+package storage
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+)
+
+// Storage holds models on local disk. Its methods are safe for concurrent use.
+type Storage interface {
+	// Acquire makes the model that req asks for available and returns a lease
+	// on it. It returns when the whole model is there, an error makes it
+	// impossible, or ctx is done. Asking again for the same holder and model,
+	// as after a restart, gives the lease that the holder already has.
+	Acquire(ctx context.Context, req Request) (*Lease, error)
+
+	// Evict removes the local copy of model, or every copy if model is empty,
+	// but nothing that is leased and nothing that the storage did not copy.
+	Evict(ctx context.Context, model string) (Eviction, error)
+
+	// Usage says how full the storage is.
+	Usage(ctx context.Context) (Usage, error)
+}
+
+// A Planner is a Storage that wants to know which models waiting jobs will ask
+// for, so that it keeps their copies.
+type Planner interface {
+	// Plan says what all the waiting jobs want, in place of what was said
+	// before.
+	Plan(models []string)
+}
+
+// A Configurer is a Storage whose settings can change while it is in use. A
+// change takes effect for the next Acquire and harms no lease.
+type Configurer interface {
+	Configure(Settings) error
+}
+
+// Settings are those of a storage that the KITT server can change.
+type Settings struct {
+	Dir         string // where copies are kept; a leading ~ is the home directory
+	ShareSource string // what is mounted, such as nas:/volume1/models; empty without a share
+	ShareMount  string // where it is mounted; empty without a share
+	AutoCleanup bool   // whether a copy goes when nobody needs it any more
+}
+
+// A Request asks for a model on behalf of a holder.
+type Request struct {
+	Model  string // a path or an identifier, as the server names it
+	Holder string // who asks: the job's id; the lease is the holder's across restarts
+
+	// Log takes lines about what is done, for the job's reader; nil discards
+	// them.
+	Log io.Writer
+
+	// Progress, if set, is called while a copy is made, at most a few times a
+	// second and never at the same time twice.
+	Progress func(Progress)
+}
+
+// Progress is how far a copy is.
+type Progress struct {
+	BytesDone  int64
+	BytesTotal int64 // 0 while not yet known
+	FilesDone  int
+	FilesTotal int
+	Rate       float64       // bytes a second, over the last few seconds
+	Remaining  time.Duration // at that rate; 0 while not known
+}
+
+// Where a lease's model comes from.
+const (
+	OriginLocal      = "local"      // found in the storage directory
+	OriginCopied     = "copied"     // copied from the share
+	OriginInPlace    = "in-place"   // somewhere else on this machine
+	OriginIdentifier = "identifier" // no path: the engine fetches it
+)
+
+// A Lease is a holder's claim on a model. Release ends it.
+type Lease struct {
+	// Path is what to hand to the benchmark: an absolute path without symbolic
+	// links, or an identifier.
+	Path string
+
+	// Origin is one of the Origin constants.
+	Origin string
+
+	once    sync.Once
+	release func() error
+	err     error
+}
+
+// NewLease returns a lease whose Release calls release once; nil does nothing.
+func NewLease(path, origin string, release func() error) *Lease {
+	return &Lease{Path: path, Origin: origin, release: release}
+}
+
+// Release gives the claim up; it may be called more than once.
+func (l *Lease) Release() error {
+	l.once.Do(func() {
+		if l.release != nil {
+			l.err = l.release()
+		}
+	})
+	return l.err
+}
+
+// An Eviction says what a cleanup did.
+type Eviction struct {
+	Removed    []string // paths that are gone
+	BytesFreed int64
+	Kept       []Kept // what was not removed, and why
+}
+
+// Kept is a model that a cleanup left where it is.
+type Kept struct {
+	Path   string
+	Reason string
+}
+
+// Usage is the state of the file system that holds the models, and of the
+// models in it.
+type Usage struct {
+	FreeBytes  int64 // available to the agent's user
+	UsedBytes  int64 // of the whole file system
+	ModelCount int   // models in the storage directory
+}
+
+// ErrNotFound is matched by errors that say that there is no such model.
+var ErrNotFound = errors.New("model not found")
