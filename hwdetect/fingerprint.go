@@ -2,6 +2,7 @@ package hwdetect
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -17,8 +18,8 @@ import (
 // is an SSD.
 func (m *Machine) Fingerprint() string {
 	var parts []string
-	if len(m.GPUs) > 0 {
-		g := m.GPUs[0]
+	if i := slices.IndexFunc(m.GPUs, func(g GPU) bool { return g.Model != "" }); i >= 0 {
+		g := m.GPUs[i]
 		part := strings.ReplaceAll(g.Model, " ", "-")
 		if gib := GiB(g.MemoryBytes); gib > 0 {
 			part += fmt.Sprintf("-%dGB", gib)

@@ -70,6 +70,7 @@ func await[T any](ctx context.Context, p *probes, what string, limit time.Durati
 
 	type answer struct {
 		value T
+		late  bool
 		err   error
 	}
 	done := make(chan answer, 1)
@@ -81,16 +82,16 @@ func await[T any](ctx context.Context, p *probes, what string, limit time.Durati
 		p.mu.Lock()
 		delete(p.stuck, what)
 		p.mu.Unlock()
-		done <- answer{v, err}
+		done <- answer{v, err != nil && ctx.Err() != nil, err}
 	}()
 	select {
 	case a := <-done:
-		return a.value, a.err != nil && ctx.Err() != nil, a.err
+		return a.value, a.late, a.err
 	case <-ctx.Done():
 		// The answer may have come at the same moment.
 		select {
 		case a := <-done:
-			return a.value, a.err != nil, a.err
+			return a.value, a.late, a.err
 		default:
 		}
 		return value, true, fmt.Errorf("no answer within %s", limit)
