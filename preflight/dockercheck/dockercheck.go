@@ -186,18 +186,12 @@ func (c *Checks) explain(err error) preflight.Result {
 		return fail("unset "+client.EnvOverrideAPIVersion, "%s in the environment pins a version of the API that the engine does not speak: %s", client.EnvOverrideAPIVersion, text)
 	}
 	if isSocket {
-		// The client's words hide which of these it is.
+		// The client's words hide which of several reasons it is.
 		conn, dialErr := net.DialTimeout("unix", socket, time.Second)
 		if dialErr == nil {
 			conn.Close()
-		}
-		switch {
-		case errors.Is(dialErr, fs.ErrNotExist):
-			return fail("install Docker (https://docs.docker.com/engine/install/), then: sudo systemctl enable --now docker", "there is no Docker engine: %s does not exist", socket)
-		case errors.Is(dialErr, fs.ErrPermission):
-			return fail("sudo usermod -aG docker $USER, then log in again", "you may not talk to the Docker engine: no permission on %s", socket)
-		case errors.Is(dialErr, syscall.ECONNREFUSED):
-			return fail("sudo systemctl start docker", "the Docker engine is not running: nobody listens on %s", socket)
+		} else if r := explainSocket(socket, dialErr); r.Status != "" {
+			return r
 		}
 	}
 	switch {
@@ -209,6 +203,26 @@ func (c *Checks) explain(err error) preflight.Result {
 		return fail("start the engine, or mend DOCKER_HOST", "no Docker engine answers at %s", host)
 	}
 	return fail("docker info", "the Docker engine at %s: %s", host, text)
+}
+
+// explainSocket says why the engine's socket cannot be opened, or returns no
+// result for a reason that it does not know.
+func explainSocket(socket string, err error) preflight.Result {
+	r := preflight.Result{Status: preflight.Fail}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		r.Details = fmt.Sprintf("there is no Docker engine: %s does not exist", socket)
+		r.Fix = "install Docker (https://docs.docker.com/engine/install/), then: sudo systemctl enable --now docker"
+	case errors.Is(err, fs.ErrPermission):
+		r.Details = fmt.Sprintf("you may not talk to the Docker engine: no permission on %s", socket)
+		r.Fix = "sudo usermod -aG docker $USER, then log in again"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		r.Details = fmt.Sprintf("the Docker engine is not running: nobody listens on %s", socket)
+		r.Fix = "sudo systemctl start docker"
+	default:
+		return preflight.Result{}
+	}
+	return r
 }
 
 // unreachable is the result of every other check while the engine does not
