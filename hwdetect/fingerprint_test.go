@@ -26,9 +26,11 @@ func TestFingerprint(t *testing.T) {
 			want: "NVIDIA-H100-80GB-HBM3-80GB-8x_Intel(R)-8480C-112c_2048GB-DDR5_Samsung-SAMSUNG-MZQL23T8HCLS-00A07-NVME_CUDA-12.4_550.54.15_Linux-5.15.0-1042-nvidia",
 		},
 		{
-			name:    "what the Python agent sent for a container without GPU, CPU name or disk",
-			machine: func() *Machine { return &Machine{CPU: CPU{Threads: 2}, MemoryBytes: 24 << 30, OS: "Linux-6.8.0-41-generic"} },
-			want:    "unknown-2c_24GB_Linux-6.8.0-41-generic",
+			name: "what the Python agent sent for a container without GPU, CPU name or disk",
+			machine: func() *Machine {
+				return &Machine{CPU: CPU{Threads: 2}, MemoryBytes: 24 << 30, OS: "Linux-6.8.0-41-generic"}
+			},
+			want: "unknown-2c_24GB_Linux-6.8.0-41-generic",
 		},
 		{
 			name: "unified memory is the RAM, low-power memory goes by its plain name",

@@ -34,13 +34,13 @@ var (
 	xeon8259  = CPU{Model: "Intel(R) Xeon(R) Platinum 8259CL CPU @ 2.50GHz", Arch: "amd64", Cores: 4, Threads: 8, Sockets: 1}
 	i7Laptop  = CPU{Model: "Intel(R) Core(TM) i7-1260P", Arch: "amd64", Cores: 12, Threads: 16, Sockets: 1}
 
-	u2Samsung  = Storage{Brand: "Samsung", Model: "SAMSUNG MZQL23T8HCLS-00A07", Type: "nvme"}
-	u2Kioxia   = Storage{Brand: "Unknown", Model: "KIOXIA KCD8DRUG3T84", Type: "nvme"}
-	m2Samsung  = Storage{Brand: "Samsung", Model: "Samsung SSD 990 PRO 2TB", Type: "nvme"}
-	m2SN850    = Storage{Brand: "Unknown", Model: "WDS200T2X0E", Type: "nvme"}
-	sparkDisk  = Storage{Brand: "Samsung", Model: "SAMSUNG MZALC4T0HBL1-00B07", Type: "nvme"}
-	cloudDisk  = Storage{Brand: "Unknown", Model: "Amazon Elastic Block Store", Type: "nvme"}
-	sataSeagat = Storage{Brand: "Seagate", Model: "Seagate BarraCuda 120 SSD", Type: "ssd"}
+	u2Samsung   = Storage{Brand: "Samsung", Model: "SAMSUNG MZQL23T8HCLS-00A07", Type: "nvme"}
+	u2Kioxia    = Storage{Brand: "Unknown", Model: "KIOXIA KCD8DRUG3T84", Type: "nvme"}
+	m2Samsung   = Storage{Brand: "Samsung", Model: "Samsung SSD 990 PRO 2TB", Type: "nvme"}
+	m2SN850     = Storage{Brand: "WD", Model: "WDS200T2X0E", Type: "nvme"}
+	sparkDisk   = Storage{Brand: "Samsung", Model: "SAMSUNG MZALC4T0HBL1-00B07", Type: "nvme"}
+	cloudDisk   = Storage{Brand: "Unknown", Model: "Amazon Elastic Block Store", Type: "nvme"}
+	sataSeagate = Storage{Brand: "Seagate", Model: "Seagate BarraCuda 120 SSD", Type: "ssd"}
 )
 
 // profiles are composed from data sheets; versions are of a kind that was
@@ -56,7 +56,7 @@ var profiles = []profile{
 	{name: "l40s-4", gpu: "NVIDIA L40S", gpus: 4, cpu: epyc9354, memory: 755 * gib, memoryType: "DDR5", disk: u2Kioxia, environment: "native_linux", kernel: "6.8.0-60-generic", driver: "570.133.20", cuda: "12.8"},
 	{name: "l4-1", gpu: "NVIDIA L4", gpus: 1, cpu: xeon8259, memory: 31 * gib, disk: cloudDisk, environment: "docker", kernel: "6.8.0-1029-aws", driver: "550.163.01"},
 	{name: "t4-1", gpu: "Tesla T4", gpus: 1, cpu: xeon8259, memory: 31 * gib, disk: cloudDisk, environment: "native_linux", kernel: "6.8.0-1029-aws", driver: "550.163.01"},
-	{name: "rtx3090", gpu: "NVIDIA GeForce RTX 3090", gpus: 1, cpu: ryzen7950, memory: 62 * gib, memoryType: "DDR5", disk: sataSeagat, environment: "native_linux", kernel: "6.8.0-60-generic", driver: "550.163.01", cuda: "12.4"},
+	{name: "rtx3090", gpu: "NVIDIA GeForce RTX 3090", gpus: 1, cpu: ryzen7950, memory: 62 * gib, memoryType: "DDR5", disk: sataSeagate, environment: "native_linux", kernel: "6.8.0-60-generic", driver: "550.163.01", cuda: "12.4"},
 	{name: "rtx4090", gpu: "NVIDIA GeForce RTX 4090", gpus: 1, cpu: ryzen7950, memory: 62 * gib, memoryType: "DDR5", disk: m2Samsung, environment: "native_linux", kernel: "6.8.0-60-generic", driver: "570.133.20", cuda: "12.8"},
 	{name: "rtx4090-2", gpu: "NVIDIA GeForce RTX 4090", gpus: 2, cpu: ryzen7950, memory: 125 * gib, memoryType: "DDR5", disk: m2SN850, environment: "native_linux", kernel: "6.8.0-60-generic", driver: "570.133.20", cuda: "12.8"},
 	{name: "rtx5090", gpu: "NVIDIA GeForce RTX 5090", gpus: 1, cpu: ryzen7950, memory: 125 * gib, memoryType: "DDR5", disk: m2Samsung, environment: "native_linux", kernel: "6.11.0-26-generic", driver: "570.133.20", cuda: "12.8"},

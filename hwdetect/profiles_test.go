@@ -45,6 +45,7 @@ func requirePlausible(t *testing.T, m *Machine) {
 	require.Greater(t, m.MemoryBytes, int64(4<<30))
 	require.NotNil(t, m.GPUs)
 	require.NotEmpty(t, m.EnvironmentType)
+	require.Equal(t, diskBrand(m.Storage.Model), m.Storage.Brand)
 	for i, g := range m.GPUs {
 		require.Equal(t, i, g.Index)
 		require.Positive(t, g.MemoryBytes, m.Hostname)

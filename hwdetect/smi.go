@@ -11,8 +11,10 @@ import (
 	"time"
 )
 
-// A RunFunc runs nvidia-smi with args and returns its standard output, also
-// beside an error. The error matches [ErrAbsent] if there is no such program.
+// A RunFunc runs nvidia-smi with args and returns what it printed, also beside
+// the error of a run that ended with another status than 0. The error matches
+// [ErrAbsent] if there is no such program. It may be called more than once at a
+// time.
 type RunFunc func(ctx context.Context, args ...string) ([]byte, error)
 
 // The commands that are run, all of them short; the fields are those that
@@ -55,10 +57,22 @@ func (s smi) Inventory(ctx context.Context) (Inventory, error) {
 	return table, nil
 }
 
+// ask runs nvidia-smi. Its errors are the words in which it complains.
+func (s smi) ask(ctx context.Context, args ...string) ([]byte, error) {
+	out, err := s.run(ctx, args...)
+	switch {
+	case err == nil, errors.Is(err, ErrAbsent):
+		return out, err
+	case ctx.Err() != nil:
+		return out, fmt.Errorf("nvidia-smi hangs: %w", context.Cause(ctx))
+	}
+	return out, errors.New(smiComplaint(out, err))
+}
+
 func (s smi) table(ctx context.Context) (Inventory, error) {
-	out, err := s.run(ctx, smiQuery...)
+	out, err := s.ask(ctx, smiQuery...)
 	if err != nil && bytes.Contains(out, []byte("not a valid field")) {
-		out, err = s.run(ctx, smiOldQuery...)
+		out, err = s.ask(ctx, smiOldQuery...)
 	}
 	inv := parseSMITable(out)
 	if len(inv.GPUs) > 0 && err != nil {
@@ -70,7 +84,7 @@ func (s smi) table(ctx context.Context) (Inventory, error) {
 }
 
 func (s smi) tree(ctx context.Context) (Inventory, error) {
-	out, err := s.run(ctx, smiXML...)
+	out, err := s.ask(ctx, smiXML...)
 	if err != nil {
 		return Inventory{}, err
 	}
@@ -90,7 +104,7 @@ func (s smi) addMIG(ctx context.Context, inv *Inventory) {
 	if !partitioned {
 		return
 	}
-	out, err := s.run(ctx, smiList...)
+	out, err := s.ask(ctx, smiList...)
 	if err != nil {
 		inv.Gaps = append(inv.Gaps, Gap{What: "mig", Reason: "nvidia-smi: " + err.Error()})
 		return
@@ -116,7 +130,7 @@ func (s smi) addNVLink(ctx context.Context, inv *Inventory) {
 	if len(inv.GPUs) < 2 {
 		return
 	}
-	out, err := s.run(ctx, smiTopology...)
+	out, err := s.ask(ctx, smiTopology...)
 	if err != nil {
 		inv.Gaps = append(inv.Gaps, Gap{What: "nvlink_peers", Reason: "nvidia-smi: " + err.Error()})
 		return
@@ -129,7 +143,7 @@ func (s smi) addNVLink(ctx context.Context, inv *Inventory) {
 
 // Telemetry reads the GPUs through one run of nvidia-smi.
 func (s smi) Telemetry(ctx context.Context) (Telemetry, error) {
-	out, err := s.run(ctx, smiXML...)
+	out, err := s.ask(ctx, smiXML...)
 	if errors.Is(err, ErrAbsent) {
 		return Telemetry{}, err
 	}
@@ -163,29 +177,21 @@ func runNVIDIASMI(ctx context.Context, args ...string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no nvidia-smi in PATH: %w", ErrAbsent)
 	}
-	var stdout, stderr limitedBuffer
-	stdout.left, stderr.left = maxSMIOutput, 64<<10
+	out := limitedBuffer{left: maxSMIOutput}
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 100 * time.Millisecond
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return stdout.Bytes(), fmt.Errorf("nvidia-smi hangs: %w", ctx.Err())
-		}
-		return stdout.Bytes(), errors.New(smiComplaint(stdout.Bytes(), stderr.Bytes(), err))
-	}
-	return stdout.Bytes(), nil
+	err = cmd.Run()
+	return out.kept, err
 }
 
-// smiComplaint picks the sentence in which nvidia-smi says why it failed; it
-// prints that to standard output.
-func smiComplaint(stdout, stderr []byte, err error) string {
-	for _, text := range [][]byte{stderr, stdout} {
-		for line := range strings.Lines(string(text)) {
-			for _, word := range []string{"ailed", "lost", "rror", "Unable", "No devices", "not ", "couldn't"} {
-				if strings.Contains(line, word) {
-					return strings.TrimSpace(line)
-				}
+// smiComplaint picks the line in which nvidia-smi says why it failed. It may
+// stand behind lines about the GPUs that did answer.
+func smiComplaint(out []byte, err error) string {
+	for line := range strings.Lines(string(out)) {
+		for _, word := range []string{"ailed", "lost", "rror", "nable", "No devices", "not a valid", "couldn't"} {
+			if strings.Contains(line, word) {
+				return strings.TrimSpace(line)
 			}
 		}
 	}
@@ -194,7 +200,7 @@ func smiComplaint(stdout, stderr []byte, err error) string {
 
 // A limitedBuffer keeps the first bytes written to it and drops the rest.
 type limitedBuffer struct {
-	bytes.Buffer
+	kept []byte
 	left int
 }
 
@@ -202,6 +208,6 @@ type limitedBuffer struct {
 func (b *limitedBuffer) Write(p []byte) (int, error) {
 	keep := min(len(p), b.left)
 	b.left -= keep
-	b.Buffer.Write(p[:keep])
+	b.kept = append(b.kept, p[:keep]...)
 	return len(p), nil
 }

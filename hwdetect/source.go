@@ -3,6 +3,7 @@ package hwdetect
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -88,12 +89,27 @@ func (inv *Inventory) add(other Inventory) {
 		case sameNumber && inv.GPUs[i].UUID == "" && inv.GPUs[i].PCIBus == "":
 			mine = &inv.GPUs[i]
 		default:
-			g.Index = len(inv.GPUs)
+			g.Index = inv.free(g.Index)
 			inv.GPUs = append(inv.GPUs, g)
 			continue
 		}
 		mine.fill(g)
 	}
+}
+
+// free returns index or, if a GPU has it already, the lowest that none has.
+func (inv *Inventory) free(index int) int {
+	taken := func(i int) bool {
+		return slices.ContainsFunc(inv.GPUs, func(g GPU) bool { return g.Index == i })
+	}
+	if !taken(index) {
+		return index
+	}
+	index = 0
+	for taken(index) {
+		index++
+	}
+	return index
 }
 
 func (inv *Inventory) find(g GPU) *GPU {

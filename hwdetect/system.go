@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -170,6 +171,7 @@ func (s *System) inventory(ctx context.Context) Inventory {
 
 // take writes what is known of the GPUs into m.
 func (m *Machine) take(inv Inventory) {
+	slices.SortFunc(inv.GPUs, func(a, b GPU) int { return a.Index - b.Index })
 	for _, g := range inv.GPUs {
 		if g.Unified && g.MemoryBytes == 0 {
 			g.MemoryBytes = m.MemoryBytes
