@@ -132,40 +132,40 @@ func (s *System) Detect(ctx context.Context) (*Machine, error) {
 func (s *System) inventory(ctx context.Context) Inventory {
 	var inv Inventory
 	var gaps []Gap
+	trouble := false // whether a source failed that exists
 	left := s.cfg.ProbeTimeout
 	for i, src := range s.sources {
 		limit := left
-		if i < len(s.sources)-2 {
+		switch i {
+		default:
 			limit = left / 2
-		}
-		if i == len(s.sources)-1 {
+		case len(s.sources) - 2: // nvidia-smi
+		case len(s.sources) - 1: // files
 			limit = max(left, s.cfg.ProbeTimeout/10)
 		}
 		start := time.Now()
 		found, late, err := await(ctx, &s.probes, src.Name(), limit, src.Inventory)
 		left = max(left-time.Since(start), s.cfg.ProbeTimeout/10)
-		if err != nil && !errors.Is(err, ErrAbsent) {
-			s.cfg.Logger.DebugContext(ctx, "gpu source failed", "source", src.Name(), "err", err)
-			gaps = append(gaps, Gap{What: src.Name(), Reason: strings.TrimPrefix(err.Error(), src.Name()+": "), Late: late})
-		} else if err != nil {
-			gaps = append(gaps, Gap{What: src.Name(), Reason: err.Error()})
+		if err != nil {
+			why := strings.TrimPrefix(err.Error(), src.Name()+": ")
+			gaps = append(gaps, Gap{What: src.Name(), Reason: strings.TrimSuffix(why, ": "+ErrAbsent.Error()), Late: late})
+			if !errors.Is(err, ErrAbsent) {
+				trouble = true
+				s.cfg.Logger.DebugContext(ctx, "gpu source failed", "source", src.Name(), "err", err)
+			}
 		}
 		inv.add(found)
 		if inv.whole() {
 			break
 		}
 	}
-	if len(inv.GPUs) > 0 || inv.DriverVersion != "" || len(inv.Gaps) > 0 {
-		inv.Gaps = append(inv.Gaps, gaps...)
-		return inv
-	}
-	// A machine without any GPU: one reason is enough, unless a source failed.
-	for _, g := range gaps {
-		if g.Late || !strings.Contains(g.Reason, ErrAbsent.Error()) {
-			inv.Gaps = append(inv.Gaps, g)
+	if len(inv.GPUs) == 0 && inv.DriverVersion == "" && len(inv.Gaps) == 0 {
+		inv.Gaps = append(inv.Gaps, Gap{What: "gpus", Reason: "no NVIDIA GPU: there is neither a driver nor such a card on the PCI bus"})
+		if !trouble {
+			return inv // that says it all
 		}
 	}
-	inv.Gaps = append(inv.Gaps, Gap{What: "gpus", Reason: "no NVIDIA GPU: there is neither a driver nor such a card on the PCI bus"})
+	inv.Gaps = append(inv.Gaps, gaps...)
 	return inv
 }
 

@@ -18,8 +18,8 @@ func (s *session) inventory() (hwdetect.Inventory, error) {
 		return hwdetect.Inventory{}, err
 	}
 	var inv hwdetect.Inventory
-	inv.DriverVersion, _ = try(s.lib.SystemGetDriverVersion)
-	if n, ret := try(s.lib.SystemGetCudaDriverVersion); ret == nvml.SUCCESS {
+	inv.DriverVersion, _ = try(s, "nvmlSystemGetDriverVersion", s.lib.SystemGetDriverVersion)
+	if n, ret := try(s, "nvmlSystemGetCudaDriverVersion", s.lib.SystemGetCudaDriverVersion); ret == nvml.SUCCESS {
 		inv.CUDADriver = hwdetect.CUDAVersion(n)
 	}
 	for _, d := range s.devices {
@@ -51,7 +51,7 @@ func (s *session) describe(g *hwdetect.GPU, d device) (gaps []hwdetect.Gap) {
 		gaps = append(gaps, hwdetect.Gap{What: what, Reason: fmt.Sprintf("nvml: %s: %s", d, explain(ret))})
 	}
 	var ret nvml.Return
-	if g.Model, ret = try(d.GetName); ret != nvml.SUCCESS {
+	if g.Model, ret = try(s, "nvmlDeviceGetName", d.GetName); ret != nvml.SUCCESS {
 		gap("model", ret)
 	}
 	major, minor, ret := d.capability()
@@ -60,13 +60,13 @@ func (s *session) describe(g *hwdetect.GPU, d device) (gaps []hwdetect.Gap) {
 	} else {
 		gap("compute_capability", ret)
 	}
-	if mw, ret := try(d.GetEnforcedPowerLimit); ret == nvml.SUCCESS {
+	if mw, ret := try(s, "nvmlDeviceGetEnforcedPowerLimit", d.GetEnforcedPowerLimit); ret == nvml.SUCCESS {
 		g.PowerLimitW = float64(mw) / 1000
-	} else if mw, ret := try(d.GetPowerManagementLimit); ret == nvml.SUCCESS {
+	} else if mw, ret := try(s, "nvmlDeviceGetPowerManagementLimit", d.GetPowerManagementLimit); ret == nvml.SUCCESS {
 		g.PowerLimitW = float64(mw) / 1000
 	}
 	g.MIG = s.mig(d)
-	memory, ret := try(d.GetMemoryInfo)
+	memory, ret := try(s, "nvmlDeviceGetMemoryInfo", d.GetMemoryInfo)
 	switch {
 	case ret == nvml.SUCCESS:
 		g.MemoryBytes = int64(memory.Total)
@@ -80,7 +80,7 @@ func (s *session) describe(g *hwdetect.GPU, d device) (gaps []hwdetect.Gap) {
 
 // capability returns the compute capability.
 func (d device) capability() (major, minor int, ret nvml.Return) {
-	both, ret := try(func() ([2]int, nvml.Return) {
+	both, ret := try(d.s, "nvmlDeviceGetCudaComputeCapability", func() ([2]int, nvml.Return) {
 		major, minor, ret := d.GetCudaComputeCapability()
 		return [2]int{major, minor}, ret
 	})
@@ -93,7 +93,7 @@ func (d device) unified(memory nvml.Return) bool {
 	if memory != nvml.ERROR_NOT_SUPPORTED || d.partitioned() {
 		return false
 	}
-	name, _ := try(d.GetName)
+	name, _ := try(d.s, "nvmlDeviceGetName", d.GetName)
 	var capability string
 	if major, minor, ret := d.capability(); ret == nvml.SUCCESS {
 		capability = fmt.Sprintf("%d.%d", major, minor)
@@ -103,7 +103,7 @@ func (d device) unified(memory nvml.Return) bool {
 
 // partitioned reports whether MIG is on.
 func (d device) partitioned() bool {
-	mode, ret := try(d.migMode)
+	mode, ret := try(d.s, "nvmlDeviceGetMigMode", d.migMode)
 	return ret == nvml.SUCCESS && mode == nvml.DEVICE_MIG_ENABLE
 }
 
@@ -115,10 +115,7 @@ func (d device) migMode() (int, nvml.Return) {
 
 // mig describes d's partitioning, or returns nil if it cannot be partitioned.
 func (s *session) mig(d device) *hwdetect.MIG {
-	if !s.has("nvmlDeviceGetMigMode") {
-		return nil
-	}
-	mode, ret := try(d.migMode)
+	mode, ret := try(d.s, "nvmlDeviceGetMigMode", d.migMode)
 	if ret != nvml.SUCCESS {
 		return nil
 	}
@@ -126,19 +123,19 @@ func (s *session) mig(d device) *hwdetect.MIG {
 	if !m.Enabled {
 		return m
 	}
-	n, _ := try(d.GetMaxMigDeviceCount)
+	n, _ := try(s, "nvmlDeviceGetMaxMigDeviceCount", d.GetMaxMigDeviceCount)
 	for i := range n {
-		slice, ret := try(func() (nvml.Device, nvml.Return) { return d.GetMigDeviceHandleByIndex(i) })
+		slice, ret := try(s, "nvmlDeviceGetMigDeviceHandleByIndex", func() (nvml.Device, nvml.Return) { return d.GetMigDeviceHandleByIndex(i) })
 		if ret != nvml.SUCCESS {
 			continue // no slice in this place
 		}
 		instance := hwdetect.MIGInstance{}
-		instance.UUID, _ = try(slice.GetUUID)
-		if memory, ret := try(slice.GetMemoryInfo); ret == nvml.SUCCESS {
+		instance.UUID, _ = try(s, "nvmlDeviceGetUUID", slice.GetUUID)
+		if memory, ret := try(s, "nvmlDeviceGetMemoryInfo", slice.GetMemoryInfo); ret == nvml.SUCCESS {
 			instance.MemoryBytes = int64(memory.Total)
 		}
 		// "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
-		if name, ret := try(slice.GetName); ret == nvml.SUCCESS {
+		if name, ret := try(s, "nvmlDeviceGetName", slice.GetName); ret == nvml.SUCCESS {
 			if _, profile, ok := strings.Cut(name, "MIG "); ok {
 				instance.Profile = profile
 			}
@@ -156,11 +153,11 @@ func (s *session) mig(d device) *hwdetect.MIG {
 func gpuInstances(d device) []hwdetect.MIGInstance {
 	var all []hwdetect.MIGInstance
 	for id := range int(nvml.GPU_INSTANCE_PROFILE_COUNT) {
-		profile, ret := try(func() (nvml.GpuInstanceProfileInfo, nvml.Return) { return d.GetGpuInstanceProfileInfo(id) })
+		profile, ret := try(d.s, "nvmlDeviceGetGpuInstanceProfileInfo", func() (nvml.GpuInstanceProfileInfo, nvml.Return) { return d.GetGpuInstanceProfileInfo(id) })
 		if ret != nvml.SUCCESS {
 			continue
 		}
-		found, ret := try(func() ([]nvml.GpuInstance, nvml.Return) { return d.GetGpuInstances(&profile) })
+		found, ret := try(d.s, "nvmlDeviceGetGpuInstances", func() ([]nvml.GpuInstance, nvml.Return) { return d.GetGpuInstances(&profile) })
 		if ret != nvml.SUCCESS {
 			continue
 		}
@@ -181,7 +178,7 @@ func (s *session) peers(d device) []int {
 		if other.index == d.index || other.fault != nvml.SUCCESS {
 			continue
 		}
-		status, ret := try(func() (nvml.GpuP2PStatus, nvml.Return) {
+		status, ret := try(s, "nvmlDeviceGetP2PStatus", func() (nvml.GpuP2PStatus, nvml.Return) {
 			return d.GetP2PStatus(other.Device, nvml.P2P_CAPS_INDEX_NVLINK)
 		})
 		if ret == nvml.SUCCESS && status == nvml.P2P_STATUS_OK {

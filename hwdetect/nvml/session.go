@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 
@@ -23,13 +22,15 @@ type session struct {
 	devices []device
 	events  nvml.EventSet // of XIDs; nil where there is none
 
-	known []device      // every GPU that was ever seen
-	xids  map[int]int64 // the latest XID by index
+	symbols map[string]bool // which functions the loaded library has
+	known   []device        // every GPU that was ever seen
+	xids    map[int]int64   // the latest XID by index
 }
 
 // A device is one GPU.
 type device struct {
 	nvml.Device
+	s     *session
 	index int
 	uuid  string
 	bus   string
@@ -97,7 +98,9 @@ type faultError struct {
 // Error returns a sentence for a person.
 func (e *faultError) Error() string { return e.what + ": " + explain(e.ret) }
 
-// explain puts the commonest faults into words that say what helps.
+// explain puts an answer into words, with what helps where something does. (The
+// words of nvml.Return itself come from a variable that loading a library
+// changes.)
 func explain(ret nvml.Return) string {
 	switch ret {
 	case nvml.ERROR_LIB_RM_VERSION_MISMATCH:
@@ -106,8 +109,24 @@ func explain(ret nvml.Return) string {
 		return "the GPU has fallen off the bus; restart the machine"
 	case nvml.ERROR_RESET_REQUIRED:
 		return "the GPU needs a reset (nvidia-smi --gpu-reset) or a restart of the machine"
+	case nvml.ERROR_INSUFFICIENT_POWER:
+		return "the GPU's power cables are not attached properly"
+	case nvml.ERROR_IRQ_ISSUE:
+		return "the kernel has trouble with the GPU's interrupts"
+	case nvml.ERROR_CORRUPTED_INFOROM:
+		return "the GPU's memory of its own settings (infoROM) is damaged"
+	case nvml.ERROR_NOT_SUPPORTED:
+		return "the GPU does not support the question"
+	case nvml.ERROR_FUNCTION_NOT_FOUND:
+		return "the library is too old for the question"
+	case nvml.ERROR_NO_PERMISSION:
+		return "only root may ask"
+	case nvml.ERROR_TIMEOUT:
+		return "the driver did not answer in time"
+	case nvml.ERROR_UNKNOWN:
+		return "the driver reports an unknown error; see dmesg"
 	}
-	return strings.ToLower(strings.TrimPrefix(ret.Error(), "ERROR_"))
+	return fmt.Sprintf("NVML error %d", int(ret))
 }
 
 // end shuts NVML down, so that the next begin starts afresh.
@@ -116,10 +135,10 @@ func (s *session) end() {
 		return
 	}
 	if s.events != nil {
-		try(func() (struct{}, nvml.Return) { return struct{}{}, s.events.Free() })
+		try(s, "nvmlEventSetFree", func() (struct{}, nvml.Return) { return struct{}{}, s.events.Free() })
 	}
 	s.lib.Shutdown()
-	s.lib, s.devices, s.events = nil, nil, nil
+	s.lib, s.devices, s.events, s.symbols = nil, nil, nil, nil
 }
 
 // enumerate gets a handle of each GPU.
@@ -131,13 +150,13 @@ func (s *session) enumerate() error {
 	s.devices = make([]device, n)
 	for i := range n {
 		d := &s.devices[i]
-		d.index = i
+		d.s, d.index = s, i
 		d.Device, d.fault = s.lib.DeviceGetHandleByIndex(i)
 		if d.fault != nvml.SUCCESS {
 			continue
 		}
-		d.uuid, _ = try(d.GetUUID)
-		if pci, ret := try(d.GetPciInfo); ret == nvml.SUCCESS {
+		d.uuid, _ = try(s, "nvmlDeviceGetUUID", d.GetUUID)
+		if pci, ret := try(s, "nvmlDeviceGetPciInfo", d.GetPciInfo); ret == nvml.SUCCESS {
 			d.bus = hwdetect.BusAddress(cString(pci.BusId[:]))
 		}
 		d.remember(s)
@@ -154,14 +173,14 @@ func (d device) remember(s *session) {
 
 // watchXIDs asks the driver to note critical errors, which readings then fetch.
 func (s *session) watchXIDs() {
-	set, ret := try(s.lib.EventSetCreate)
+	set, ret := try(s, "nvmlEventSetCreate", s.lib.EventSetCreate)
 	if ret != nvml.SUCCESS {
 		return
 	}
 	s.events = set
 	for _, d := range s.devices {
 		if d.fault == nvml.SUCCESS {
-			try(func() (struct{}, nvml.Return) {
+			try(s, "nvmlDeviceRegisterEvents", func() (struct{}, nvml.Return) {
 				return struct{}{}, d.RegisterEvents(nvml.EventTypeXidCriticalError, set)
 			})
 		}
@@ -174,14 +193,14 @@ func (s *session) collectXIDs() {
 		return
 	}
 	for range 100 { // the driver keeps fewer
-		e, ret := try(func() (nvml.EventData, nvml.Return) { return s.events.Wait(0) })
+		e, ret := try(s, "nvmlEventSetWait", func() (nvml.EventData, nvml.Return) { return s.events.Wait(0) })
 		if ret != nvml.SUCCESS {
 			return
 		}
 		if e.EventType&nvml.EventTypeXidCriticalError == 0 || e.Device == nil {
 			continue
 		}
-		uuid, _ := try(e.Device.GetUUID)
+		uuid, _ := try(s, "nvmlDeviceGetUUID", e.Device.GetUUID)
 		for _, d := range s.devices {
 			if d.uuid != uuid {
 				continue
@@ -195,21 +214,33 @@ func (s *session) collectXIDs() {
 	}
 }
 
-// has reports whether the loaded library has a function. Calling one that an old
-// library lacks would end the program.
+// has reports whether the loaded library has a function. To call one that it
+// lacks would end the program: functions of NVML are bound when first called.
 func (s *session) has(symbol string) bool {
-	ext := s.lib.Extensions()
-	return ext != nil && ext.LookupSymbol(symbol) == nil
+	has, known := s.symbols[symbol]
+	if !known {
+		has = s.lib.Extensions().LookupSymbol(symbol) == nil
+		if s.symbols == nil {
+			s.symbols = make(map[string]bool)
+		}
+		s.symbols[symbol] = has
+	}
+	return has
 }
 
-// try calls f. go-nvml's mocks panic where they imitate nothing; like a function
-// that the library lacks, that is no fault of the GPU.
-func try[T any](f func() (T, nvml.Return)) (value T, ret nvml.Return) {
+// try calls f if the library has symbol, the function that f calls, by its oldest
+// name where go-nvml chooses from several versions. Like a function that is
+// missing, one of go-nvml's mocks that imitates nothing, and panics, is no fault
+// of the GPU.
+func try[T any](s *session, symbol string, f func() (T, nvml.Return)) (value T, ret nvml.Return) {
 	defer func() {
 		if recover() != nil {
 			ret = nvml.ERROR_FUNCTION_NOT_FOUND
 		}
 	}()
+	if !s.has(symbol) {
+		return value, nvml.ERROR_FUNCTION_NOT_FOUND
+	}
 	return f()
 }
 

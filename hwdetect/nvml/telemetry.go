@@ -66,22 +66,22 @@ func (s *session) read(d device) (hwdetect.GPUTelemetry, nvml.Return) {
 		}
 		return ret == nvml.SUCCESS
 	}
-	if v, ret := try(d.GetUtilizationRates); ok(ret) {
+	if v, ret := try(s, "nvmlDeviceGetUtilizationRates", d.GetUtilizationRates); ok(ret) {
 		r.UtilizationPct = new(min(float64(v.Gpu), 100))
 	}
 	if used, ret := d.memoryUsed(); ok(ret) {
 		r.MemoryUsedBytes = new(used)
 	}
-	if v, ret := try(func() (uint32, nvml.Return) { return d.GetTemperature(nvml.TEMPERATURE_GPU) }); ok(ret) {
-		r.TemperatureC = new(float64(v))
+	if celsius, ret := d.temperature(); ok(ret) {
+		r.TemperatureC = new(celsius)
 	}
-	if mw, ret := try(d.GetPowerUsage); ok(ret) {
+	if mw, ret := try(s, "nvmlDeviceGetPowerUsage", d.GetPowerUsage); ok(ret) {
 		r.PowerW = new(float64(mw) / 1000)
 	}
-	if bits, ret := try(d.GetCurrentClocksThrottleReasons); ok(ret) {
+	if bits, ret := d.clocksReasons(); ok(ret) {
 		r.ThrottleReasons = throttleReasons(bits)
 	}
-	ecc, ret := try(func() (uint64, nvml.Return) {
+	ecc, ret := try(s, "nvmlDeviceGetTotalEccErrors", func() (uint64, nvml.Return) {
 		return d.GetTotalEccErrors(nvml.MEMORY_ERROR_TYPE_UNCORRECTED, nvml.VOLATILE_ECC)
 	})
 	if ok(ret) {
@@ -90,10 +90,31 @@ func (s *session) read(d device) (hwdetect.GPUTelemetry, nvml.Return) {
 	return r, trouble
 }
 
+// temperature returns the GPU's temperature in °C. CUDA 13 deprecates the older
+// of the two functions.
+func (d device) temperature() (float64, nvml.Return) {
+	v, ret := try(d.s, "nvmlDeviceGetTemperature", func() (uint32, nvml.Return) { return d.GetTemperature(nvml.TEMPERATURE_GPU) })
+	if ret != nvml.ERROR_FUNCTION_NOT_FOUND {
+		return float64(v), ret
+	}
+	newer, ret := try(d.s, "nvmlDeviceGetTemperatureV", func() (nvml.Temperature, nvml.Return) { return d.GetTemperatureV().V1() })
+	return float64(newer.Temperature), ret
+}
+
+// clocksReasons returns why the clocks are not at their highest, as bits. The
+// function has an older name, which CUDA 13 deprecates.
+func (d device) clocksReasons() (uint64, nvml.Return) {
+	bits, ret := try(d.s, "nvmlDeviceGetCurrentClocksEventReasons", d.GetCurrentClocksEventReasons)
+	if ret == nvml.ERROR_FUNCTION_NOT_FOUND {
+		return try(d.s, "nvmlDeviceGetCurrentClocksThrottleReasons", d.GetCurrentClocksThrottleReasons)
+	}
+	return bits, ret
+}
+
 // memoryUsed returns the memory in use on d, which for unified memory is the sum
 // over the processes that use the GPU.
 func (d device) memoryUsed() (int64, nvml.Return) {
-	memory, ret := try(d.GetMemoryInfo)
+	memory, ret := try(d.s, "nvmlDeviceGetMemoryInfo", d.GetMemoryInfo)
 	if ret == nvml.SUCCESS {
 		return int64(memory.Used), ret
 	}
@@ -102,8 +123,11 @@ func (d device) memoryUsed() (int64, nvml.Return) {
 	}
 	perProcess := make(map[uint32]uint64) // one that computes and draws is listed twice
 	var answered bool
-	for _, list := range []func() ([]nvml.ProcessInfo, nvml.Return){d.GetComputeRunningProcesses, d.GetGraphicsRunningProcesses} {
-		processes, listRet := try(list)
+	for symbol, list := range map[string]func() ([]nvml.ProcessInfo, nvml.Return){
+		"nvmlDeviceGetComputeRunningProcesses":  d.GetComputeRunningProcesses,
+		"nvmlDeviceGetGraphicsRunningProcesses": d.GetGraphicsRunningProcesses,
+	} {
+		processes, listRet := try(d.s, symbol, list)
 		if listRet != nvml.SUCCESS {
 			if sick(listRet) {
 				ret = listRet
