@@ -32,6 +32,7 @@ package hwdetect
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -66,6 +67,12 @@ type Machine struct {
 	MemoryType      string  `json:"memory_type"` // such as DDR5; empty where unknown
 	Storage         Storage `json:"storage"`     // the device behind the model directory
 	Gaps            []Gap   `json:"gaps,omitempty"`
+}
+
+// Late reports whether some source did not answer in time, as NVML does when it
+// has to wake eight GPUs, so that it is worth while to call Detect again soon.
+func (m *Machine) Late() bool {
+	return slices.ContainsFunc(m.Gaps, func(g Gap) bool { return g.Late })
 }
 
 // A GPU is one graphics processor.

@@ -146,7 +146,7 @@ func (s *System) inventory(ctx context.Context) Inventory {
 		start := time.Now()
 		found, late, err := await(ctx, &s.probes, src.Name(), limit, src.Inventory)
 		left = max(left-time.Since(start), s.cfg.ProbeTimeout/10)
-		if err != nil {
+		if _, files := src.(driverFiles); err != nil && !files { // that there are no files is no news
 			why := strings.TrimPrefix(err.Error(), src.Name()+": ")
 			gaps = append(gaps, Gap{What: src.Name(), Reason: strings.TrimSuffix(why, ": "+ErrAbsent.Error()), Late: late})
 			if !errors.Is(err, ErrAbsent) {

@@ -86,6 +86,7 @@ func TestHangingToolCostsItsOwnAnswerAndUnderTwoSeconds(t *testing.T) {
 			}
 		}
 		require.Equal(t, []string{"fake", "nvidia-smi"}, late)
+		require.True(t, m.Late())
 		require.NoError(t, s.Close())
 	})
 }

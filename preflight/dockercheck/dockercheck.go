@@ -40,7 +40,7 @@ type Config struct {
 	CUDAImage string
 
 	// Progress is told how the pull of CUDAImage goes, a line every second at
-	// most. Defaults to nothing.
+	// most, while other checks may report their results. Defaults to nothing.
 	Progress func(line string)
 
 	// PullLimit is how long a pull may take, PullSilence how long it may make no

@@ -232,6 +232,11 @@ func TestPull(t *testing.T) {
 			require.Equal(t, preflight.Fail, r.Status)
 			require.Contains(t, r.Details, tt.want)
 			require.Contains(t, r.Fix, "docker pull")
+			require.NotContains(t, r.Details, "no NVIDIA runtime")
+
+			f.info["Runtimes"] = map[string]any{"runc": map[string]any{}}
+			r = checks(t, f, Config{PullSilence: 200 * time.Millisecond}).GPU().Run(t.Context())
+			require.Contains(t, r.Details, "the engine names no NVIDIA runtime either")
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ func (c *Checks) GPU() preflight.Check {
 			if err != nil {
 				return unreachable()
 			}
-			image, r := c.gpuImage(ctx)
+			image, r := c.gpuImage(ctx, e)
 			if image == "" {
 				return r
 			}
@@ -42,7 +43,7 @@ func (c *Checks) GPU() preflight.Check {
 
 // gpuImage returns an image that is here and can be started, or what came in the
 // way.
-func (c *Checks) gpuImage(ctx context.Context) (string, preflight.Result) {
+func (c *Checks) gpuImage(ctx context.Context, e engine) (string, preflight.Result) {
 	ref := c.cfg.CUDAImage
 	if _, err := c.imageArch(ctx, ref); err == nil {
 		return ref, preflight.Result{}
@@ -54,11 +55,16 @@ func (c *Checks) gpuImage(ctx context.Context) (string, preflight.Result) {
 		return c.cfg.Image, preflight.Result{}
 	}
 	if err := c.pull(ctx, ref); err != nil {
-		return "", preflight.Result{
+		r := preflight.Result{
 			Status:  preflight.Fail,
 			Details: fmt.Sprintf("whether containers get GPUs could not be tried: %s is not here and cannot be pulled: %s", ref, explainPull(err)),
 			Fix:     "docker pull " + ref + ", or kitt-agent build, whose image serves as well",
 		}
+		if !e.hasRuntime("nvidia") && !e.cdi {
+			r.Details += "; the engine names no NVIDIA runtime either"
+			r.Fix += "; " + toolkit
+		}
+		return "", r
 	}
 	return ref, preflight.Result{}
 }
@@ -256,14 +262,7 @@ func explainStart(e engine, text string) preflight.Result {
 	return fail("a container with GPUs did not start: "+short(text), toolkit)
 }
 
-func (e engine) hasRuntime(name string) bool {
-	for _, r := range e.runtimes {
-		if r == name {
-			return true
-		}
-	}
-	return false
-}
+func (e engine) hasRuntime(name string) bool { return slices.Contains(e.runtimes, name) }
 
 // short cuts the chains of errors that container runtimes print.
 func short(s string) string {
