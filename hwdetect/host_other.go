@@ -4,6 +4,7 @@ package hwdetect
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime"
 	"strings"
@@ -54,7 +55,15 @@ func (c Config) hostProbes() []probe {
 			}
 			return func(m *Machine) { m.MemoryBytes = int64(v.Total) }, nil
 		}},
+		c.untold("memory_type"), c.untold("storage"), c.untold("cuda_version"),
 	}
+}
+
+// untold is the probe of something that is not looked for on this system.
+func (c Config) untold(what string) probe {
+	return probe{what, c.ProbeTimeout, func(context.Context) (func(*Machine), error) {
+		return nil, errors.New("not looked for on " + systemName())
+	}}
 }
 
 // systemName returns the system's name as uname gives it.

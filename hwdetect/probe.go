@@ -15,14 +15,20 @@ type probe struct {
 	run   func(ctx context.Context) (func(*Machine), error)
 }
 
-// probes runs probes. It remembers those that did not come back: a file on a
+// probes runs probes. It remembers those that have not come back: a file on a
 // dead network share, or a tool stuck in the driver, cannot be interrupted, and
 // a second try would only be stuck beside the first.
 type probes struct {
 	running sync.WaitGroup
 
-	mu    sync.Mutex
-	stuck map[string]time.Time // since when
+	mu  sync.Mutex
+	out map[string]outing
+}
+
+// An outing is a probe that has not come back.
+type outing struct {
+	since time.Time
+	back  chan struct{} // closed when it comes back
 }
 
 // run runs all of list at once, and calls apply for each answer, in no
@@ -54,17 +60,35 @@ func (p *probes) run(ctx context.Context, list []probe, apply func(func(*Machine
 }
 
 // await calls run in a goroutine of its own and waits for its answer, at most
-// for limit. late says that there was none in time.
+// for limit. late says that there was none in time. While an earlier run under
+// the same name is out, await waits for that one, but no longer than it was to
+// take.
 func await[T any](ctx context.Context, p *probes, what string, limit time.Duration, run func(context.Context) (T, error)) (value T, late bool, err error) {
-	p.mu.Lock()
-	if since, ok := p.stuck[what]; ok {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	back := make(chan struct{})
+	for {
+		p.mu.Lock()
+		before, ok := p.out[what]
+		if !ok {
+			break // with p.mu held
+		}
 		p.mu.Unlock()
-		return value, true, fmt.Errorf("no answer for %s", time.Since(since).Round(time.Second))
+		timer := time.NewTimer(limit - time.Since(before.since))
+		select {
+		case <-before.back:
+			timer.Stop()
+			continue
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		cancel()
+		return value, true, fmt.Errorf("no answer for %s", time.Since(before.since).Round(time.Second))
 	}
-	if p.stuck == nil {
-		p.stuck = make(map[string]time.Time)
+	if p.out == nil {
+		p.out = make(map[string]outing)
 	}
-	p.stuck[what] = time.Now()
+	p.out[what] = outing{time.Now(), back}
 	p.running.Add(1)
 	p.mu.Unlock()
 
@@ -74,14 +98,14 @@ func await[T any](ctx context.Context, p *probes, what string, limit time.Durati
 		err   error
 	}
 	done := make(chan answer, 1)
-	ctx, cancel := context.WithTimeout(ctx, limit)
 	go func() {
 		defer p.running.Done()
 		defer cancel()
 		v, err := run(ctx)
 		p.mu.Lock()
-		delete(p.stuck, what)
+		delete(p.out, what)
 		p.mu.Unlock()
+		close(back)
 		done <- answer{v, err != nil && ctx.Err() != nil, err}
 	}()
 	select {

@@ -126,9 +126,9 @@ func (s *System) Detect(ctx context.Context) (*Machine, error) {
 	return m, nil
 }
 
-// inventory asks the sources of GPUs in order until nothing is missing. Those
-// before the last share the time of one probe: the first may use most of it, so
-// that nvidia-smi still gets its turn when NVML hangs.
+// inventory asks the sources of GPUs in order until nothing is missing. They share
+// the time of one probe, and each may use half of what is left of it, so that
+// nvidia-smi still gets its turn when NVML hangs.
 func (s *System) inventory(ctx context.Context) Inventory {
 	var inv Inventory
 	var gaps []Gap
@@ -144,7 +144,7 @@ func (s *System) inventory(ctx context.Context) Inventory {
 			limit = max(left, s.cfg.ProbeTimeout/10)
 		}
 		start := time.Now()
-		found, late, err := await(ctx, &s.probes, src.Name(), limit, src.Inventory)
+		found, late, err := await(ctx, &s.probes, fmt.Sprint("source ", i), limit, src.Inventory)
 		left = max(left-time.Since(start), s.cfg.ProbeTimeout/10)
 		if _, files := src.(driverFiles); err != nil && !files { // that there are no files is no news
 			why := strings.TrimPrefix(err.Error(), src.Name()+": ")

@@ -153,6 +153,26 @@ func TestDetectEndsWithItsContext(t *testing.T) {
 	})
 }
 
+func TestDetectAfterOneThatWasCutShort(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(ctx context.Context, _ ...string) ([]byte, error) {
+			time.Sleep(200 * time.Millisecond)
+			return nil, errors.New("no driver")
+		}
+		s, err := New(Config{Root: smallMachine, NVIDIASMI: slow})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		_, err = s.Detect(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		m, err := s.Detect(t.Context())
+		require.NoError(t, err)
+		require.False(t, m.Late(), "it waits for the first one's probe, and then looks itself")
+		require.NoError(t, s.Close())
+	})
+}
+
 func TestSourcesCompleteOneAnother(t *testing.T) {
 	t.Parallel()
 	root := fstest.MapFS{"proc/driver/nvidia/gpus/0000:1b:00.0/information": {Data: []byte("Model: NVIDIA H100 80GB HBM3\nGPU UUID: GPU-1\n")}}

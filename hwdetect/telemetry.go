@@ -21,7 +21,6 @@ const (
 type telemetry struct {
 	sources []Telemeter
 	log     *slog.Logger
-	running sync.WaitGroup
 
 	mu      sync.Mutex
 	last    Telemetry
@@ -75,7 +74,7 @@ func (t *telemetry) renewLocked() {
 	if t.silent.IsZero() {
 		t.silent = time.Now()
 	}
-	t.running.Go(func() {
+	go func() { // whom wait waits for
 		defer close(done)
 		defer cancel()
 		reading, err := t.read(ctx)
@@ -91,7 +90,7 @@ func (t *telemetry) renewLocked() {
 			t.logChange(reading)
 		}
 		t.last, t.silent = reading, time.Time{}
-	})
+	}()
 }
 
 func (t *telemetry) logChange(reading Telemetry) {
