@@ -162,6 +162,15 @@ func TestMachines(t *testing.T) {
 			},
 		},
 		{
+			name: "virtual-machine", models: "/",
+			fingerprint: "AMD-EPYC-2c_24GB_Linux-6.18.44",
+			check: func(t *testing.T, m *hwdetect.Machine) {
+				require.Equal(t, "docker", m.EnvironmentType)
+				require.Equal(t, hwdetect.CPU{Model: "AMD EPYC", Arch: "amd64", Cores: 2, Threads: 2, Sockets: 1}, m.CPU)
+				requireGap(t, m, "storage", "vda has no model")
+			},
+		},
+		{
 			name: "old-driver", models: "/",
 			fingerprint: "Tesla-T4-15GB_Intel(R)-2.50GHz-8c_31GB_CUDA-11.4_470.256.02_Linux-5.4.0-216-generic",
 			check: func(t *testing.T, m *hwdetect.Machine) {

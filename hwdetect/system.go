@@ -110,6 +110,9 @@ func (s *System) Detect(ctx context.Context) (*Machine, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	m := &Machine{GPUs: []GPU{}}
 	var inv Inventory
 	var gpus sync.WaitGroup
@@ -155,7 +158,7 @@ func (s *System) inventory(ctx context.Context) Inventory {
 			}
 		}
 		inv.add(found)
-		if inv.whole() {
+		if inv.whole() || ctx.Err() != nil {
 			break
 		}
 	}

@@ -66,7 +66,7 @@ func (s *session) describe(g *hwdetect.GPU, d device) (gaps []hwdetect.Gap) {
 		g.PowerLimitW = float64(mw) / 1000
 	}
 	g.MIG = s.mig(d)
-	memory, ret := try(s, "nvmlDeviceGetMemoryInfo", d.GetMemoryInfo)
+	memory, ret := d.memory()
 	switch {
 	case ret == nvml.SUCCESS:
 		g.MemoryBytes = int64(memory.Total)
@@ -76,6 +76,16 @@ func (s *session) describe(g *hwdetect.GPU, d device) (gaps []hwdetect.Gap) {
 		gap("memory_bytes", ret)
 	}
 	return gaps
+}
+
+// memory asks for the GPU's own memory. One that claims to have none has declined
+// to answer.
+func (d device) memory() (nvml.Memory, nvml.Return) {
+	memory, ret := try(d.s, "nvmlDeviceGetMemoryInfo", d.GetMemoryInfo)
+	if ret == nvml.SUCCESS && memory.Total == 0 {
+		ret = nvml.ERROR_NOT_SUPPORTED
+	}
+	return memory, ret
 }
 
 // capability returns the compute capability.

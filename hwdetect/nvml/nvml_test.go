@@ -26,6 +26,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/hwdetect/hwdetecttest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -197,6 +198,42 @@ func TestUnifiedMemory(t *testing.T) {
 	require.Empty(t, reading.Sick)
 	require.Equal(t, int64(31<<30), *reading.GPUs[0].MemoryUsedBytes, "the sum over the processes, each counted once")
 	require.Nil(t, reading.GPUs[0].ECCUncorrected)
+}
+
+func TestSystemOverNVML(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "testdata", "dgx-spark.txt"))
+	require.NoError(t, err)
+	recording, err := hwdetecttest.ParseRecording(string(text))
+	require.NoError(t, err)
+	cfg := recording.Config()
+	cfg.NVIDIASMI = func(context.Context, ...string) ([]byte, error) {
+		t.Error("nvidia-smi is run although NVML knows it all")
+		return nil, hwdetect.ErrAbsent
+	}
+	for name, decline := range map[string]func() (nvml.Memory, nvml.Return){
+		"not supported": func() (nvml.Memory, nvml.Return) { return nvml.Memory{}, nvml.ERROR_NOT_SUPPORTED },
+		"none":          func() (nvml.Memory, nvml.Return) { return nvml.Memory{}, nvml.SUCCESS },
+	} {
+		lib := spark()
+		gpu(lib, 0).GetMemoryInfoFunc = decline
+		cfg.Sources = []hwdetect.Source{source(t, lib)}
+		system, err := hwdetect.New(cfg)
+		require.NoError(t, err)
+		m, err := system.Detect(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, m.Gaps)
+		require.True(t, m.GPUs[0].Unified, name)
+		require.Equal(t, m.MemoryBytes, m.GPUs[0].MemoryBytes)
+		require.NoError(t, hwdetecttest.TestDetector(t.Context(), system))
+		require.NoError(t, hwdetecttest.TestTelemeter(t.Context(), system))
+		reading, err := system.Telemetry(t.Context())
+		require.NoError(t, err)
+		used, ok := reading.MemoryUsedBytes()
+		require.True(t, ok)
+		require.Equal(t, int64(31<<30), used)
+		require.NoError(t, system.Close())
+	}
 }
 
 func TestWhatIsNotUnifiedMemory(t *testing.T) {

@@ -114,7 +114,7 @@ func (d device) clocksReasons() (uint64, nvml.Return) {
 // memoryUsed returns the memory in use on d, which for unified memory is the sum
 // over the processes that use the GPU.
 func (d device) memoryUsed() (int64, nvml.Return) {
-	memory, ret := try(d.s, "nvmlDeviceGetMemoryInfo", d.GetMemoryInfo)
+	memory, ret := d.memory()
 	if ret == nvml.SUCCESS {
 		return int64(memory.Used), ret
 	}
