@@ -62,3 +62,19 @@ func TestLimitedBuffer(t *testing.T) {
 	}
 	require.Equal(t, "abcab", string(b.kept))
 }
+
+func TestSMIPlaceholders(t *testing.T) {
+	t.Parallel()
+	for text, unified := range map[string]bool{
+		"[N/A]": true, "N/A": true, "[Not Supported]": true,
+		"[Unknown Error]": false, "[GPU is lost]": false, "[Insufficient Permissions]": false, "ERR!": false, "": false, "0": false,
+	} {
+		g := GPU{Model: "NVIDIA GB10"}
+		g.smiMemory(text)
+		require.Equal(t, unified, g.Unified, text)
+		require.Zero(t, g.MemoryBytes)
+	}
+	g := GPU{Model: "NVIDIA GB10", MIG: &MIG{Enabled: true}}
+	g.smiMemory("[N/A]")
+	require.False(t, g.Unified, "a MIG slice")
+}

@@ -6,10 +6,10 @@
 // Programs that embed the agent add checks of their own, as a [Func] or as a
 // type.
 //
-// Here are the checks that need nothing but the standard library: [Python],
-// [Driver], [NFS], [DiskSpace], [Server] (with the clock), [Port] and
-// [ConfigFile]. Those that ask the Docker engine are in package
-// preflight/dockercheck, so that only who imports it links a Docker client.
+// Here are the checks that need no Docker client: [Python], [Driver], [NFS],
+// [DiskSpace], [Server] (with the clock), [Port] and [ConfigFile]. Those that ask
+// the Docker engine are in package preflight/dockercheck, so that only who
+// imports it links one.
 package preflight
 
 import (
