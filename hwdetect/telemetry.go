@@ -25,6 +25,7 @@ type telemetry struct {
 	mu      sync.Mutex
 	last    Telemetry
 	silent  time.Time     // since when no source has answered; zero if the last try was answered
+	failed  int           // tries since then that came to nothing
 	renewal chan struct{} // closed when the renewal at work ends; nil if none is
 	cancel  context.CancelFunc
 	closed  bool
@@ -60,7 +61,7 @@ func (t *telemetry) latest(ctx context.Context) (Telemetry, error) {
 // kept silent for too long since. t.mu must be held.
 func (t *telemetry) currentLocked() Telemetry {
 	last := t.last
-	if !t.silent.IsZero() && time.Since(t.silent) > sickAfter {
+	if t.failed > 1 && time.Since(t.silent) > sickAfter {
 		last.Sick = fmt.Sprintf("the GPUs have not answered for %s", time.Since(t.silent).Round(time.Second))
 	}
 	return last
@@ -83,13 +84,14 @@ func (t *telemetry) renewLocked() {
 		defer t.mu.Unlock()
 		t.renewal = nil
 		if err != nil {
+			t.failed++
 			t.log.Debug("no gpu telemetry", "err", err)
 			return
 		}
 		if reading.Sick != t.last.Sick {
 			t.logChange(reading)
 		}
-		t.last, t.silent = reading, time.Time{}
+		t.last, t.silent, t.failed = reading, time.Time{}, 0
 	}()
 }
 

@@ -71,6 +71,16 @@ func TestTelemetryIsReadBesideTheCaller(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		require.Empty(t, read().Sick, "well again")
 
+		// One try that comes to nothing is none either, however long ago.
+		takes.Store(int64(time.Hour))
+		time.Sleep(5 * time.Minute)
+		require.Empty(t, read().Sick)
+		takes.Store(int64(5 * time.Second))
+		time.Sleep(5 * time.Minute)
+		require.Empty(t, read().Sick)
+		time.Sleep(10 * time.Second)
+		takes.Store(0)
+
 		// Errors count as silence.
 		fails.Store(true)
 		time.Sleep(30 * time.Second)
