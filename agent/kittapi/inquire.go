@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
@@ -167,7 +168,7 @@ func (t QuickTest) command() agent.DispatchedCommand {
 		"model_path": t.Model, "engine_name": t.Engine, "benchmark_name": t.Benchmark,
 		"suite_name": t.Suite, "engine_mode": t.Mode, "profile_id": t.Profile,
 	}
-	if kind == t.Benchmark {
+	if strings.HasSuffix(kind, "_engine") {
 		payload["runtime_config"] = runtimeConfig(t.Profile)
 	}
 	text, err := encode(payload)

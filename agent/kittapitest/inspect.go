@@ -1,0 +1,264 @@
+package kittapitest
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An Agent is what the server knows about an agent.
+type Agent struct {
+	ID, Name, Hostname string
+	Port               int64
+	Status             string // online, the word of the last beat, provisioned or offline
+	LastHeartbeat      time.Time
+	Beats              int // how many arrived
+	Facts              map[string]any
+	Settings           map[string]string
+}
+
+// A Beat is a heartbeat that arrived. Fields that it left out are at the
+// server's defaults; Body has what was sent.
+type Beat struct {
+	Time    time.Time
+	AgentID string
+	Status  string
+	Task    string
+	Engines []any
+	Body    map[string]any
+}
+
+// A Test is what the server knows about a test, or about another command.
+type Test struct {
+	ID, CommandID, AgentID, AgentName string
+	Model, Engine, Benchmark, Suite   string
+	Mode, Profile                     string
+	Status, Error                     string
+	CreatedAt, StartedAt, CompletedAt string
+	History                           []string // all statuses that it had, in order
+}
+
+// A Report is a result that was delivered, with data or without.
+type Report struct {
+	Time                                           time.Time
+	AgentID, CommandID, Status, ContainerID, Error string
+	Data                                           map[string]any // nil if there was none
+}
+
+// A Request is one request that the server got.
+type Request struct {
+	Time    time.Time
+	Method  string
+	Path    string // without escapes
+	Query   string
+	Header  http.Header
+	Body    string // its first 4 KiB
+	Size    int64  // of the whole body
+	Status  int    // of the answer; 0 if there was none
+	Handled bool   // whether it was carried out, even if the answer was lost
+}
+
+// ring keeps the latest requests.
+type ring struct {
+	max   int
+	list  []Request
+	at    int // where the next one goes, once full
+	total int
+}
+
+func (r *ring) add(req Request) {
+	r.total++
+	if len(r.list) < r.max {
+		r.list = append(r.list, req)
+		return
+	}
+	r.list[r.at] = req
+	r.at = (r.at + 1) % r.max
+}
+
+func (r *ring) all() []Request {
+	return append(slices.Clone(r.list[r.at:]), r.list[:r.at]...)
+}
+
+func newBeat(now time.Time, a *agentRow, beat, body *object) Beat {
+	return Beat{
+		Time: now, AgentID: a.id, Status: a.status, Task: beat.get("current_task").(string),
+		Engines: plain(beat.get("engines")).([]any), Body: plain(body).(map[string]any),
+	}
+}
+
+func (a *agentRow) addBeat(b Beat) {
+	a.beatsHad++
+	if len(a.beats) == keepBeats {
+		a.beats = slices.Delete(a.beats, 0, 1)
+	}
+	a.beats = append(a.beats, b)
+}
+
+func newReport(now time.Time, a *agentRow, in *object) Report {
+	text := func(key string) string {
+		s, _ := column(in.or(key, "")).(string)
+		return s
+	}
+	r := Report{
+		Time: now, AgentID: a.id, CommandID: text("command_id"), Status: text("status"),
+		ContainerID: text("container_id"), Error: text("error"),
+	}
+	if data, ok := in.get("result_data").(*object); ok && len(data.keys) > 0 {
+		r.Data = plain(data).(map[string]any)
+	}
+	return r
+}
+
+// breachLocked notes a request that would have broken the real server.
+func (s *Server) breachLocked(format string, args ...any) {
+	s.breaches = append(s.breaches, fmt.Sprintf(format, args...))
+}
+
+// Breaches returns a sentence for each request at which the real server would
+// have failed half-way, which can leave it unusable for every agent. This one
+// answers 500 too, and stays well.
+func (s *Server) Breaches() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.breaches)
+}
+
+// Agents returns all agents by name.
+func (s *Server) Agents() []Agent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var agents []Agent
+	for _, a := range s.agents {
+		s.checkStaleLocked(a)
+		port, _ := toInt(a.facts.get("port"))
+		agents = append(agents, Agent{
+			ID: a.id, Name: a.name(), Hostname: str(a.facts.get("hostname")), Port: port.Int64(),
+			Status: a.status, LastHeartbeat: a.beatAt, Beats: a.beatsHad,
+			Facts: plain(a.facts).(map[string]any), Settings: maps.Clone(a.settings),
+		})
+	}
+	slices.SortFunc(agents, func(a, b Agent) int { return strings.Compare(a.Name, b.Name) })
+	return agents
+}
+
+// Agent returns the agent with the given id or name.
+func (s *Server) Agent(agent string) (Agent, bool) {
+	for _, a := range s.Agents() {
+		if a.ID == agent || a.Name == agent {
+			return a, true
+		}
+	}
+	return Agent{}, false
+}
+
+// Beats returns the latest beats of the agent with the given id or name, up to
+// 256.
+func (s *Server) Beats(agent string) []Beat {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.findAgentLocked(agent); a != nil {
+		return slices.Clone(a.beats)
+	}
+	return nil
+}
+
+func (s *Server) findAgentLocked(agent string) *agentRow {
+	if a := s.agents[agent]; a != nil {
+		return a
+	}
+	return s.names[agent]
+}
+
+func (t *testRow) public() Test {
+	reason, _ := t.reason.(string)
+	return Test{
+		ID: t.id, CommandID: t.command_, AgentID: t.agent.id, AgentName: t.agent.name(),
+		Model: t.model, Engine: t.engine, Benchmark: t.benchmark, Suite: t.suite, Mode: t.mode, Profile: t.profile,
+		Status: t.status, Error: reason, CreatedAt: t.created, StartedAt: t.started, CompletedAt: t.ended,
+		History: slices.Clone(t.history),
+	}
+}
+
+// Tests returns all tests and other commands, in order of creation.
+func (s *Server) Tests() []Test {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tests := make([]Test, len(s.order))
+	for i, t := range s.order {
+		tests[i] = t.public()
+	}
+	return tests
+}
+
+// Test returns one test.
+func (s *Server) Test(testID string) (Test, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tests[testID]
+	if t == nil {
+		return Test{}, false
+	}
+	return t.public(), true
+}
+
+// Rows returns the rows of a test's log: what each request carried.
+func (s *Server) Rows(testID string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tests[testID]
+	if t == nil {
+		return nil
+	}
+	rows := make([]string, len(t.log))
+	for i, row := range t.log {
+		rows[i], _ = row.line.(string)
+	}
+	return rows
+}
+
+// Lines returns the lines of a test's log, with rows of several lines split.
+func (s *Server) Lines(testID string) []string {
+	rows := s.Rows(testID)
+	if len(rows) == 0 {
+		return nil
+	}
+	return strings.Split(strings.Join(rows, "\n"), "\n")
+}
+
+// Results returns the results that were stored, in order, each with its id.
+func (s *Server) Results() []map[string]any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	results := make([]map[string]any, len(s.results))
+	for i, r := range s.results {
+		results[i] = plain(r.row()).(map[string]any)
+	}
+	return results
+}
+
+// Reports returns the results that were delivered, those without data too, in
+// order.
+func (s *Server) Reports() []Report {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.reports)
+}
+
+// Requests returns the latest requests, up to Config.KeepRequests, in the order
+// in which they were done with. Event streams follow when they end.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.record.all()
+}
+
+// RequestCount returns how many requests there were.
+func (s *Server) RequestCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.record.total
+}
