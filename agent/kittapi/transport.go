@@ -104,7 +104,6 @@ func newTransport(cfg Config) (*http.Transport, error) {
 		// leave open saves little, since sessions are resumed, and now and then
 		// fails a request whose fate is then in doubt.
 		DisableKeepAlives:      true,
-		ResponseHeaderTimeout:  cfg.Timeout,
 		MaxResponseHeaderBytes: 64 << 10,
 	}, nil
 }
