@@ -37,9 +37,8 @@ func (e exam) skill(m model) float64 {
 
 func (m *measurer) answers(name string) drawing {
 	e := exams[name]
-	// Questions are as hard as they are for every run, but a run draws its own
-	// order of sampling: a point or so up or down.
-	skill := min(max(e.skill(m.model)+m.near(0.01, 1)-0.01, 0), 1)
+	// Models of one size differ, here by a point up or down.
+	skill := e.skill(m.model) + 0.02*m.rng.Float64() - 0.01
 	a := accuracyMetrics{Total: e.questions}
 	right := [len(subjects)]int{}
 	for i := range e.questions {
@@ -56,8 +55,8 @@ func (m *measurer) answers(name string) drawing {
 			a.PerSubject[s] = float(float64(right[i]) / float64(e.questions/len(subjects)))
 		}
 	}
-	seconds := float64(e.questions) * m.request(e.prompt, e.answer).total
-	return drawing{a, seconds, fmt.Sprintf("accuracy %.4f (%d of %d)", float64(a.Accuracy), a.Correct, a.Total)}
+	took := float64(e.questions) * m.request(e.prompt, e.answer).total
+	return drawing{a, took, fmt.Sprintf("accuracy %.4f (%d of %d)", float64(a.Accuracy), a.Correct, a.Total)}
 }
 
 // subjects are those of MMLU (Hendrycks et al., arXiv:2009.03300).

@@ -84,10 +84,14 @@ func (m *measurer) upTo(limit int) int {
 func (m *measurer) warmup() []float {
 	times := make([]float, warmups)
 	for i := range times {
-		times[i] = float(m.request(12, warmupTokens).total * m.cold(i))
+		times[i] = seconds(m.request(12, warmupTokens).total * m.cold(i))
 	}
 	return times
 }
+
+// seconds rounds to a nanosecond, which is what a clock can tell. It also hides
+// the last bits of a float, in which processors differ.
+func seconds(s float64) float { return round(s, 9) }
 
 // cold is the factor by which call number i of a fresh engine is slower.
 func (m *measurer) cold(i int) float64 {
@@ -98,7 +102,7 @@ func (m *measurer) cold(i int) float64 {
 // drawing is what a benchmark measured, beside the metrics for the log.
 type drawing struct {
 	metrics any
-	seconds float64 // it took, without its warmup
+	took    float64 // seconds, without its warmup
 	summary string  // one line for the log
 }
 
@@ -156,11 +160,11 @@ func (m *measurer) memoryUsage() drawing {
 	prompts := [...]int{6, 24, 110}
 	var peaks, averages []float64
 	var most [len(prompts)]float64
-	seconds := 0.0
+	took := 0.0
 	used := m.weightBytes() + float64(m.gpus)*gpuContextBytes*(1-0.1*m.rng.Float64())
 	for i, prompt := range prompts {
 		for _, tokens := range [...]int{32, 128, 512} {
-			seconds += m.request(prompt, tokens).total
+			took += m.request(prompt, tokens).total
 			if !m.onGPU {
 				peaks, averages = append(peaks, 0), append(averages, 0)
 				continue
@@ -177,7 +181,7 @@ func (m *measurer) memoryUsage() drawing {
 		PerPrompt: promptPeak{round(most[0], 3), round(most[1], 3), round(most[2], 3)},
 		Range:     round(slices.Max(peaks)-slices.Min(peaks), 3),
 	}
-	return drawing{u, seconds, fmt.Sprintf("peak %.3f GB, average %.3f GB", u.Peak, u.Avg)}
+	return drawing{u, took, fmt.Sprintf("peak %.3f GB, average %.3f GB", u.Peak, u.Avg)}
 }
 
 func (m *measurer) warmupAnalysis() drawing {

@@ -113,7 +113,7 @@ func (h Hardware) validate() error {
 	var errs []error
 	fault := func(bad bool, field string, value any, want string) {
 		if bad {
-			errs = append(errs, fmt.Errorf("Hardware.%s is %v: want %s", field, value, want))
+			errs = append(errs, fmt.Errorf("bad Hardware.%s %v: want %s", field, value, want))
 		}
 	}
 	fault(h.GPUs < 0 || h.GPUs > 64, "GPUs", h.GPUs, "0 to 64")

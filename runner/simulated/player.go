@@ -62,8 +62,10 @@ func (p *player) play(ctx context.Context, s *script) error {
 				return err
 			}
 		}
-		if err := p.pause(ctx, 1); err != nil {
-			return err
+		if !l.same {
+			if err := p.pause(ctx, 1); err != nil {
+				return err
+			}
 		}
 		if err := p.print(l.text + "\n"); err != nil {
 			return err

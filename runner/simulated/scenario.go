@@ -10,7 +10,8 @@ import (
 
 // A Scenario is what goes wrong, or goes otherwise than usual, in a simulated
 // run. The zero value is a run that goes well; fields combine freely, except
-// where noted. Package comment and [ParseScenario] tell the words for them.
+// where noted. [ParseScenario] tells the words for them. None of them changes
+// the figures of a run that comes to its end, PassedFalse excepted.
 type Scenario struct {
 	// FailAt ends the run there with exit status Exit, or 1, and without
 	// metrics.json.
@@ -49,7 +50,7 @@ type Scenario struct {
 }
 
 // A Place is a place in a simulated run: a number of lines after which it
-// comes ("0", "12"), or the name of a step, just after that step's first line:
+// comes ("0", "12"), those that a scenario adds not counted, or the name of a step, just after that step's first line:
 // "start", "hardware", "engine", "model", the name of a benchmark such as
 // "latency", "report". "middle" is half-way. Past the last line, and at a
 // benchmark that the suite doesn't have, it comes after the last line. The

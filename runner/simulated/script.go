@@ -8,12 +8,13 @@ import (
 	"github.com/kirizan/kitt-agent/runner"
 )
 
-// A line is one piece of output with a delay before it.
+// A line is one line of output, with a delay before it.
 type line struct {
 	step string
-	text string // may hold several lines, which then come together
-	bar  bool   // whether a progress bar may come before it
-	done int    // 1 + the index of the result that is there with this line
+	text string
+	same bool // comes together with the line before it
+	bar  bool // whether a progress bar may come before it
+	done int  // 1 + the index of the result that is there with this line
 }
 
 // A script is all that a run is going to print, and the report that it comes
@@ -24,12 +25,16 @@ type script struct {
 	fatal  *runner.ExitError // how it ends after the last line, where the model doesn't fit
 }
 
+// say adds what step prints at one moment: a line, or several.
 func (s *script) say(step, format string, args ...any) {
-	s.lines = append(s.lines, line{step: step, text: fmt.Sprintf(format, args...)})
+	for i, text := range strings.Split(fmt.Sprintf(format, args...), "\n") {
+		s.lines = append(s.lines, line{step: step, text: text, same: i > 0})
+	}
 }
 
-// write draws the run of job on h with m's generator.
-func write(job runner.Job, h Hardware, m *measurer, failed bool) *script {
+// newScript draws the run of job on h with m's generator. With failed every
+// request of every benchmark came to nothing.
+func newScript(job runner.Job, h Hardware, m *measurer, failed bool) *script {
 	s := &script{report: report{
 		KittVersion: kittVersion, SuiteName: job.Suite, Engine: job.Engine, Model: job.Model,
 		Passed: !failed, SystemInfo: h.systemInfo(),
@@ -56,7 +61,7 @@ func write(job runner.Job, h Hardware, m *measurer, failed bool) *script {
 		total += s.benchmark(name, m, failed)
 	}
 	r := &s.report
-	r.TotalBenchmarks, r.TotalTime = len(r.Results), float(total)
+	r.TotalBenchmarks, r.TotalTime = len(r.Results), seconds(total)
 	verdict := "PASSED"
 	if failed {
 		verdict, r.FailedCount = "FAILED", len(r.Results)
@@ -71,28 +76,28 @@ func write(job runner.Job, h Hardware, m *measurer, failed bool) *script {
 // benchmark adds one benchmark and returns the seconds that it takes.
 func (s *script) benchmark(name string, m *measurer, failed bool) float64 {
 	r := result{TestName: name, TestVersion: "1.0.0", RunNumber: 1, Passed: !failed, Errors: []string{}, WarmupTimes: m.warmup()}
-	seconds := 0.0
+	took := 0.0
 	for _, t := range r.WarmupTimes {
-		seconds += float64(t)
+		took += float64(t)
 	}
 	d := m.measure(name)
 	s.say(name, "[%s] run 1/1, %d warmup iterations", name, warmups)
-	s.say(name, "[%s] warm, %.3f s an iteration on average", name, seconds/warmups)
+	s.say(name, "[%s] warm, %.3f s an iteration on average", name, took/warmups)
 	r.Metrics = d.metrics
 	if failed {
 		r.Metrics, r.WarmupTimes = struct{}{}, []float{}
 		for i := range requests {
 			r.Errors = append(r.Errors, fmt.Sprintf("Error on iteration %d: engine returned HTTP 500", i))
 		}
-		d.summary, seconds = r.Errors[0], 0
+		d.summary, took = r.Errors[0], 0
 	} else {
-		seconds += d.seconds
+		took += d.took
 	}
 	s.report.Results = append(s.report.Results, r)
 	s.lines = append(s.lines, line{
 		step: name, text: "[" + name + "] " + d.summary, bar: true, done: len(s.report.Results),
 	})
-	return seconds
+	return took
 }
 
 // starve ends the script the way a model ends that is too large: CUDA refuses

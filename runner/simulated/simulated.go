@@ -74,7 +74,7 @@ func New(cfg Config) (*Runner, error) {
 	}
 	errs := []error{cfg.Hardware.validate(), cfg.Scenario.validate()}
 	if !between(cfg.Speed, 0, 1000) {
-		errs = append(errs, fmt.Errorf("Speed is %v: want 0 to 1000", cfg.Speed))
+		errs = append(errs, fmt.Errorf("bad Speed %v: want 0 to 1000", cfg.Speed))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("simulated: %w", err)
@@ -103,7 +103,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 
 func (r *Runner) run(ctx context.Context, job runner.Job, out runner.Output, started time.Time) error {
 	m := newMeasurer(place(parseModel(job.Model, job.Engine), r.cfg.Hardware), r.rng(job, "figures"))
-	s := write(job, r.cfg.Hardware, m, r.cfg.Scenario.PassedFalse)
+	s := newScript(job, r.cfg.Hardware, m, r.cfg.Scenario.PassedFalse)
 	s.report.Timestamp = stamp(started)
 	p := player{cfg: &r.cfg, job: job, out: out, rng: r.rng(job, "delays")}
 	if err := p.play(ctx, s); err != nil {
