@@ -82,15 +82,16 @@ func (s *script) benchmark(name string, m *measurer, failed bool) float64 {
 	}
 	d := m.measure(name)
 	s.say(name, "[%s] run 1/1, %d warmup iterations", name, warmups)
-	s.say(name, "[%s] warm, %.3f s an iteration on average", name, took/warmups)
 	r.Metrics = d.metrics
 	if failed {
+		s.say(name, "[%s] warmup failed", name)
 		r.Metrics, r.WarmupTimes = struct{}{}, []float{}
 		for i := range requests {
 			r.Errors = append(r.Errors, fmt.Sprintf("Error on iteration %d: engine returned HTTP 500", i))
 		}
 		d.summary, took = r.Errors[0], 0
 	} else {
+		s.say(name, "[%s] warm, %.3f s an iteration on average", name, took/warmups)
 		took += d.took
 	}
 	s.report.Results = append(s.report.Results, r)
