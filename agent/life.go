@@ -46,7 +46,8 @@ func (a *Agent) live(ctx context.Context, j *job) {
 	}
 	var lease *storage.Lease
 	for !j.state().Ended() {
-		switch j.state() {
+		before := j.state()
+		switch before {
 		case StateAccepted:
 			a.take(j, log)
 		case StatePreparing:
@@ -64,6 +65,10 @@ func (a *Agent) live(ctx context.Context, j *job) {
 		}
 		if errors.Is(context.Cause(ctx), runner.ErrLetGo) && j.state() != StateFinishing {
 			return // the next start goes on from here, and has the lease
+		}
+		if j.state() == before {
+			a.log.Error("job is stuck; this is a bug", "job", j.id, "state", string(before))
+			return
 		}
 	}
 }
@@ -86,7 +91,7 @@ func (a *Agent) take(j *job, log *logstream.Log) {
 // benchmark is done here and ends.
 func (a *Agent) prepare(ctx context.Context, j *job, log *logstream.Log) *storage.Lease {
 	if j.spec.Type == TypeCleanupStorage {
-		a.conclude(j, log, a.cleanUp(ctx, j, log))
+		a.ended(j, a.cleanUp(ctx, j, log))
 		return nil
 	}
 	notes := &noteWriter{log: log}
@@ -170,8 +175,13 @@ func (a *Agent) benchmark(ctx context.Context, j *job, log *logstream.Log) {
 	if outcome.cutShort() {
 		a.cleanBeside(j, spec, rec.StartedAt, out)
 	}
+	a.ended(j, outcome)
+}
+
+// ended notes how the job's work ended. What is left is its report.
+func (a *Agent) ended(j *job, outcome Outcome) {
 	if err := j.transition(StateFinishing, false, func(rec *record) { rec.Outcome = &outcome }); err != nil {
-		a.log.ErrorContext(ctx, "state not written", "job", j.id, "err", err)
+		a.log.Error("state not written", "job", j.id, "err", err)
 	}
 }
 
@@ -229,7 +239,7 @@ const cleanTimeout = 30 * time.Second
 func (a *Agent) finish(_ context.Context, j *job, log *logstream.Log, lease *storage.Lease) {
 	outcome := *j.snapshot().Outcome
 	var data map[string]any
-	if outcome.State == StateCompleted {
+	if outcome.State == StateCompleted && j.spec.Type == TypeRunTest {
 		data = a.readMetrics(j, log)
 	}
 	if lease != nil {
@@ -390,5 +400,5 @@ func (a *Agent) cleanUp(ctx context.Context, j *job, log *logstream.Log) Outcome
 		return a.outcome(ctx, j, runner.Result{}, fmt.Errorf("cleanup: %w", err))
 	}
 	log.Note(fmt.Sprintf("%d removed, %.2f GiB freed, %d kept", len(eviction.Removed), float64(eviction.BytesFreed)/(1<<30), len(eviction.Kept)))
-	return Outcome{State: StateCompleted}
+	return a.outcome(ctx, j, runner.Result{}, nil)
 }
