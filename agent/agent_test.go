@@ -253,10 +253,10 @@ func TestUnsupportedCommandsFailWithAReason(t *testing.T) {
 		_, stop := start(t, agent.Config{Server: srv, Runner: run})
 		defer stop()
 		for kind, want := range map[string]string{
-			"start_engine": "Unsupported command type: start_engine",
-			"stop_engine":  "Unsupported command type: stop_engine",
-			"fly":          "Unknown command type: fly",
-			"":             "type is missing",
+			"start_engine":  "Unsupported command type: start_engine",
+			"stop_engine":   "Unsupported command type: stop_engine",
+			"fly":           "Unknown command type: fly",
+			"":              "type is missing",
 			"engine_status": "Unsupported command type: engine_status",
 		} {
 			id := srv.Queue(heartbeat.Command{Type: kind})
@@ -472,7 +472,7 @@ func TestAResultThatBreaksTheServerIsSentWithoutItsData(t *testing.T) {
 		require.NoError(t, srv.Wait(within(t, 30*time.Minute), id, "completed"))
 		require.Len(t, srv.Results(), 1)
 		require.Empty(t, srv.Results()[0].Data)
-		require.LessOrEqual(t, tries.Load(), int32(8))
+		require.LessOrEqual(t, tries.Load(), int32(20))
 		kept, err := filepath.Glob(filepath.Join(dir, "jobs", "*", "result.json"))
 		require.NoError(t, err)
 		require.Len(t, kept, 1)
@@ -500,6 +500,7 @@ func TestJobsThatCannotBeResumedFailAtTheNextStart(t *testing.T) {
 		_, stop := start(t, agent.Config{Server: srv, Runner: &play{run: hangs}, Dir: dir})
 		id := srv.Launch("a")
 		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+		synctest.Wait() // the run itself has begun
 		stop()
 		status, reason := srv.Status(id)
 		require.Equal(t, "failed", status)

@@ -100,7 +100,7 @@ func (a *Agent) postCommand(w http.ResponseWriter, r *http.Request) {
 	case TypeCancel, TypeStopContainer:
 		a.postCancel(w, r, cmd, target)
 	case TypeStopEngine:
-		answer(w, http.StatusOK, map[string]any{"success": false, "error": "This agent does not start or stop engines"})
+		answer(w, http.StatusOK, map[string]any{"success": false, "error": "this agent does not start or stop engines"})
 	case TypeCheckDocker:
 		available := a.cfg.CheckDocker != nil && a.cfg.CheckDocker(r.Context()) == nil
 		answer(w, http.StatusOK, map[string]any{"available": available})
@@ -152,7 +152,7 @@ func (a *Agent) postCancel(w http.ResponseWriter, r *http.Request, cmd heartbeat
 	case err == nil:
 		answer(w, http.StatusOK, map[string]any{"stopped": true, "command_id": a.commandID(target)})
 	case errors.Is(err, ErrNoJob):
-		fail(w, http.StatusNotFound, "No job for this id: "+printable(target))
+		fail(w, http.StatusNotFound, "No active container for this command")
 	case errors.Is(err, ErrEnded):
 		if cmd.Type == TypeStopContainer {
 			fail(w, http.StatusNotFound, "The job has ended already")
@@ -173,7 +173,7 @@ func (a *Agent) commandID(id string) string {
 
 func (a *Agent) postEngineStatus(w http.ResponseWriter, cmd heartbeat.Command) {
 	_, _, engines := a.machine.readings()
-	s, err := parseCommand(cmd)
+	s, err := parseCommand(cmd, true)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return

@@ -50,7 +50,7 @@ func TestParseCommand(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := parseCommand(heartbeat.Command{ID: "c", Type: tt.kind, Payload: json.RawMessage(tt.payload)})
+			got, err := parseCommand(heartbeat.Command{ID: "c", Type: tt.kind, Payload: json.RawMessage(tt.payload)}, false)
 			if tt.wantErr != "" {
 				require.ErrorContains(t, err, tt.wantErr)
 				var bad *CommandError
@@ -65,10 +65,16 @@ func TestParseCommand(t *testing.T) {
 
 func TestOperatorsWordsAreTheProtocols(t *testing.T) {
 	t.Parallel()
-	ok := spec{Type: TypeRunTest, Engine: "vllm", Suite: "quick"}
-	require.NoError(t, ok.checkWords())
-	require.EqualError(t, spec{Type: TypeRunTest, Engine: "sglang", Suite: "quick"}.checkWords(), "Invalid engine: sglang")
-	require.EqualError(t, spec{Type: TypeRunTest, Engine: "vllm", Suite: "mine"}.checkWords(), "Invalid suite: mine")
+	for payload, want := range map[string]string{
+		`{"engine_name": "sglang"}`: "Invalid engine: sglang",
+		`{"suite_name": "mine"}`:    "Invalid suite: mine",
+	} {
+		cmd := heartbeat.Command{ID: "c", Type: TypeRunTest, Payload: json.RawMessage(payload)}
+		_, err := parseCommand(cmd, true)
+		require.EqualError(t, err, want)
+		_, err = parseCommand(cmd, false)
+		require.ErrorContains(t, err, "model_path", "the server's word is kitt's to judge")
+	}
 }
 
 func TestSafeID(t *testing.T) {
@@ -95,7 +101,7 @@ func FuzzParseCommand(f *testing.F) {
 	f.Add(TypeCleanupStorage, []byte(`{"model_path": "../.."}`))
 	f.Add("", []byte(`null`))
 	f.Fuzz(func(t *testing.T, kind string, payload []byte) {
-		s, err := parseCommand(heartbeat.Command{ID: "c", Type: kind, Payload: payload})
+		s, err := parseCommand(heartbeat.Command{ID: "c", Type: kind, Payload: payload}, false)
 		if err != nil {
 			require.NotContains(t, err.Error(), "\n")
 			return

@@ -17,7 +17,9 @@ import (
 // lines that wait are joined.
 const (
 	joinBacklog  = 32                     // more lines waiting than this are joined,
-	joinAge      = 400 * time.Millisecond // and so are lines that have waited this long
+	joinAge      = 400 * time.Millisecond // and so are lines that have waited this long,
+	joinFor      = 500 * time.Millisecond // and those that follow within this time,
+	joinPace     = 50 * time.Millisecond  // in requests at least so far apart
 	maxJoinLines = 2000
 	maxJoinBytes = 128 << 10 // larger bodies may not get an answer when they are refused
 	brokenLimit  = 3         // failures of one report, while others go through, until it is sent without its data
@@ -362,19 +364,23 @@ func endedOnServer(status string) bool {
 // shipper ships a job's log.
 type shipper struct {
 	*courier
-	log *logstream.Log
+	log    *logstream.Log
+	reader *logstream.Reader
+
+	sent      time.Time // when the last request was made
+	joinUntil time.Time // lines are joined up to then
 }
 
 func (s *shipper) run(ctx context.Context) error {
 	if err := s.reconcile(ctx); err != nil {
 		return err
 	}
-	reader := s.log.Reader(s.d.get().Next)
-	defer reader.Close()
+	s.reader = s.log.Reader(s.d.get().Next)
+	defer s.reader.Close()
 	var waiting []logstream.Record
 	for {
 		if len(waiting) == 0 {
-			records, err := s.next(ctx, reader)
+			records, err := s.next(ctx)
 			if errors.Is(err, io.EOF) {
 				s.note(func(l *ledger) { l.Log = true })
 				return nil
@@ -384,21 +390,61 @@ func (s *shipper) run(ctx context.Context) error {
 			}
 			waiting = records
 		}
-		n, text := s.portion(waiting, int(s.log.Len()-waiting[0].Seq))
-		if err := s.ship(ctx, waiting[n-1].Seq+1, text); err != nil {
+		join := s.join(waiting[0])
+		if join {
+			more, err := s.gather(ctx, len(waiting))
+			if err != nil {
+				return err
+			}
+			waiting = append(waiting, more...)
+		}
+		n, lines := portion(waiting, join)
+		if err := s.ship(ctx, waiting[n-1].Seq+1, lines); err != nil {
 			return err
 		}
 		waiting = waiting[n:]
 	}
 }
 
+// join decides whether lines are joined now, of which first has waited longest.
+// In a flood they are for a while, even when few wait for once.
+func (s *shipper) join(first logstream.Record) bool {
+	now := time.Now()
+	if s.log.Len()-first.Seq > joinBacklog || now.Sub(first.Time) > joinAge {
+		s.joinUntil = now.Add(joinFor)
+	}
+	return now.Before(s.joinUntil)
+}
+
+// gather waits until the next joined request is due and returns the records
+// that are there by then, beside the have that wait already.
+func (s *shipper) gather(ctx context.Context, have int) ([]logstream.Record, error) {
+	timer := time.NewTimer(time.Until(s.sent.Add(joinPace)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.drain.Done():
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	var more []logstream.Record
+	for have+len(more) < maxJoinLines && s.log.Len() > s.reader.Seq() {
+		records, err := s.reader.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		more = append(more, records...)
+	}
+	return more, nil
+}
+
 // next returns the next records, waiting for some if there are none. While the
 // agent stops it doesn't wait.
-func (s *shipper) next(ctx context.Context, reader *logstream.Reader) ([]logstream.Record, error) {
-	if s.log.Len() <= reader.Seq() {
+func (s *shipper) next(ctx context.Context) ([]logstream.Record, error) {
+	if s.log.Len() <= s.reader.Seq() {
 		ctx = s.drain
 	}
-	records, err := reader.Next(ctx)
+	records, err := s.reader.Next(ctx)
 	if err != nil && ctx.Err() != nil {
 		return nil, errDraining
 	}
@@ -406,20 +452,19 @@ func (s *shipper) next(ctx context.Context, reader *logstream.Reader) ([]logstre
 }
 
 // portion returns how many of the records that wait go into the next request,
-// and the lines that it carries; available counts those in the log beyond them
-// too.
-func (s *shipper) portion(waiting []logstream.Record, available int) (n int, lines []string) {
-	joined := available > joinBacklog || time.Since(waiting[0].Time) > joinAge
+// and the lines that it carries.
+func portion(waiting []logstream.Record, join bool) (n int, lines []string) {
 	size := 0
-	for i := range waiting {
-		line, ok := shipped(waiting[i])
-		if ok && len(lines) > 0 && (!joined || len(lines) == maxJoinLines || size+len(line) > maxJoinBytes) {
+	for i, r := range waiting {
+		line, ok := shipped(r)
+		if !ok {
+			continue
+		}
+		if len(lines) > 0 && (!join || len(lines) == maxJoinLines || size+len(line) > maxJoinBytes) {
 			return i, lines
 		}
-		if ok {
-			lines = append(lines, line)
-			size += len(line)
-		}
+		lines = append(lines, line)
+		size += len(line) + 1
 	}
 	return len(waiting), lines
 }
@@ -444,6 +489,7 @@ func (s *shipper) ship(ctx context.Context, next int64, lines []string) error {
 		s.note(done)
 		return nil
 	}
+	s.sent = time.Now()
 	want := s.d.get().Lines + int64(len(lines))
 	return s.report(ctx, report{
 		what: "log",

@@ -43,10 +43,7 @@ func (a *Agent) submit(cmd heartbeat.Command, source string) (string, error) {
 	if cmd.TestID != "" && !idPattern.MatchString(cmd.TestID) {
 		return "", badCommand("Invalid test_id: %s", printable(cmd.TestID))
 	}
-	s, err := parseCommand(cmd)
-	if err == nil {
-		err = s.checkWords()
-	}
+	s, err := parseCommand(cmd, true)
 	if err != nil {
 		return "", err
 	}
@@ -63,7 +60,7 @@ func (a *Agent) receive(ctx context.Context, cmd heartbeat.Command, source strin
 		a.log.ErrorContext(ctx, "command without an id ignored", "type", printable(cmd.Type))
 		return
 	}
-	s, fault := parseCommand(cmd)
+	s, fault := parseCommand(cmd, false)
 	if fault == nil && !jobType(s.Type) {
 		fault = badCommand("Unsupported command type: %s", s.Type)
 	}

@@ -14,7 +14,7 @@ func (a *Agent) recover() error {
 	for _, j := range jobs {
 		// What the command asks for follows from what was written, so it was
 		// checked when it was accepted; a stricter agent refuses it now.
-		spec, fault := parseCommand(j.order.Command)
+		spec, fault := parseCommand(j.order.Command, false)
 		j.spec = spec
 		j.recovered = true
 		a.mu.Lock()
@@ -66,7 +66,7 @@ func (a *Agent) reportDamaged(d damagedJob) {
 		a.log.Error("damaged job not reported", "job", d.id, "err", err)
 		return
 	}
-	j.spec, _ = parseCommand(d.order.Command)
+	j.spec, _ = parseCommand(d.order.Command, false)
 	a.mu.Lock()
 	a.jobs[j.id] = j
 	a.mu.Unlock()
