@@ -91,15 +91,20 @@ func (d *delivery) set(change func(*ledger)) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	change(&d.now)
-	if len(d.now.Refused) > 300 {
-		d.now.Refused = d.now.Refused[:300]
-	}
 	if d.f == nil {
 		return nil
 	}
 	text, err := json.Marshal(d.now)
 	if err != nil {
 		return err
+	}
+	if len(text) >= ledgerSize {
+		// Only the server's word can be that long.
+		short := d.now
+		short.Refused = "refused"
+		if text, err = json.Marshal(short); err != nil {
+			return err
+		}
 	}
 	padded := append(bytes.Repeat([]byte{' '}, ledgerSize-1), '\n')
 	copy(padded, text)

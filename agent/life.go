@@ -61,7 +61,7 @@ func (a *Agent) live(ctx context.Context, j *job) {
 			if lease == nil {
 				lease = a.reclaim(ctx, j)
 			}
-			a.finish(ctx, j, log, lease)
+			a.finish(j, log, lease)
 		}
 		if errors.Is(context.Cause(ctx), runner.ErrLetGo) && j.state() != StateFinishing {
 			return // the next start goes on from here, and has the lease
@@ -236,7 +236,7 @@ const cleanTimeout = 30 * time.Second
 
 // finish makes the report of a job that ended, gives up its claim on the model
 // and closes its log. It can be done again after a crash.
-func (a *Agent) finish(_ context.Context, j *job, log *logstream.Log, lease *storage.Lease) {
+func (a *Agent) finish(j *job, log *logstream.Log, lease *storage.Lease) {
 	outcome := *j.snapshot().Outcome
 	var data map[string]any
 	if outcome.State == StateCompleted && j.spec.Type == TypeRunTest {

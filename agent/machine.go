@@ -18,7 +18,7 @@ const (
 
 	// readingEvery is the time between readings of disk and GPUs, and
 	// readingTimeout what one may take before the agent goes on without it.
-	readingEvery   = 15 * time.Second
+	readingEvery   = 30 * time.Second
 	readingTimeout = 10 * time.Second
 )
 
