@@ -15,7 +15,6 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/kirizan/kitt-agent/heartbeat"
-	"github.com/kirizan/kitt-agent/logstream"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
 )
@@ -257,10 +256,6 @@ func (a *Agent) wantsGPUs() bool {
 	}
 	m := a.machine.description()
 	return m != nil && len(m.GPUs) > 0
-}
-
-func (a *Agent) logOptions() logstream.Options {
-	return logstream.Options{Secrets: a.cfg.Secrets}
 }
 
 // applySettings makes the settings that are in force known to those that they

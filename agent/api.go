@@ -244,7 +244,7 @@ func (a *Agent) readLog(ctx context.Context, j *job) (*logstream.Log, func() err
 	if !j.logs.exists() {
 		return nil, nil, nil
 	}
-	return j.logs.use(a.logOptions())
+	return a.useLog(j)
 }
 
 func (a *Agent) getEngines(w http.ResponseWriter, _ *http.Request) {

@@ -190,7 +190,7 @@ func (c *courier) shipLog(ctx context.Context) error {
 		c.note(func(l *ledger) { l.Log = true }) // it ended without its turn
 		return nil
 	}
-	log, release, err := c.j.logs.use(c.a.logOptions())
+	log, release, err := c.a.useLog(c.j)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
@@ -473,7 +473,7 @@ func portion(waiting []logstream.Record, join bool) (n int, lines []string) {
 // all: a line that was shown whole as the last state of a progress bar is not
 // sent twice.
 func shipped(r logstream.Record) (string, bool) {
-	if r.Repeats {
+	if r.Repeats() {
 		return "", false
 	}
 	return logstream.StripANSI(r.Text), true

@@ -6,9 +6,6 @@ import (
 	"github.com/kirizan/kitt-agent/logstream"
 )
 
-// compressedSuffix is what logstream.Compress adds to a log's name.
-const compressedSuffix = ".zst"
-
 // logKeeper keeps a job's log open for as long as anybody uses it: the job, its
 // courier, readers. They all share one Log, so that readers hear of new lines.
 type logKeeper struct {
@@ -46,7 +43,7 @@ func (k *logKeeper) release() error {
 
 // exists reports whether the job has a log.
 func (k *logKeeper) exists() bool {
-	return fileExists(k.path) || fileExists(k.path+compressedSuffix)
+	return fileExists(k.path) || fileExists(k.path+logstream.Suffix)
 }
 
 // inUse reports whether anybody uses the log.
@@ -78,4 +75,24 @@ func (k *logKeeper) compress() (bool, error) {
 	}
 	err := logstream.Compress(k.path)
 	return err == nil, err
+}
+
+// useLog opens j's log for the caller, who calls release once when done. A job
+// whose end a full disk or a crash kept out of its log gets it there now.
+func (a *Agent) useLog(j *job) (log *logstream.Log, release func() error, err error) {
+	log, release, err = j.logs.use(logstream.Options{Secrets: a.cfg.Secrets})
+	if err != nil {
+		return nil, nil, err
+	}
+	if rec := j.snapshot(); rec.State.Ended() && !log.Finished() {
+		if err := log.Finish(rec.Outcome.final()); err != nil {
+			a.log.Warn("end of the log not written", "job", j.id, "err", err)
+		}
+	}
+	return log, release, nil
+}
+
+// final returns the outcome as the end of a log.
+func (o Outcome) final() logstream.Final {
+	return logstream.Final{Status: string(o.State), Error: o.Error}
 }

@@ -35,7 +35,7 @@ const leaseTimeout = 10 * time.Second
 // The cause of ctx says why a turn ends early: runner.ErrLetGo leaves the job
 // in its state for the next start, anything else ends it.
 func (a *Agent) live(ctx context.Context, j *job) {
-	log, release, err := j.logs.use(a.logOptions())
+	log, release, err := a.useLog(j)
 	if err != nil {
 		a.conclude(j, nil, failure(fmt.Errorf("open the job's log: %w", err)))
 		return
@@ -264,7 +264,7 @@ func (a *Agent) release(j *job, lease *storage.Lease) {
 // concludeWaiting ends a job that never had its turn, with the reason in its
 // log.
 func (a *Agent) concludeWaiting(j *job, outcome Outcome) {
-	log, release, err := j.logs.use(a.logOptions())
+	log, release, err := a.useLog(j)
 	if err != nil {
 		a.log.Warn("log not opened", "job", j.id, "err", err)
 		a.conclude(j, nil, outcome)
@@ -282,7 +282,7 @@ func (a *Agent) conclude(j *job, log *logstream.Log, outcome Outcome) {
 			log.Note(outcome.sentence())
 		}
 		log.Note(endNote(j.spec.Type, outcome.State))
-		if err := log.Finish(logstream.Final{Status: string(outcome.State), Error: outcome.Error}); err != nil {
+		if err := log.Finish(outcome.final()); err != nil {
 			a.log.Warn("end of the log not written", "job", j.id, "err", err)
 		}
 	}

@@ -49,11 +49,9 @@ func (o *output) WriteFrom(p []byte, at time.Time, from runner.Position) error {
 	return nil
 }
 
-// flush ends a line that was left open.
-func (o *output) flush() {
-	o.notes.flush()
-	o.log.Flush()
-}
+// flush ends a line of the runner's own that was left open. The benchmark's
+// stays open: it may go on after a restart.
+func (o *output) flush() { o.notes.flush() }
 
 // noteWriter turns text in pieces of any size into whole lines of the agent's
 // own in a job's log.
