@@ -1,11 +1,38 @@
 // Package hwdetect describes the machine that benchmarks run on.
 //
 // A [Detector] gives one immutable description of the machine; one that is a
-// [Telemeter] too says how its GPUs fare at the moment.
+// [Telemeter] too says how its GPUs fare at the moment. [System] is both: it
+// looks at the machine that the program runs on. [Static] is both for a machine
+// that is only thought of, such as one of the [Profiles] or a [Random] one.
+//
+// # How a System looks
+//
+// All probes run at once, each with a time limit of its own, so that a hanging
+// disk or tool costs what it alone knows and no time beyond the limit. What
+// could not be found out is a [Gap] with its reason and never an error. A probe
+// that still hangs is not started a second time.
+//
+// GPUs come from [Source]s, asked in order until nothing is missing: those in
+// Config.Sources (package hwdetect/nvml has the one for NVML, which needs cgo),
+// then nvidia-smi, then what the NVIDIA driver and the PCI bus show under /proc
+// and /sys. The last needs neither tool nor library, so that a GPU whose driver
+// is broken is still named. Everything else is read from /proc, /sys, /run and
+// /etc through an [io/fs.FS]; no other command is run, and nothing needs root.
+//
+// # Unified memory
+//
+// A GPU that is part of a chip with the CPU (GB10 in the DGX Spark, Orin, Thor)
+// has no memory of its own, and both NVML and nvidia-smi decline to name any.
+// Such a GPU is Unified and has the machine's RAM. A GPU is taken for one only
+// if it is known to be integrated ([IntegratedGPU]), the answer was "not
+// supported" rather than a failure, and MIG is off: a card that fell off the
+// bus, a driver that does not match its library and a MIG slice are not. A
+// Grace-Hopper GPU is a discrete one and keeps its own memory.
 package hwdetect
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -32,13 +59,20 @@ type Machine struct {
 	OS              string  `json:"os"`               // system and kernel release, as in Linux-5.15.0-1042-nvidia
 	Kernel          string  `json:"kernel"`           // the kernel's build string
 	GPUs            []GPU   `json:"gpus"`
-	DriverVersion   string  `json:"driver_version"` // of the NVIDIA driver
-	CUDAVersion     string  `json:"cuda_version"`
+	DriverVersion   string  `json:"driver_version"`                // of the NVIDIA driver
+	CUDAVersion     string  `json:"cuda_version"`                  // of the installed CUDA toolkit, such as 12.4, as nvcc would say; empty without one
+	CUDADriver      string  `json:"cuda_driver_version,omitempty"` // the newest CUDA that the driver can serve
 	CPU             CPU     `json:"cpu"`
 	MemoryBytes     int64   `json:"memory_bytes"`
 	MemoryType      string  `json:"memory_type"` // such as DDR5; empty where unknown
 	Storage         Storage `json:"storage"`     // the device behind the model directory
 	Gaps            []Gap   `json:"gaps,omitempty"`
+}
+
+// Late reports whether some source did not answer in time, as NVML does when it
+// has to wake eight GPUs, so that it is worth while to call Detect again soon.
+func (m *Machine) Late() bool {
+	return slices.ContainsFunc(m.Gaps, func(g Gap) bool { return g.Late })
 }
 
 // A GPU is one graphics processor.
@@ -86,8 +120,12 @@ type Storage struct {
 
 // A Gap is something that could not be found out.
 type Gap struct {
-	What   string `json:"what"`
+	What   string `json:"what"` // the JSON name of the field, such as memory_type, or the name of a source of GPUs
 	Reason string `json:"reason"`
+
+	// Late says that the answer did not come in time, so that a later Detect
+	// may well have it.
+	Late bool `json:"late,omitempty"`
 }
 
 // Telemetry is one reading of all GPUs.

@@ -1,0 +1,135 @@
+// Package hwdetecttest helps to test what uses package hwdetect, and what
+// implements its interfaces: a [Fake] whose answers can be changed while it is in
+// use, a [Recording] of a machine's files and of what its nvidia-smi prints, and
+// the contracts as code, [TestDetector] and [TestTelemeter].
+//
+// Machines to put into a Fake come from hwdetect.Profile and hwdetect.Random.
+package hwdetecttest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/kirizan/kitt-agent/hwdetect"
+)
+
+// A Fake is a hwdetect.Detector and hwdetect.Telemeter that gives the answers it
+// was told to give. Its zero value is a machine without GPUs. Its methods are
+// safe for concurrent use.
+type Fake struct {
+	mu        sync.Mutex
+	machine   *hwdetect.Machine
+	detectErr error
+	reading   *hwdetect.Telemetry
+	readErr   error
+	delay     time.Duration
+	detected  int
+	read      int
+}
+
+var (
+	_ hwdetect.Detector  = (*Fake)(nil)
+	_ hwdetect.Telemeter = (*Fake)(nil)
+)
+
+// NewFake returns a Fake of machine.
+func NewFake(machine *hwdetect.Machine) *Fake { return &Fake{machine: machine} }
+
+// SetMachine sets what Detect returns from now on.
+func (f *Fake) SetMachine(m *hwdetect.Machine, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.machine, f.detectErr = m, err
+}
+
+// SetTelemetry sets what Telemetry returns from now on, a reading without a Time
+// with the present one. Until then it returns that of an idle machine.
+func (f *Fake) SetTelemetry(t hwdetect.Telemetry, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reading, f.readErr = &t, err
+}
+
+// SetSick makes the GPUs sick for the given reason, or well again if it is empty.
+func (f *Fake) SetSick(reason string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t := f.currentLocked()
+	t.Sick = reason
+	f.reading = &t
+}
+
+// SetDelay makes Detect take that long.
+func (f *Fake) SetDelay(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.delay = d
+}
+
+// Calls returns how often Detect and Telemetry were called.
+func (f *Fake) Calls() (detect, telemetry int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.detected, f.read
+}
+
+// Detect returns the machine that was set.
+func (f *Fake) Detect(ctx context.Context) (*hwdetect.Machine, error) {
+	f.mu.Lock()
+	f.detected++
+	delay := f.delay
+	f.mu.Unlock()
+	if delay > 0 {
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.detectErr != nil {
+		return nil, f.detectErr
+	}
+	return f.machineLocked(), nil
+}
+
+// Telemetry returns the reading that was set.
+func (f *Fake) Telemetry(ctx context.Context) (hwdetect.Telemetry, error) {
+	if ctx.Err() != nil {
+		return hwdetect.Telemetry{}, context.Cause(ctx)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.read++
+	if f.readErr != nil {
+		return hwdetect.Telemetry{}, f.readErr
+	}
+	return f.currentLocked(), nil
+}
+
+func (f *Fake) machineLocked() *hwdetect.Machine {
+	if f.machine == nil {
+		f.machine = &hwdetect.Machine{
+			Hostname: "fake", EnvironmentType: "native_linux", OS: "Linux-6.8.0", Kernel: "#1 SMP",
+			GPUs: []hwdetect.GPU{}, CPU: hwdetect.CPU{Model: "Fake CPU", Arch: "amd64", Cores: 4, Threads: 8}, MemoryBytes: 16 << 30,
+		}
+	}
+	return f.machine
+}
+
+func (f *Fake) currentLocked() hwdetect.Telemetry {
+	if f.reading == nil {
+		return f.machineLocked().Reading(0, time.Now())
+	}
+	t := *f.reading
+	if t.Time.IsZero() {
+		t.Time = time.Now()
+	}
+	return t
+}

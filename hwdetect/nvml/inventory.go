@@ -1,0 +1,199 @@
+//go:build linux && cgo
+
+package nvml
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/NVIDIA/go-nvml/pkg/nvml"
+
+	"github.com/kirizan/kitt-agent/hwdetect"
+)
+
+// inventory describes the GPUs.
+func (s *session) inventory() (hwdetect.Inventory, error) {
+	if err := s.begin(); err != nil {
+		return hwdetect.Inventory{}, err
+	}
+	var inv hwdetect.Inventory
+	inv.DriverVersion, _ = try(s, "nvmlSystemGetDriverVersion", s.lib.SystemGetDriverVersion)
+	if n, ret := try(s, "nvmlSystemGetCudaDriverVersion", s.lib.SystemGetCudaDriverVersion); ret == nvml.SUCCESS {
+		inv.CUDADriver = hwdetect.CUDAVersion(n)
+	}
+	for _, d := range s.devices {
+		g := hwdetect.GPU{Index: d.index, UUID: d.uuid, PCIBus: d.bus}
+		if d.fault != nvml.SUCCESS {
+			inv.Gaps = append(inv.Gaps, hwdetect.Gap{What: "gpus", Reason: fmt.Sprintf("nvml: %s: %s", d, explain(d.fault))})
+			for _, k := range s.known {
+				if k.index == d.index {
+					g.UUID, g.PCIBus = k.uuid, k.bus
+				}
+			}
+			inv.GPUs = append(inv.GPUs, g) // it counts, and another source may know its name
+			continue
+		}
+		inv.Gaps = append(inv.Gaps, s.describe(&g, d)...)
+		inv.GPUs = append(inv.GPUs, g)
+	}
+	for i, d := range s.devices {
+		if d.fault == nvml.SUCCESS {
+			inv.GPUs[i].NVLinkPeers = s.peers(d)
+		}
+	}
+	return inv, nil
+}
+
+// describe fills in what d tells of itself.
+func (s *session) describe(g *hwdetect.GPU, d device) (gaps []hwdetect.Gap) {
+	gap := func(what string, ret nvml.Return) {
+		gaps = append(gaps, hwdetect.Gap{What: what, Reason: fmt.Sprintf("nvml: %s: %s", d, explain(ret))})
+	}
+	var ret nvml.Return
+	if g.Model, ret = try(s, "nvmlDeviceGetName", d.GetName); ret != nvml.SUCCESS {
+		gap("model", ret)
+	}
+	major, minor, ret := d.capability()
+	if ret == nvml.SUCCESS {
+		g.ComputeCapability = fmt.Sprintf("%d.%d", major, minor)
+	} else {
+		gap("compute_capability", ret)
+	}
+	if mw, ret := try(s, "nvmlDeviceGetEnforcedPowerLimit", d.GetEnforcedPowerLimit); ret == nvml.SUCCESS {
+		g.PowerLimitW = float64(mw) / 1000
+	} else if mw, ret := try(s, "nvmlDeviceGetPowerManagementLimit", d.GetPowerManagementLimit); ret == nvml.SUCCESS {
+		g.PowerLimitW = float64(mw) / 1000
+	}
+	g.MIG = s.mig(d)
+	memory, ret := d.memory()
+	switch {
+	case ret == nvml.SUCCESS:
+		g.MemoryBytes = int64(memory.Total)
+	case d.unified(ret):
+		g.Unified = true
+	default:
+		gap("memory_bytes", ret)
+	}
+	return gaps
+}
+
+// memory asks for the GPU's own memory. One that claims to have none has declined
+// to answer.
+func (d device) memory() (nvml.Memory, nvml.Return) {
+	memory, ret := try(d.s, "nvmlDeviceGetMemoryInfo", d.GetMemoryInfo)
+	if ret == nvml.SUCCESS && memory.Total == 0 {
+		ret = nvml.ERROR_NOT_SUPPORTED
+	}
+	return memory, ret
+}
+
+// capability returns the compute capability.
+func (d device) capability() (major, minor int, ret nvml.Return) {
+	both, ret := try(d.s, "nvmlDeviceGetCudaComputeCapability", func() ([2]int, nvml.Return) {
+		major, minor, ret := d.GetCudaComputeCapability()
+		return [2]int{major, minor}, ret
+	})
+	return both[0], both[1], ret
+}
+
+// unified reports whether d shares the machine's RAM, given what it answered
+// when asked for its memory.
+func (d device) unified(memory nvml.Return) bool {
+	if memory != nvml.ERROR_NOT_SUPPORTED || d.partitioned() {
+		return false
+	}
+	name, _ := try(d.s, "nvmlDeviceGetName", d.GetName)
+	var capability string
+	if major, minor, ret := d.capability(); ret == nvml.SUCCESS {
+		capability = fmt.Sprintf("%d.%d", major, minor)
+	}
+	return hwdetect.IntegratedGPU(name, capability)
+}
+
+// partitioned reports whether MIG is on.
+func (d device) partitioned() bool {
+	mode, ret := try(d.s, "nvmlDeviceGetMigMode", d.migMode)
+	return ret == nvml.SUCCESS && mode == nvml.DEVICE_MIG_ENABLE
+}
+
+// migMode returns the MIG mode that is in force.
+func (d device) migMode() (int, nvml.Return) {
+	current, _, ret := d.GetMigMode()
+	return current, ret
+}
+
+// mig describes d's partitioning, or returns nil if it cannot be partitioned.
+func (s *session) mig(d device) *hwdetect.MIG {
+	mode, ret := try(d.s, "nvmlDeviceGetMigMode", d.migMode)
+	if ret != nvml.SUCCESS {
+		return nil
+	}
+	m := &hwdetect.MIG{Enabled: mode == nvml.DEVICE_MIG_ENABLE}
+	if !m.Enabled {
+		return m
+	}
+	n, _ := try(s, "nvmlDeviceGetMaxMigDeviceCount", d.GetMaxMigDeviceCount)
+	for i := range n {
+		slice, ret := try(s, "nvmlDeviceGetMigDeviceHandleByIndex", func() (nvml.Device, nvml.Return) { return d.GetMigDeviceHandleByIndex(i) })
+		if ret != nvml.SUCCESS {
+			continue // no slice in this place
+		}
+		instance := hwdetect.MIGInstance{}
+		instance.UUID, _ = try(s, "nvmlDeviceGetUUID", slice.GetUUID)
+		if memory, ret := try(s, "nvmlDeviceGetMemoryInfo", slice.GetMemoryInfo); ret == nvml.SUCCESS {
+			instance.MemoryBytes = int64(memory.Total)
+		}
+		// "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
+		if name, ret := try(s, "nvmlDeviceGetName", slice.GetName); ret == nvml.SUCCESS {
+			if _, profile, ok := strings.Cut(name, "MIG "); ok {
+				instance.Profile = profile
+			}
+		}
+		m.Instances = append(m.Instances, instance)
+	}
+	if len(m.Instances) == 0 {
+		m.Instances = gpuInstances(d)
+	}
+	return m
+}
+
+// gpuInstances lists the GPU instances of d, which exist without being usable as
+// long as they hold no compute instance. Only root may ask.
+func gpuInstances(d device) []hwdetect.MIGInstance {
+	var all []hwdetect.MIGInstance
+	for id := range int(nvml.GPU_INSTANCE_PROFILE_COUNT) {
+		profile, ret := try(d.s, "nvmlDeviceGetGpuInstanceProfileInfo", func() (nvml.GpuInstanceProfileInfo, nvml.Return) { return d.GetGpuInstanceProfileInfo(id) })
+		if ret != nvml.SUCCESS {
+			continue
+		}
+		found, ret := try(d.s, "nvmlDeviceGetGpuInstances", func() ([]nvml.GpuInstance, nvml.Return) { return d.GetGpuInstances(&profile) })
+		if ret != nvml.SUCCESS {
+			continue
+		}
+		for range found {
+			all = append(all, hwdetect.MIGInstance{
+				Profile:     fmt.Sprintf("%dg.%dgb", profile.SliceCount, int(math.Round(float64(profile.MemorySizeMB)/1024))),
+				MemoryBytes: int64(profile.MemorySizeMB) << 20,
+			})
+		}
+	}
+	return all
+}
+
+// peers returns the GPUs that d reaches over NVLink, directly or by a switch.
+func (s *session) peers(d device) []int {
+	var peers []int
+	for _, other := range s.devices {
+		if other.index == d.index || other.fault != nvml.SUCCESS {
+			continue
+		}
+		status, ret := try(s, "nvmlDeviceGetP2PStatus", func() (nvml.GpuP2PStatus, nvml.Return) {
+			return d.GetP2PStatus(other.Device, nvml.P2P_CAPS_INDEX_NVLINK)
+		})
+		if ret == nvml.SUCCESS && status == nvml.P2P_STATUS_OK {
+			peers = append(peers, other.index)
+		}
+	}
+	return peers
+}

@@ -1,0 +1,176 @@
+//go:build linux && cgo
+
+package nvml
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/NVIDIA/go-nvml/pkg/nvml"
+
+	"github.com/kirizan/kitt-agent/hwdetect"
+)
+
+// telemetry reads the GPUs.
+func (s *session) telemetry() (hwdetect.Telemetry, error) {
+	t := hwdetect.Telemetry{Time: time.Now()}
+	if err := s.begin(); err != nil {
+		_, fault := errors.AsType[*faultError](err)
+		if !fault && len(s.known) == 0 {
+			return hwdetect.Telemetry{}, err
+		}
+		t.Sick = strings.TrimPrefix(err.Error(), "nvml: ")
+		return t, nil
+	}
+	s.collectXIDs()
+	var complaints []string
+	for _, d := range s.devices {
+		r, ret := s.read(d)
+		if sick(ret) {
+			complaints = append(complaints, fmt.Sprintf("%s: %s", d, explain(ret)))
+		}
+		t.GPUs = append(t.GPUs, r)
+	}
+	for _, k := range s.known {
+		present := slices.ContainsFunc(s.devices, func(d device) bool {
+			return d.uuid == k.uuid || d.fault != nvml.SUCCESS && d.index == k.index
+		})
+		if !present {
+			complaints = append(complaints, k.String()+" is gone")
+		}
+	}
+	if t.Sick = strings.Join(complaints, "; "); t.Sick != "" {
+		s.end() // a GPU that comes back is only seen by a new session
+	}
+	return t, nil
+}
+
+// read reads one GPU. The second result is the first answer that means trouble,
+// or SUCCESS.
+func (s *session) read(d device) (hwdetect.GPUTelemetry, nvml.Return) {
+	r := hwdetect.GPUTelemetry{Index: d.index}
+	if xid, ok := s.xids[d.index]; ok {
+		r.LastXID = &xid
+	}
+	if d.fault != nvml.SUCCESS {
+		return r, d.fault
+	}
+	trouble := nvml.Return(nvml.SUCCESS)
+	ok := func(ret nvml.Return) bool {
+		if sick(ret) && trouble == nvml.SUCCESS {
+			trouble = ret
+		}
+		return ret == nvml.SUCCESS
+	}
+	if v, ret := try(s, "nvmlDeviceGetUtilizationRates", d.GetUtilizationRates); ok(ret) {
+		r.UtilizationPct = new(min(float64(v.Gpu), 100))
+	}
+	if used, ret := d.memoryUsed(); ok(ret) {
+		r.MemoryUsedBytes = new(used)
+	}
+	if celsius, ret := d.temperature(); ok(ret) {
+		r.TemperatureC = new(celsius)
+	}
+	if mw, ret := try(s, "nvmlDeviceGetPowerUsage", d.GetPowerUsage); ok(ret) {
+		r.PowerW = new(float64(mw) / 1000)
+	}
+	if bits, ret := d.clocksReasons(); ok(ret) {
+		r.ThrottleReasons = throttleReasons(bits)
+	}
+	ecc, ret := try(s, "nvmlDeviceGetTotalEccErrors", func() (uint64, nvml.Return) {
+		return d.GetTotalEccErrors(nvml.MEMORY_ERROR_TYPE_UNCORRECTED, nvml.VOLATILE_ECC)
+	})
+	if ok(ret) {
+		r.ECCUncorrected = new(int64(min(ecc, math.MaxInt64)))
+	}
+	return r, trouble
+}
+
+// temperature returns the GPU's temperature in °C. CUDA 13 deprecates the older
+// of the two functions.
+func (d device) temperature() (float64, nvml.Return) {
+	v, ret := try(d.s, "nvmlDeviceGetTemperature", func() (uint32, nvml.Return) { return d.GetTemperature(nvml.TEMPERATURE_GPU) })
+	if ret != nvml.ERROR_FUNCTION_NOT_FOUND {
+		return float64(v), ret
+	}
+	newer, ret := try(d.s, "nvmlDeviceGetTemperatureV", func() (nvml.Temperature, nvml.Return) { return d.GetTemperatureV().V1() })
+	return float64(newer.Temperature), ret
+}
+
+// clocksReasons returns why the clocks are not at their highest, as bits. The
+// function has an older name, which CUDA 13 deprecates.
+func (d device) clocksReasons() (uint64, nvml.Return) {
+	bits, ret := try(d.s, "nvmlDeviceGetCurrentClocksEventReasons", d.GetCurrentClocksEventReasons)
+	if ret == nvml.ERROR_FUNCTION_NOT_FOUND {
+		return try(d.s, "nvmlDeviceGetCurrentClocksThrottleReasons", d.GetCurrentClocksThrottleReasons)
+	}
+	return bits, ret
+}
+
+// memoryUsed returns the memory in use on d, which for unified memory is the sum
+// over the processes that use the GPU.
+func (d device) memoryUsed() (int64, nvml.Return) {
+	memory, ret := d.memory()
+	if ret == nvml.SUCCESS {
+		return int64(memory.Used), ret
+	}
+	if !d.unified(ret) {
+		return 0, ret
+	}
+	perProcess := make(map[uint32]uint64) // one that computes and draws is listed twice
+	var answered bool
+	for symbol, list := range map[string]func() ([]nvml.ProcessInfo, nvml.Return){
+		"nvmlDeviceGetComputeRunningProcesses":  d.GetComputeRunningProcesses,
+		"nvmlDeviceGetGraphicsRunningProcesses": d.GetGraphicsRunningProcesses,
+	} {
+		processes, listRet := try(d.s, symbol, list)
+		if listRet != nvml.SUCCESS {
+			if sick(listRet) {
+				ret = listRet
+			}
+			continue
+		}
+		answered = true
+		for _, p := range processes {
+			if p.UsedGpuMemory != math.MaxUint64 { // NVML_VALUE_NOT_AVAILABLE
+				perProcess[p.Pid] = max(perProcess[p.Pid], p.UsedGpuMemory)
+			}
+		}
+	}
+	if !answered {
+		return 0, ret
+	}
+	var sum uint64
+	for _, used := range perProcess {
+		sum += used
+	}
+	return int64(sum), nvml.SUCCESS
+}
+
+// throttleReasons names the bits of nvmlClocksThrottleReasons in nvidia-smi's
+// words. Being idle is no throttling.
+func throttleReasons(bits uint64) []string {
+	var names []string
+	for _, r := range []struct {
+		bit  uint64
+		name string
+	}{
+		{nvml.ClocksThrottleReasonApplicationsClocksSetting, "applications_clocks_setting"},
+		{nvml.ClocksThrottleReasonSwPowerCap, "sw_power_cap"},
+		{nvml.ClocksThrottleReasonHwSlowdown, "hw_slowdown"},
+		{nvml.ClocksThrottleReasonSyncBoost, "sync_boost"},
+		{nvml.ClocksThrottleReasonSwThermalSlowdown, "sw_thermal_slowdown"},
+		{nvml.ClocksThrottleReasonHwThermalSlowdown, "hw_thermal_slowdown"},
+		{nvml.ClocksThrottleReasonHwPowerBrakeSlowdown, "hw_power_brake_slowdown"},
+		{nvml.ClocksThrottleReasonDisplayClockSetting, "display_clocks_setting"},
+	} {
+		if bits&r.bit != 0 {
+			names = append(names, r.name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,167 @@
+package hwdetect
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// WriteSheet writes what is known of a machine as a sheet for people, with the
+// readings of its GPUs where t has any.
+func WriteSheet(w io.Writer, m *Machine, t Telemetry) error {
+	var b strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "%-14s%s\n", label, fmt.Sprintf(format, args...))
+	}
+	line("Host", "%s (%s)", known(m.Hostname), known(m.EnvironmentType))
+	line("System", "%s %s", known(m.OS), m.Kernel)
+	if len(m.GPUs) == 0 {
+		line("GPUs", "none")
+	}
+	readings := make(map[int]GPUTelemetry)
+	for _, r := range t.GPUs {
+		readings[r.Index] = r
+	}
+	for _, g := range m.GPUs {
+		line(fmt.Sprintf("GPU %d", g.Index), "%s", g.summary())
+		for _, detail := range []string{g.details(), readings[g.Index].summary()} {
+			if detail != "" {
+				line("", "%s", detail)
+			}
+		}
+		if g.MIG != nil {
+			for _, s := range g.MIG.Instances {
+				line("", "MIG %s, %s %s", s.Profile, size(s.MemoryBytes), s.UUID)
+			}
+		}
+	}
+	if t.Sick != "" {
+		line("GPU trouble", "%s", t.Sick)
+	}
+	driver := orNone(m.DriverVersion)
+	if m.CUDADriver != "" {
+		driver += ", serves CUDA up to " + m.CUDADriver
+	}
+	line("NVIDIA driver", "%s", driver)
+	line("CUDA toolkit", "%s", orNone(m.CUDAVersion))
+	line("CPU", "%s, %d cores, %d threads, %s", known(m.CPU.Model), m.CPU.Cores, m.CPU.Threads, m.CPU.Arch)
+	line("Memory", "%s %s", size(m.MemoryBytes), m.MemoryType)
+	disk := strings.TrimSpace(m.Storage.Model + " " + m.Storage.Type)
+	if b := m.Storage.Brand; b != "" && b != "Unknown" && !strings.HasPrefix(strings.ToLower(disk), strings.ToLower(b)) {
+		disk = b + " " + disk
+	}
+	line("Model disk", "%s", known(disk))
+	line("Fingerprint", "%s", m.Fingerprint())
+	if len(m.Gaps) > 0 {
+		b.WriteString("\nNot found out\n")
+		for _, g := range m.Gaps {
+			fmt.Fprintf(&b, "  %s: %s\n", g.What, g.Reason)
+		}
+	}
+	_, err := io.WriteString(w, trimLines(b.String()))
+	return err
+}
+
+// summary is the GPU's first line.
+func (g GPU) summary() string {
+	s := known(g.Model) + ", "
+	if g.MemoryBytes > 0 {
+		s += size(g.MemoryBytes)
+	} else {
+		s += "memory unknown"
+	}
+	if g.Unified {
+		s += " shared with the CPU"
+	}
+	if g.ComputeCapability != "" {
+		s += ", compute capability " + g.ComputeCapability
+	}
+	if g.PowerLimitW > 0 {
+		s += fmt.Sprintf(", limit %.0f W", g.PowerLimitW)
+	}
+	return s
+}
+
+// details is the GPU's second line.
+func (g GPU) details() string {
+	var parts []string
+	for _, s := range []string{g.UUID, g.PCIBus} {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	if g.MIG != nil {
+		mode := "MIG off"
+		if g.MIG.Enabled {
+			mode = "MIG on"
+		}
+		parts = append(parts, mode)
+	}
+	if len(g.NVLinkPeers) > 0 {
+		parts = append(parts, "NVLink to "+strings.Trim(strings.Join(strings.Fields(fmt.Sprint(g.NVLinkPeers)), " "), "[]"))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// summary is a reading in one line.
+func (r GPUTelemetry) summary() string {
+	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	if r.UtilizationPct != nil {
+		add("%.0f%% busy", *r.UtilizationPct)
+	}
+	if r.MemoryUsedBytes != nil {
+		add("%s in use", size(*r.MemoryUsedBytes))
+	}
+	if r.TemperatureC != nil {
+		add("%.0f °C", *r.TemperatureC)
+	}
+	if r.PowerW != nil {
+		add("%.0f W", *r.PowerW)
+	}
+	if len(r.ThrottleReasons) > 0 {
+		add("slowed by %s", strings.Join(r.ThrottleReasons, ", "))
+	}
+	if r.ECCUncorrected != nil && *r.ECCUncorrected > 0 {
+		add("%d uncorrected memory errors", *r.ECCUncorrected)
+	}
+	if r.LastXID != nil {
+		add("last XID %d", *r.LastXID)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func known(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none found"
+	}
+	return s
+}
+
+// size writes bytes in GiB, small ones in MiB.
+func size(bytes int64) string {
+	switch {
+	case bytes < 4<<30:
+		return fmt.Sprintf("%d MiB", bytes>>20)
+	case bytes < 16<<30:
+		return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
+	}
+	return fmt.Sprintf("%d GiB", GiB(bytes))
+}
+
+// trimLines removes the blanks at the ends of lines.
+func trimLines(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		b.WriteString(strings.TrimRight(line, " \n"))
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

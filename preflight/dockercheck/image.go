@@ -1,0 +1,52 @@
+package dockercheck
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/kirizan/kitt-agent/preflight"
+)
+
+// Image looks whether the image that benchmarks run in is here, and made for
+// this machine.
+func (c *Checks) Image() preflight.Check {
+	return preflight.Func{Label: "kitt image", Do: func(ctx context.Context) preflight.Result {
+		e, err := c.engine()
+		if err != nil {
+			return unreachable()
+		}
+		arch, err := c.imageArch(ctx, c.cfg.Image)
+		switch {
+		case errdefs.IsNotFound(err):
+			return preflight.Result{Status: preflight.Warn, Details: c.cfg.Image + " is not here: jobs would need the local kitt command", Fix: "kitt-agent build"}
+		case err != nil:
+			return preflight.Result{Status: preflight.Warn, Details: c.cfg.Image + " cannot be looked at: " + err.Error()}
+		case arch != e.arch:
+			return preflight.Result{Status: preflight.Warn, Details: fmt.Sprintf("%s is for %s, and this machine is %s", c.cfg.Image, arch, e.arch), Fix: "kitt-agent build"}
+		}
+		return preflight.Result{Status: preflight.OK, Details: fmt.Sprintf("%s for %s", c.cfg.Image, arch)}
+	}}
+}
+
+// HasImage reports whether jobs can run in containers: the engine answers and
+// has the image for its architecture. It answers preflight.Python's question, the
+// other way round.
+func (c *Checks) HasImage(ctx context.Context) bool {
+	e, err := c.engine()
+	if err != nil {
+		return false
+	}
+	arch, err := c.imageArch(ctx, c.cfg.Image)
+	return err == nil && arch == e.arch
+}
+
+// imageArch returns the architecture of a local image.
+func (c *Checks) imageArch(ctx context.Context, ref string) (string, error) {
+	image, err := c.cfg.Client.ImageInspect(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	return image.Architecture, nil
+}

@@ -1,0 +1,17 @@
+package preflight
+
+import "golang.org/x/sys/windows"
+
+// unixModes says whether a file's mode tells who may read it.
+const unixModes = false
+
+// freeSpace returns the bytes on the volume of dir that this user may fill.
+func freeSpace(dir string) (int64, error) {
+	name, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return 0, err
+	}
+	var free uint64
+	err = windows.GetDiskFreeSpaceEx(name, &free, nil, nil)
+	return int64(free), err
+}
