@@ -147,3 +147,23 @@ func (c *Config) Exists() bool {
 	_, err := os.Stat(c.Path)
 	return err == nil
 }
+
+// Check returns the settings that the file gives by itself, with no variables or
+// flags over it, and what is odd about them. getenv only says where the agent's
+// home is.
+func (f *File) Check(getenv func(string) string) (*Config, []string, error) {
+	home, err := Home(getenv)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := defaults()
+	c.Home, c.Path = home, f.path
+	mode := f.mode
+	f.mode = 0 // which Save mends
+	warnings, err := f.apply(c)
+	f.mode = mode
+	if err := errors.Join(append(c.check(), err)...); err != nil {
+		return nil, warnings, err
+	}
+	return c, warnings, nil
+}

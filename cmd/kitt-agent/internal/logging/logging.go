@@ -55,7 +55,7 @@ func New(o Options) (*slog.Logger, io.Closer, error) {
 	if level == nil {
 		level = slog.LevelInfo
 	}
-	var out slog.Handler = slog.DiscardHandler
+	out := slog.DiscardHandler
 	if o.Output != nil {
 		out = outputHandler(o, level)
 	}
@@ -80,7 +80,7 @@ func outputHandler(o Options, level slog.Leveler) slog.Handler {
 		}
 	}
 	if format == FormatText {
-		return tint.NewHandler(o.Output, &tint.Options{Level: level, TimeFormat: "2006-01-02 15:04:05", NoColor: !o.Color})
+		return tint.NewTextHandler(o.Output, &tint.Options{Level: level, TimeFormat: "2006-01-02 15:04:05", NoColor: !o.Color})
 	}
 	return slog.NewJSONHandler(o.Output, &slog.HandlerOptions{Level: level})
 }
