@@ -196,7 +196,9 @@ func flagOf(key string) string {
 // fill sets what was given in the file, and in a new one what the Python agent's
 // init always writes too.
 func fill(file *config.File, given map[string]string, created bool) error {
-	if given["name"] == "" && !file.Has("name") {
+	if name, ok := given["name"]; ok && strings.TrimSpace(name) == "" {
+		return usageError("kitt-agent init --name gpu-1", "--name is empty; leave it out for the host name")
+	} else if !ok && !file.Has("name") {
 		host, err := os.Hostname()
 		if err != nil {
 			return usageError("kitt-agent init --name gpu-1", "the machine has no host name: %s", err)
@@ -210,10 +212,6 @@ func fill(file *config.File, given map[string]string, created bool) error {
 	for _, key := range config.Keys() { // in their order, so that a new file reads well
 		value, ok := given[key.Name]
 		if !ok {
-			continue
-		}
-		if key.Name == "name" && strings.TrimSpace(value) == "" {
-			faults = append(faults, errors.New("--name is empty; leave it out for the host name"))
 			continue
 		}
 		err := file.Set(key.Name, value)

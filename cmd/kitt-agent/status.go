@@ -169,11 +169,12 @@ func writeJobs(out io.Writer, jobs []client.Job, now time.Time) error {
 		if j.Copy != nil && j.Copy.BytesTotal > 0 {
 			state += fmt.Sprintf(" (%s of %s)", size(j.Copy.BytesDone), size(j.Copy.BytesTotal))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", printable(j.CommandID), printable(j.TestID), printable(state),
-			printable(j.Model), printable(j.Engine), printable(j.Suite), jobTime(j, now), j.LogLines)
+		note := ""
 		if j.Error != "" {
-			fmt.Fprintf(w, "\t\t%s\n", printable(j.Error))
+			note = "\t" + printable(j.Error)
 		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d%s\n", printable(j.CommandID), printable(j.TestID), printable(state),
+			printable(j.Model), printable(j.Engine), printable(j.Suite), jobTime(j, now), j.LogLines, note)
 	}
 	return w.Flush()
 }
@@ -181,6 +182,8 @@ func writeJobs(out io.Writer, jobs []client.Job, now time.Time) error {
 // jobTime returns how long a job waits, runs or ran.
 func jobTime(j client.Job, now time.Time) string {
 	switch {
+	case j.StartedAt.IsZero() && !j.EndedAt.IsZero():
+		return "never ran"
 	case j.StartedAt.IsZero():
 		return "waiting " + span(now.Sub(j.AcceptedAt))
 	case j.EndedAt.IsZero():
