@@ -7,8 +7,11 @@ import (
 	"os"
 )
 
-// readSize is how much of the file a reader takes at once, in bytes.
-const readSize = 128 << 10
+// How much of the file a reader takes at once.
+const (
+	readSize   = 128 << 10 // bytes
+	maxRecords = 1 << 20   // no bound beside the bytes
+)
 
 // A Reader reads the records of a log, the later ones as they come. It is for
 // one goroutine.
@@ -43,7 +46,7 @@ func (r *Reader) Next(ctx context.Context) ([]Record, error) {
 	for {
 		count, size, changed, state := r.log.look()
 		if r.seq < count {
-			records, err := r.read(size)
+			records, err := r.read(size, readSize, maxRecords)
 			if len(records) > 0 || err != nil {
 				return records, err
 			}
@@ -97,8 +100,9 @@ func (l *Log) place(seq int64) (offset, at int64) {
 	return l.index[i], i * indexEvery
 }
 
-// read reads records from the file, which is size bytes long.
-func (r *Reader) read(size int64) ([]Record, error) {
+// read reads up to most records from the file, which is size bytes long, in
+// pieces of piece bytes.
+func (r *Reader) read(size, piece int64, most int) ([]Record, error) {
 	skip := int64(0)
 	if !r.placed {
 		var at int64
@@ -108,11 +112,11 @@ func (r *Reader) read(size int64) ([]Record, error) {
 	}
 	var records []Record
 	for len(records) == 0 && r.offset < size {
-		if err := r.fill(size); err != nil {
+		if err := r.fill(size, piece); err != nil {
 			return nil, err
 		}
 		rest := r.buf
-		for len(rest) > 0 {
+		for len(rest) > 0 && len(records) < most {
 			i := bytes.IndexByte(rest, '\n')
 			if i < 0 {
 				break
@@ -144,8 +148,8 @@ func record(seq int64, e entry, err error) Record {
 }
 
 // fill reads the next piece of the file, which ends with a whole line.
-func (r *Reader) fill(size int64) error {
-	for want := int64(readSize); ; want *= 2 {
+func (r *Reader) fill(size, piece int64) error {
+	for want := piece; ; want *= 2 {
 		want = min(want, size-r.offset)
 		if int64(cap(r.buf)) < want {
 			r.buf = make([]byte, want)

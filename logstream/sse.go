@@ -142,7 +142,7 @@ var errQuiet = errors.New("nothing new")
 // soon ask for the same pieces.
 const (
 	pieceRecords = 256
-	pieceBytes   = 256 << 10
+	pieceRead    = 32 << 10 // bytes of the file at once, so a piece is hardly larger
 	cachedPieces = 16
 )
 
@@ -152,6 +152,7 @@ type frameCache struct {
 	mu     sync.Mutex
 	pieces map[int64]piece
 	order  []int64 // the pieces' keys, the oldest first
+	reader *Reader // stands behind the piece that was made last
 }
 
 // piece is the frames of the records from its key up to next.
@@ -173,7 +174,7 @@ func (c *frameCache) get(ctx context.Context, log *Log, id string, seq int64) ([
 	if p, ok := c.pieces[seq]; ok && p.id == id {
 		return p.frames, p.next, nil
 	}
-	p, err := makePiece(ctx, log, id, seq)
+	p, err := c.makePieceLocked(log, id, seq)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -216,10 +217,16 @@ func (l *Log) awaitRecord(ctx context.Context, seq int64) error {
 	}
 }
 
-// makePiece makes the frames that begin with record seq, which is there.
-func makePiece(ctx context.Context, log *Log, id string, seq int64) (piece, error) {
-	records, err := log.Reader(seq).Next(ctx)
+// makePieceLocked makes the frames that begin with record seq, which is there.
+// c.mu must be held.
+func (c *frameCache) makePieceLocked(log *Log, id string, seq int64) (piece, error) {
+	if c.reader == nil || c.reader.Seq() != seq {
+		c.reader = log.Reader(seq)
+	}
+	_, size, _, _ := log.look()
+	records, err := c.reader.read(size, pieceRead, int(pieceRecords-seq%pieceRecords))
 	if err != nil {
+		c.reader = nil
 		return piece{}, err
 	}
 	quoted, err := json.Marshal(id)
@@ -228,9 +235,6 @@ func makePiece(ctx context.Context, log *Log, id string, seq int64) (piece, erro
 	}
 	p := piece{id: id, next: seq}
 	for _, r := range records {
-		if p.next > seq && (r.Seq%pieceRecords == 0 || len(p.frames) > pieceBytes) {
-			break
-		}
 		if !r.Repeats() {
 			p.frames = appendFrame(p.frames, quoted, r)
 		}
