@@ -416,16 +416,18 @@ func (s *shipper) join(first logstream.Record) bool {
 	return now.Before(s.joinUntil)
 }
 
-// gather waits until the next joined request is due and returns the records
-// that are there by then, beside the have that wait already.
+// gather waits until the next joined request is due, or would be full, and
+// returns the records that are there by then beside the have that wait already.
 func (s *shipper) gather(ctx context.Context, have int) ([]logstream.Record, error) {
-	timer := time.NewTimer(time.Until(s.sent.Add(joinPace)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-s.drain.Done():
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if s.log.Len()-s.reader.Seq()+int64(have) < maxJoinLines {
+		timer := time.NewTimer(time.Until(s.sent.Add(joinPace)))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-s.drain.Done():
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	var more []logstream.Record
 	for have+len(more) < maxJoinLines && s.log.Len() > s.reader.Seq() {
