@@ -96,10 +96,19 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 	return Result{}, &Error{Kind: ClassUnavailable, Text: text, Remedy: "kitt-agent build", Err: ErrUnavailable}
 }
 
-// Resume goes on with the run of whichever member began it. The error matches
-// [ErrLost] if that member cannot resume.
+// Resume goes on with the run of the member that began it: the one that was
+// noted down is asked first, then all in order, and the first that does not
+// answer [ErrNotStarted] has the run. The error matches [ErrLost] if the job was
+// given to a member that cannot resume.
 func (f *Fallback) Resume(ctx context.Context, job Job, from Position, out Output) (Result, error) {
-	for _, r := range f.members {
+	given, err := readIntent(job.Dir)
+	members := f.members
+	if err == nil && given.Member < len(members) {
+		// Only that one can have begun the job. Asked first, it needn't wait for
+		// an engine that others want to ask.
+		members = append([]Runner{members[given.Member]}, members...)
+	}
+	for _, r := range members {
 		resumer, ok := r.(Resumer)
 		if !ok {
 			continue
@@ -109,7 +118,6 @@ func (f *Fallback) Resume(ctx context.Context, job Job, from Position, out Outpu
 			return result, err
 		}
 	}
-	given, err := readIntent(job.Dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return Result{}, ErrNotStarted
