@@ -1,0 +1,5 @@
+package storage_test
+
+const childEnv = "KITT_STORAGE_CHILD"
+
+func runChild() {}
