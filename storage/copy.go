@@ -188,7 +188,7 @@ func (c *copying) sweepStage() error {
 // to returns where an entry goes, relative to the staging directory.
 func to(rel string) string { return path.Join("data", rel) }
 
-// prepare makes the directories, sees what is there already and asks for space.
+// prepare sees what is there already, asks for space and makes the directories.
 func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
 	c.files = nil
 	var staged, cost int64
@@ -197,14 +197,6 @@ func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
 		e := &c.tree.entries[i]
 		switch e.kind {
 		case kindDir:
-			if err := c.root.Mkdir(to(e.path), 0o700); errors.Is(err, fs.ErrExist) {
-				err = c.root.Chmod(to(e.path), 0o700)
-				if err != nil {
-					return explain("prepare", e.path, err)
-				}
-			} else if err != nil {
-				return explain("make directory", e.path, err)
-			}
 			cost += zeroBlock
 		case kindFile:
 			f := &copyFile{entry: e, hashes: make([]hash, pieces(e.size, c.journal.piece)), had: c.journal.had(e)}
@@ -245,7 +237,27 @@ func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
 	if staged > 0 {
 		c.note(fmt.Sprintf("going on with an interrupted copy: up to %s are here already", sizeText(staged)))
 	}
-	return c.reserve(max(cost+holey.Load()-staged, 0))
+	if err := c.reserve(max(cost+holey.Load()-staged, 0)); err != nil {
+		return err
+	}
+	return c.makeDirectories()
+}
+
+func (c *copying) makeDirectories() error {
+	for i := range c.tree.entries {
+		e := &c.tree.entries[i]
+		if e.kind != kindDir {
+			continue
+		}
+		err := c.root.Mkdir(to(e.path), 0o700)
+		if errors.Is(err, fs.ErrExist) {
+			err = c.root.Chmod(to(e.path), 0o700) // an earlier run made it
+		}
+		if err != nil {
+			return explain("make directory", e.path, err)
+		}
+	}
+	return nil
 }
 
 // spans cuts the files into what the workers take, the large ones first so that

@@ -263,7 +263,7 @@ func (l *Local) copy(ctx context.Context, f *flight, claimed *os.File, pulses []
 		},
 	}
 	if err := c.run(ctx, pulses); err != nil {
-		return err
+		return errors.Join(err, p.dropEmpty(f.target, claimed))
 	}
 	took := time.Since(f.started)
 	m := &manifest{
@@ -281,6 +281,15 @@ func (l *Local) copy(ctx context.Context, f *flight, claimed *os.File, pulses []
 		sizeText(int64(float64(m.Bytes)/max(took.Seconds(), 1e-3)))))
 	l.cfg.Logger.InfoContext(ctx, "model copied", "model", f.target, "bytes", m.Bytes, "took", took)
 	return os.Remove(claimed.Name())
+}
+
+// dropEmpty removes the stage of a copy that failed before its first byte.
+func (p *place) dropEmpty(target string, claimed *os.File) error {
+	stage := p.stage(target)
+	if _, err := os.Lstat(stage + "/data"); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return errors.Join(os.RemoveAll(stage), os.Remove(claimed.Name()))
 }
 
 // clear removes copies of parts of the model at target, which are in its way.
