@@ -435,4 +435,3 @@ func TestPartOfAModelThenAllOfIt(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, done.Kept[0].Reason, "in use by job, inner")
 }
-

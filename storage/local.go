@@ -93,7 +93,7 @@ func New(cfg Config) (*Local, error) {
 	if cfg.Home == "" {
 		me, err := user.Current()
 		if err != nil {
-			faults = append(faults, fmt.Errorf("Home: %w", err))
+			faults = append(faults, fmt.Errorf("config Home: %w", err))
 		} else {
 			cfg.Home = me.HomeDir
 		}
@@ -102,13 +102,13 @@ func New(cfg Config) (*Local, error) {
 		cfg.Workers = defaultWorkers
 	}
 	if cfg.Workers < 1 || cfg.Workers > maxWorkers {
-		faults = append(faults, fmt.Errorf("Workers: %d is not from 1 to %d", cfg.Workers, maxWorkers))
+		faults = append(faults, fmt.Errorf("config Workers: %d is not from 1 to %d", cfg.Workers, maxWorkers))
 	}
 	if cfg.ShareTimeout == 0 {
 		cfg.ShareTimeout = defaultShareTimeout
 	}
 	if cfg.ShareTimeout < 0 || cfg.KeepFree < 0 || cfg.MaxBytes < 0 {
-		faults = append(faults, errors.New("ShareTimeout, KeepFree, MaxBytes: must not be negative"))
+		faults = append(faults, errors.New("config ShareTimeout, KeepFree, MaxBytes: must not be negative"))
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

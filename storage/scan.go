@@ -130,7 +130,6 @@ type scanner struct {
 
 // A scanDir is a directory still to be read.
 type scanDir struct {
-	entry int // its index in tree.entries
 	path  string
 	src   string
 	top   int // levels that a link in it may climb and stay in what is copied

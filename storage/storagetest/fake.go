@@ -113,7 +113,7 @@ func (f *Fake) Acquire(ctx context.Context, req storage.Request) (*storage.Lease
 		if f.held[h] == lease {
 			delete(f.held, h)
 			f.released = append(f.released, req)
-			if origin == storage.OriginCopied {
+			if origin == storage.OriginCopied && !f.heldLocked(req.Model) {
 				f.unleased[req.Model] = true
 			}
 		}
@@ -125,6 +125,16 @@ func (f *Fake) Acquire(ctx context.Context, req storage.Request) (*storage.Lease
 	f.held[h] = lease
 	delete(f.unleased, req.Model)
 	return lease, nil
+}
+
+// heldLocked reports whether anybody holds model. f.mu must be held.
+func (f *Fake) heldLocked(model string) bool {
+	for h := range f.held {
+		if h.model == model {
+			return true
+		}
+	}
+	return false
 }
 
 // Evict records model and removes what was copied and is not held. Nothing on
