@@ -29,15 +29,15 @@ func parseHash(text string) (h hash, ok bool) {
 // Bounds of a piece, which is what is hashed, and kept or copied again, as a
 // whole. Sizes are powers of two.
 const (
-	minPiece = 64 << 10
+	minPiece = 16 << 10
 	maxPiece = 4 << 20
 )
 
 // pieceFor returns the size of the pieces of a model. It is so small that what
-// all the workers have in hand when they are killed is a twentieth of the model.
+// all the workers have in hand when they are killed is a fortieth of the model.
 func pieceFor(bytes int64, workers int) int64 {
 	piece := int64(minPiece)
-	for piece < maxPiece && piece*2*int64(workers)*20 <= bytes {
+	for piece < maxPiece && piece*2*int64(workers)*40 <= bytes {
 		piece *= 2
 	}
 	return piece
