@@ -72,12 +72,7 @@ func (a *Agent) sweepRuns(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	ended, err := sweeper.Sweep(ctx, func(id string) bool {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		j := a.jobs[id]
-		return a.reserved[id] || j != nil && !j.state().Ended()
-	}, sweepGrace)
+	ended, err := sweeper.Sweep(ctx, a.isLive, sweepGrace)
 	for _, id := range ended {
 		a.log.Warn("run that belongs to no job was ended", "run", printable(id))
 	}

@@ -17,9 +17,7 @@ func (a *Agent) inquire() {
 	if !ok || !a.inquiry.TryLock() {
 		return
 	}
-	a.mu.Lock()
-	ctx := a.drainCtx
-	a.mu.Unlock()
+	ctx := a.drainContext()
 	a.background.Go(func() {
 		defer a.inquiry.Unlock()
 		ctx, cancel := context.WithTimeout(ctx, inquiryTimeout)

@@ -1,6 +1,10 @@
 package agent
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+	"time"
+)
 
 // recover reads the jobs of the agent before this one and goes on with each
 // from the state in which it was left; the table in the package comment says
@@ -50,7 +54,54 @@ func (a *Agent) recover() error {
 		a.log.Info("jobs found", "resumed", resumed, "waiting", waiting, "undelivered", undelivered, "damaged", len(damaged))
 	}
 	a.lookup.Store(true)
+	a.releaseStale()
 	return nil
+}
+
+// leaseKeeper is a storage whose leases last through a restart. Those of jobs
+// that ended meanwhile are to be given up.
+type leaseKeeper interface {
+	ReleaseExcept(ctx context.Context, keep func(holder string) bool) ([]string, error)
+}
+
+// releaseStale gives up the leases of jobs that need none any more, beside
+// everything else: a storage that cannot answer holds nothing up.
+func (a *Agent) releaseStale() {
+	keeper, ok := a.cfg.Storage.(leaseKeeper)
+	if !ok {
+		return
+	}
+	live := map[string]bool{}
+	for _, j := range a.allJobs() {
+		live[j.id] = !j.state().Ended()
+	}
+	a.background.Go(func() {
+		ctx, cancel := context.WithTimeout(a.drainContext(), time.Minute)
+		defer cancel()
+		// A job that is accepted meanwhile is none of these, so it is asked about
+		// as it is now.
+		released, err := keeper.ReleaseExcept(ctx, func(holder string) bool { return live[holder] || a.isLive(holder) })
+		if err != nil {
+			a.log.Warn("old claims on models not given up", "err", err)
+		}
+		for _, holder := range released {
+			a.log.Info("claim on a model given up whose job has ended", "job", printable(holder))
+		}
+	})
+}
+
+// isLive reports whether there is a job of that name that has not ended.
+func (a *Agent) isLive(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	j := a.jobs[id]
+	return a.reserved[id] || j != nil && !j.state().Ended()
+}
+
+func (a *Agent) drainContext() context.Context {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.drainCtx
 }
 
 // reportDamaged makes known that a job's directory could not be read. Where

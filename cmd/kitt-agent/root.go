@@ -18,7 +18,9 @@ func newRootCommand(env *environment) *cobra.Command {
 		Use:   "kitt-agent",
 		Short: "Run benchmark jobs of a KITT server on this machine",
 		Long:  rootHelp,
-		Example: `  kitt-agent init --server https://server:8080 --token-file token
+		Example: `  kitt-agent demo
+  kitt-agent init --server https://server:8080 --token-file token
+  kitt-agent start
   kitt-agent status
   kitt-agent logs 1111222233334444 -f`,
 		SilenceErrors: true,
@@ -42,10 +44,12 @@ func newRootCommand(env *environment) *cobra.Command {
 	})
 	root.AddCommand(
 		newInitCommand(env),
+		newStartCommand(env),
 		newStopCommand(env),
 		newStatusCommand(env),
 		newLogsCommand(env),
 		newVersionCommand(env),
+		newSuperviseCommand(env),
 	)
 	return root
 }
