@@ -100,6 +100,10 @@ func TestFallbackResume(t *testing.T) {
 		{name: "nobody", members: []runner.Runner{resumer(), plain}, want: runner.ErrNotStarted},
 		{name: "the first answer counts", members: []runner.Runner{broken, resumer("job-1")}, want: runner.ErrLost},
 		{
+			name: "the one noted down is asked first", members: []runner.Runner{broken, resumer("job-1")},
+			file: `{"version":1,"member":1,"resumable":true}`, text: "two\n",
+		},
+		{
 			name: "given to one that can't", members: []runner.Runner{resumer(), plain},
 			file: `{"version":1,"member":1,"resumable":false}`, want: runner.ErrLost,
 		},

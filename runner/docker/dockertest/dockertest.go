@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // timeout bounds each call to the engine.
@@ -49,23 +49,24 @@ func Find(ctx context.Context) (*Engine, error) {
 // Close gives up the connections to the engine.
 func (e *Engine) Close() error { return e.Client.Close() }
 
-// Build makes an image by that name, from nothing, that holds the program kitt
+// Build makes an image by that name, a repository and a tag, from nothing, that holds the program kitt
 // as the command kitt. An empty arch means the engine's; for another one the
 // image only claims to be made for it.
 func (e *Engine) Build(ctx context.Context, name, kitt, arch string) error {
 	if arch == "" {
 		arch = e.Arch
 	}
-	layer, err := pack(kitt)
+	program, err := os.ReadFile(kitt)
+	if err != nil {
+		return err
+	}
+	archive, err := imageArchive(name, arch, program)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	source := client.ImageImportSource{Source: bytes.NewReader(layer), SourceName: "-"}
-	reply, err := e.Client.ImageImport(ctx, source, name, client.ImageImportOptions{
-		Platform: ocispec.Platform{OS: "linux", Architecture: arch},
-	})
+	reply, err := e.Client.ImageLoad(ctx, bytes.NewReader(archive), client.ImageLoadWithQuiet(true))
 	if err != nil {
 		return fmt.Errorf("make the image %s: %w", name, err)
 	}
@@ -100,25 +101,50 @@ func (e *Engine) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// pack returns an archive with the program at /usr/bin/kitt and a /tmp.
-func pack(kitt string) ([]byte, error) {
-	program, err := os.ReadFile(kitt)
+// imageArchive returns an image of one layer, with the program at /usr/bin/kitt,
+// in the form of `docker save`.
+func imageArchive(name, arch string, program []byte) ([]byte, error) {
+	layer, err := pack([]file{{"usr/bin/kitt", 0o755, program}})
 	if err != nil {
 		return nil, err
 	}
+	config, err := json.Marshal(map[string]any{
+		"architecture": arch,
+		"os":           "linux",
+		"config":       map[string]any{},
+		"rootfs": map[string]any{
+			"type":     "layers",
+			"diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer))},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := json.Marshal([]any{map[string]any{
+		"Config": "config.json", "RepoTags": []string{name}, "Layers": []string{"layer.tar"},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return pack([]file{{"config.json", 0o644, config}, {"layer.tar", 0o644, layer}, {"manifest.json", 0o644, manifest}})
+}
+
+type file struct {
+	name string
+	mode int64
+	data []byte
+}
+
+func pack(files []file) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for _, h := range []tar.Header{
-		{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777},
-		{Name: "usr/bin/", Typeflag: tar.TypeDir, Mode: 0o755},
-		{Name: "usr/bin/kitt", Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(program))},
-	} {
-		if err := w.WriteHeader(&h); err != nil {
+	for _, f := range files {
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data))}); err != nil {
 			return nil, err
 		}
-	}
-	if _, err := w.Write(program); err != nil {
-		return nil, err
+		if _, err := w.Write(f.data); err != nil {
+			return nil, err
+		}
 	}
 	return b.Bytes(), w.Close()
 }
