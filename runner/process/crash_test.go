@@ -36,6 +36,14 @@ func TestResumeCallsOffWhatWasNeverBegun(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(dir, startedFile))
 }
 
+func TestResumeOfADirectRunThatWasNeverBegun(t *testing.T) {
+	t.Parallel()
+	job, dir := crashJob(t)
+	require.NoError(t, writeState(dir, specFile, spec{Version: version, Job: "job-1", Path: "/bin/true"}))
+	_, err := New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrNotStarted)
+}
+
 func TestSuperviseOnce(t *testing.T) {
 	t.Parallel()
 	_, dir := crashJob(t)
@@ -54,7 +62,6 @@ func TestResumeOfARunThatVanished(t *testing.T) {
 	t.Parallel()
 	for name, files := range map[string]map[string]string{
 		"killed while starting": {specFile: `{"version":1,"supervised":true}`, startedFile: `{"version":1}`},
-		"direct, before it":     {specFile: `{"version":1}`},
 		"direct":                {specFile: `{"version":1}`, startedFile: `{"version":1,"child":{"pid":1,"start":1}}`},
 		"broken spec":           {specFile: `{`},
 		"later version":         {specFile: `{"version":2}`},

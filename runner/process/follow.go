@@ -24,6 +24,9 @@ const (
 // killLimit is how long a killed process gets to be gone.
 const killLimit = 10 * time.Second
 
+// drainLimit is how long the output of a run that was stopped may take.
+const drainLimit = time.Second
+
 // chunk is how much of the output is read at once, in bytes.
 const chunk = 256 << 10
 
@@ -112,7 +115,8 @@ func (f *follower) follow(ctx context.Context, resumable bool) (runner.Result, e
 var errLate = errors.New("it has not ended in time")
 
 // pump passes output on until the run is gone and all of its output is read. It
-// gives up when ctx is done, and at the deadline if there is one.
+// gives up when ctx is done, and at the deadline if there is one, also while
+// there is more to read: a benchmark may print faster than it is listened to.
 func (f *follower) pump(ctx context.Context, deadline time.Time) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -127,15 +131,23 @@ func (f *follower) pump(ctx context.Context, deadline time.Time) error {
 			return err
 		}
 		switch {
+		case n == chunk:
+			wait = 0 // there is more
 		case gone:
 			return nil
 		case n > 0:
 			wait = pollMin
 		default:
-			wait = min(wait*2, pollMax)
+			wait = min(max(wait*2, pollMin), pollMax)
 		}
 		if !deadline.IsZero() && time.Now().After(deadline) {
 			return errLate
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if wait == 0 {
+			continue
 		}
 		timer.Reset(wait)
 		select {
@@ -146,27 +158,46 @@ func (f *follower) pump(ctx context.Context, deadline time.Time) error {
 	}
 }
 
-// read passes on all that there is and returns how many bytes that were.
-func (f *follower) read() (int64, error) {
+// read passes on one piece of the output, of at most chunk bytes, and returns
+// its length.
+func (f *follower) read() (int, error) {
 	if f.file == nil {
 		return 0, nil
 	}
-	begin := f.offset
-	for {
-		n, err := f.file.ReadAt(f.buf, f.offset)
-		if n > 0 {
-			// A log that can't be written is no reason to end a benchmark.
-			if err := f.out.WriteFrom(f.buf[:n], time.Time{}, runner.Position{Byte: f.offset}); err != nil && f.outErr == nil {
-				f.outErr = fmt.Errorf("write to the job's log: %w", err)
-			}
-			f.offset += int64(n)
-		}
-		if errors.Is(err, io.EOF) {
-			return f.offset - begin, nil
-		}
-		if err != nil {
-			return f.offset - begin, fmt.Errorf("read the output: %w", err)
-		}
+	n, err := f.file.ReadAt(f.buf, f.offset)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, fmt.Errorf("read the output: %w", err)
+	}
+	if n == 0 {
+		return 0, f.mindTruncation()
+	}
+	f.note(f.out.WriteFrom(f.buf[:n], time.Time{}, runner.Position{Byte: f.offset}))
+	f.offset += int64(n)
+	return n, nil
+}
+
+// mindTruncation begins again at the start of a file that somebody has cut off
+// before the place that was reached.
+func (f *follower) mindTruncation() error {
+	info, err := f.file.Stat()
+	if err != nil {
+		return fmt.Errorf("look at the output: %w", err)
+	}
+	if info.Size() >= f.offset {
+		return nil
+	}
+	_, err = fmt.Fprintf(f.out, "the file with the benchmark's output became shorter, from %d bytes to %d, "+
+		"so that lines may be missing: reading it again from its start\n", f.offset, info.Size())
+	f.note(err)
+	f.offset = 0
+	return nil
+}
+
+// note keeps the first error of the job's log. A log that can't be written is
+// no reason to end a benchmark.
+func (f *follower) note(err error) {
+	if err != nil && f.outErr == nil {
+		f.outErr = fmt.Errorf("write to the job's log: %w", err)
 	}
 }
 
@@ -240,6 +271,9 @@ func (f *follower) stop() error {
 	}
 	err := f.pump(ctx, time.Now().Add(f.job.Grace()))
 	for end := time.Now().Add(killLimit); errors.Is(err, errLate) && s != nil && time.Now().Before(end); {
+		if gone, _ := f.keeper.gone(); gone {
+			return f.drain()
+		}
 		all := processes()
 		if s.Super.alive() {
 			signalAll(descendants(all, s.Super.PID), unix.SIGKILL)
@@ -255,5 +289,21 @@ func (f *follower) stop() error {
 	if !killAll(s.left, killLimit) {
 		return errors.New("parts of the benchmark can't be killed")
 	}
-	return f.pump(ctx, time.Now().Add(killLimit))
+	return f.drain()
+}
+
+// drain passes on what a run that was stopped had printed, as far as that goes
+// within drainLimit, and says how much is left out.
+func (f *follower) drain() error {
+	err := f.pump(context.Background(), time.Now().Add(drainLimit))
+	if !errors.Is(err, errLate) {
+		return err
+	}
+	info, err := f.file.Stat()
+	if err != nil {
+		return fmt.Errorf("look at the output: %w", err)
+	}
+	_, err = fmt.Fprintf(f.out, "the last %d bytes that the benchmark printed are left out, because it was stopped\n",
+		info.Size()-f.offset)
+	return err
 }

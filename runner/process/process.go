@@ -122,14 +122,12 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	if !found {
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
-	if s.Supervised {
-		never, err := callOff(dir)
-		if err != nil {
-			return runner.Result{}, err
-		}
-		if never {
-			return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
-		}
+	never, err := callOff(dir)
+	if err != nil {
+		return runner.Result{}, err
+	}
+	if never {
+		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
 	f := follower{dir: dir, job: job, out: out, keeper: keeper{dir: dir}, offset: from.Byte}
 	return f.follow(ctx, s.Supervised)
