@@ -43,6 +43,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		return usageError(cmd.CommandPath()+" --help", "%s", err)
 	})
 	root.AddCommand(
+		newDemoCommand(env),
 		newInitCommand(env),
 		newStartCommand(env),
 		newStopCommand(env),
