@@ -2,7 +2,9 @@
 // metrics.json and ends as the name of the model tells it.
 //
 // A model named `fake:` and a list of these words, with commas between them,
-// steers it; any other model prints ten lines and succeeds:
+// steers it; any other model prints ten lines and succeeds. With _ for the commas
+// and . for = the list is a tag that an agent takes for an identifier, as in
+// fake:lines.100_delay.5ms:
 //
 //	lines=N      prints N lines (10)
 //	width=N      pads each line to N bytes, newline included
@@ -105,8 +107,12 @@ func parse(model string) (script, error) {
 	if !ok || words == "" {
 		return s, nil
 	}
-	for _, word := range strings.Split(words, ",") {
-		key, value, _ := strings.Cut(word, "=")
+	comma, equals := ",", "="
+	if !strings.ContainsAny(words, ",=") {
+		comma, equals = "_", "."
+	}
+	for _, word := range strings.Split(words, comma) {
+		key, value, _ := strings.Cut(word, equals)
 		var err error
 		switch key {
 		case "lines":
