@@ -10,8 +10,6 @@ import (
 	"os/exec"
 	"strings"
 	"time"
-
-	"github.com/moby/sys/mountinfo"
 )
 
 // A commandRunner runs a program and returns what it printed.
@@ -156,13 +154,13 @@ func (l *Local) shareThere(ctx context.Context, dir string) (bool, error) {
 	if err != nil {
 		return false, explain("look at the share", dir, err)
 	}
-	mounted, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(dir))
+	mounted, err := mountPoints()
 	if err != nil {
 		return false, explain("look for the mount at", dir, err)
 	}
 	for _, m := range mounted {
 		// An automounter's trigger is there before what it mounts.
-		if m.FSType != "autofs" {
+		if m.path == dir && m.kind != "autofs" {
 			return true, nil
 		}
 	}
@@ -172,13 +170,13 @@ func (l *Local) shareThere(ctx context.Context, dir string) (bool, error) {
 // mountOf returns the mount point that path is on, which is the gate for it.
 func mountOf(path string) string {
 	best := "/"
-	mounts, err := mountinfo.GetMounts(mountinfo.ParentsFilter(path))
+	mounts, err := mountPoints()
 	if err != nil {
 		return best
 	}
 	for _, m := range mounts {
-		if len(m.Mountpoint) > len(best) {
-			best = m.Mountpoint
+		if m.holds(path) && len(m.path) > len(best) {
+			best = m.path
 		}
 	}
 	return best

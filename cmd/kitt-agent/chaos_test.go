@@ -223,8 +223,7 @@ func TestChaos(t *testing.T) {
 	}
 	t.Logf("%v, %d tests, %v", rounds, len(tests), reasons)
 	require.NotZero(t, completed, "agent's log:\n%s", tail(d))
-	withData := len(server.Results())
-	require.Equal(t, completed, withData, "one result for each test that completed")
+	require.Len(t, server.Results(), completedJobs(t, d), "one result for each job that completed")
 	require.Empty(t, processesOf(t, prog), "processes are left")
 }
 
@@ -260,6 +259,23 @@ func undelivered(d *daemon) int {
 	}
 	var n int
 	_, _ = fmt.Sscan(string(m[1]), &n)
+	return n
+}
+
+// completedJobs returns how many of the agent's jobs completed, by its own
+// records: somebody may have stopped the test on the server at the last moment.
+func completedJobs(t *testing.T, d *daemon) int {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(d.home, "jobs", "*", "job.json"))
+	require.NoError(t, err)
+	n := 0
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		require.NoError(t, err)
+		if bytes.Contains(text, []byte(`"state": "completed",`)) {
+			n++
+		}
+	}
 	return n
 }
 
