@@ -140,10 +140,12 @@ func (c *courier) await(ctx context.Context, ready func() bool) error {
 		if ready() {
 			return nil
 		}
+		if c.drain.Err() != nil {
+			return errDraining
+		}
 		select {
 		case <-changed:
-		case <-c.drain.Done():
-			return errDraining
+		case <-c.drain.Done(): // once more: what happened before it counts
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -443,14 +445,14 @@ func (s *shipper) gather(ctx context.Context, have int) ([]logstream.Record, err
 // next returns the next records, waiting for some if there are none. While the
 // agent stops it doesn't wait.
 func (s *shipper) next(ctx context.Context) ([]logstream.Record, error) {
-	if s.log.Len() <= s.reader.Seq() {
-		ctx = s.drain
+	records, err := s.reader.Next(s.drain)
+	if err == nil || s.drain.Err() == nil || errors.Is(err, io.EOF) {
+		return records, err
 	}
-	records, err := s.reader.Next(ctx)
-	if err != nil && ctx.Err() != nil {
-		return nil, errDraining
+	if s.log.Len() > s.reader.Seq() || s.log.Finished() {
+		return s.reader.Next(ctx) // it is there, so nothing is waited for
 	}
-	return records, err
+	return nil, errDraining
 }
 
 // portion returns how many of the records that wait go into the next request,
