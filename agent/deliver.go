@@ -106,6 +106,12 @@ func (c *courier) enterLane(ctx context.Context) error {
 	if c.inLane {
 		return nil
 	}
+	select { // a lane that is free is taken, also while the agent stops
+	case c.a.uplink.backlog <- struct{}{}:
+		c.inLane = true
+		return nil
+	default:
+	}
 	select {
 	case c.a.uplink.backlog <- struct{}{}:
 		c.inLane = true
