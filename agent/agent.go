@@ -1,4 +1,353 @@
-// Package agent composes a KITT agent: it registers with a server, takes
-// benchmark jobs from heartbeat answers, runs them one at a time, streams their
-// logs and reports their results.
 package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/storage"
+)
+
+// An Agent takes benchmark jobs and runs them. Its methods are safe for
+// concurrent use.
+type Agent struct {
+	cfg      Config
+	log      *slog.Logger
+	settings *settings
+	beats    *heartbeat.Loop
+	queue    *queue
+	uplink   *uplink
+	machine  *machine
+	started  time.Time
+
+	running    atomic.Bool // whether Run was called
+	streams    atomic.Int64
+	lookup     atomic.Bool // whether to look for commands that were lost on the way
+	lives      sync.WaitGroup
+	couriers   sync.WaitGroup
+	inquiry    sync.Mutex // held while the server is asked about tests
+	background sync.WaitGroup
+
+	mu           sync.Mutex
+	store        *store          // nil while Run is not running
+	jobs         map[string]*job // by the name of their directory
+	reserved     map[string]bool // names of jobs that are being written
+	accepting    bool
+	stopWhenIdle bool
+	deliverCtx   context.Context // of the couriers, while Run is running
+	drainCtx     context.Context // done once they are to wait no longer
+	warnings     []string
+	said         map[string]bool    // what is worth saying once
+	leave        context.CancelFunc // ends Run from inside
+}
+
+// New returns an agent that does nothing until Run is called. It reports all
+// that is wrong with cfg at once.
+func New(cfg Config) (*Agent, error) {
+	cfg = cfg.withDefaults()
+	settings, settingsErr := newSettings(cfg.Settings, cfg.AllowedImages)
+	if err := errors.Join(cfg.validate(), settingsErr); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	a := &Agent{
+		cfg:      cfg,
+		log:      cfg.Logger,
+		settings: settings,
+		queue:    newQueue(cfg.MaxConcurrentJobs),
+		uplink:   newUplink(),
+		machine:  newMachine(cfg),
+		jobs:     map[string]*job{},
+		reserved: map[string]bool{},
+		said:     map[string]bool{},
+	}
+	beats, err := heartbeat.New(heartbeat.Config{
+		Client:   beatClient{a},
+		Name:     cfg.Name,
+		Compose:  a.beat,
+		Handle:   a.answered,
+		Interval: settings.interval(),
+		Logger:   cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	a.beats = beats
+	return a, nil
+}
+
+// ErrInUse is matched by the error of Run if another agent uses the same Dir.
+var ErrInUse = errors.New("another agent uses this directory")
+
+// Run runs the agent until ctx is done, or until Drain or CancelAll let it end,
+// and everything that it started has stopped. Benchmarks whose runner can find
+// them again go on without it. It can be called once.
+func (a *Agent) Run(ctx context.Context) error {
+	if a.running.Swap(true) {
+		return errors.New("agent: Run was called before")
+	}
+	a.started = time.Now()
+	store, err := openStore(filepath.Join(a.cfg.Dir, "jobs"))
+	if err != nil {
+		return fmt.Errorf("agent: jobs directory: %w", err)
+	}
+	lock := flock.New(filepath.Join(store.dir, ".lock"))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("agent: lock %s: %w", store.dir, err)
+	}
+	if !locked {
+		return fmt.Errorf("agent: %w: %s", ErrInUse, a.cfg.Dir)
+	}
+	defer lock.Close()
+	if err := store.sweep(); err != nil {
+		return fmt.Errorf("agent: jobs directory: %w", err)
+	}
+
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
+	// What the agent still does once ctx has ended has contexts of its own: the
+	// deliveries, and last of all the heartbeats.
+	deliverCtx, stopDelivering := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopDelivering()
+	drainCtx, drain := context.WithCancel(deliverCtx)
+	defer drain()
+	beatCtx, stopBeats := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBeats()
+
+	a.mu.Lock()
+	a.store, a.deliverCtx, a.drainCtx, a.leave = store, deliverCtx, drainCtx, leave
+	a.mu.Unlock()
+	a.applySettings()
+	if err := a.recover(); err != nil {
+		return fmt.Errorf("agent: read jobs: %w", err)
+	}
+
+	a.background.Go(func() { a.machine.run(ctx) })
+	var scheduling, beating sync.WaitGroup
+	scheduling.Go(func() { a.schedule(ctx) })
+	scheduling.Go(func() { a.keepHouse(ctx) })
+	beating.Go(func() { _ = a.beats.Run(beatCtx) })
+	serving := a.serve(beatCtx, a.cfg.Listener)
+	a.mu.Lock()
+	a.accepting = true
+	a.mu.Unlock()
+
+	<-ctx.Done()
+	a.log.Info("stopping", "running", len(a.queue.active()), "waiting", len(a.queue.line()))
+	a.mu.Lock()
+	a.accepting = false
+	a.mu.Unlock()
+	a.queue.close()
+	scheduling.Wait()
+	for _, j := range a.queue.active() {
+		j.stopWith(runner.ErrLetGo)
+	}
+	a.lives.Wait()
+	drain() // couriers return once they have nothing to do, or cannot
+	timeout := time.AfterFunc(a.cfg.DrainTimeout, stopDelivering)
+	a.couriers.Wait()
+	timeout.Stop()
+	stopBeats()
+	beating.Wait()
+	a.background.Wait()
+	err = serving()
+	a.log.Info("stopped")
+	return err
+}
+
+// schedule gives jobs their turn until ctx is done.
+func (a *Agent) schedule(ctx context.Context) {
+	for {
+		changed := a.queue.changes.wait()
+		for j := a.queue.take(); j != nil; j = a.queue.take() {
+			a.begin(j)
+		}
+		a.plan()
+		if a.shouldLeave() {
+			a.leave()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// begin starts j's turn.
+func (a *Agent) begin(j *job) {
+	ctx, stop := context.WithCancelCause(context.Background())
+	j.begin(stop)
+	if j.cancelled() != nil {
+		stop(errCancelled)
+	}
+	a.lives.Go(func() {
+		defer stop(nil)
+		a.live(ctx, j)
+		j.end()
+		a.queue.done(j)
+		a.beats.Nudge()
+	})
+}
+
+// plan tells the storage what the waiting jobs will ask for.
+func (a *Agent) plan() {
+	planner, ok := a.cfg.Storage.(storage.Planner)
+	if !ok {
+		return
+	}
+	var models []string
+	for _, j := range a.queue.line() {
+		if j.spec.Type == TypeRunTest && !slices.Contains(models, j.spec.Model) {
+			models = append(models, j.spec.Model)
+		}
+	}
+	planner.Plan(models)
+}
+
+// Drain makes the agent take no new commands and Run return once the jobs that
+// have their turn have ended. Jobs that wait stay on disk for the next start.
+func (a *Agent) Drain() {
+	a.mu.Lock()
+	a.accepting = false
+	a.stopWhenIdle = true
+	a.mu.Unlock()
+	a.queue.close()
+}
+
+// CancelAll is Drain, and cancels the jobs that have their turn.
+func (a *Agent) CancelAll(by string) {
+	a.Drain()
+	for _, j := range a.queue.active() {
+		_, _ = a.cancel(j, cancellation{By: by})
+	}
+}
+
+func (a *Agent) shouldLeave() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.stopWhenIdle && a.queue.idle()
+}
+
+// resumes reports whether runs outlive the agent.
+func (a *Agent) resumes() bool {
+	_, ok := a.cfg.Runner.(runner.Resumer)
+	return ok
+}
+
+// wantsGPUs reports whether a benchmark is given the machine's GPUs.
+func (a *Agent) wantsGPUs() bool {
+	switch a.cfg.GPUs {
+	case GPUAll:
+		return true
+	case GPUNone:
+		return false
+	}
+	m := a.machine.description()
+	return m != nil && len(m.GPUs) > 0
+}
+
+// applySettings makes the settings that are in force known to those that they
+// concern.
+func (a *Agent) applySettings() {
+	if c, ok := a.cfg.Storage.(storage.Configurer); ok {
+		if err := c.Configure(a.settings.storage()); err != nil {
+			a.sayOnce("storage settings", func() { a.log.Warn("storage settings not applied", "err", err) })
+		}
+	}
+	if err := a.beats.SetInterval(a.settings.interval()); err != nil {
+		a.log.Warn("interval not applied", "err", err)
+	}
+}
+
+// sayOnce calls say unless something was said under the same key before.
+func (a *Agent) sayOnce(key string, say func()) {
+	a.mu.Lock()
+	before := a.said[key]
+	a.said[key] = true
+	a.mu.Unlock()
+	if !before {
+		say()
+	}
+}
+
+// warn adds a sentence to what status shows.
+func (a *Agent) warn(text string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !slices.Contains(a.warnings, text) {
+		a.warnings = append(a.warnings, text)
+	}
+}
+
+// port returns the port that the server is told.
+func (a *Agent) port() int {
+	if a.cfg.Port != 0 || a.cfg.Listener == nil {
+		return a.cfg.Port
+	}
+	if addr, ok := a.cfg.Listener.Addr().(*net.TCPAddr); ok {
+		return addr.Port
+	}
+	return 0
+}
+
+// beatClient lets the heartbeat loop speak through the agent's Server.
+type beatClient struct{ a *Agent }
+
+func (c beatClient) Register(ctx context.Context) (string, time.Duration, error) {
+	reg := Registration{
+		Name:    c.a.cfg.Name,
+		Port:    c.a.port(),
+		Version: c.a.cfg.Version,
+		Machine: c.a.machine.wait(ctx),
+	}
+	if c.a.cfg.Capabilities != nil {
+		reg.Capabilities = c.a.cfg.Capabilities(ctx)
+	}
+	answer, err := c.a.cfg.Server.Register(ctx, reg)
+	return answer.AgentID, answer.Interval, err
+}
+
+func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (heartbeat.Answer, error) {
+	return c.a.cfg.Server.Heartbeat(ctx, id, beat)
+}
+
+// beat says how the agent is.
+func (a *Agent) beat() heartbeat.Beat {
+	b := heartbeat.Beat{Status: heartbeat.StatusIdle, Uptime: time.Since(a.started)}
+	if active := a.queue.active(); len(active) > 0 {
+		b.Status = heartbeat.StatusRunning
+		b.Task = active[0].title()
+	}
+	a.machine.fill(&b)
+	return b
+}
+
+// answered takes the answer to a heartbeat.
+func (a *Agent) answered(ctx context.Context, answer heartbeat.Answer) {
+	a.uplink.wentThrough()
+	for _, err := range a.settings.offer(answer.Settings) {
+		a.log.WarnContext(ctx, "setting from the server not used", "err", err)
+	}
+	a.applySettings()
+	for _, cmd := range answer.Commands {
+		a.receive(ctx, cmd, sourceServer)
+	}
+	// After an outage a command may have been lost together with its answer.
+	state := a.beats.State()
+	if !state.Registered || state.FailingFor > 0 {
+		a.lookup.Store(true)
+	}
+	a.inquire()
+}

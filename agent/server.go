@@ -111,6 +111,9 @@ type RefusedError struct {
 // Error returns the server's text.
 func (e *RefusedError) Error() string { return e.Message }
 
+// Refused reports that it is the server's final word.
+func (e *RefusedError) Refused() bool { return true }
+
 // ErrBroken is matched by the error of a request that the server failed at
 // (HTTP 500). The same report sent again and again may be what breaks it.
 var ErrBroken = errors.New("the server failed at this request")

@@ -1,5 +1,21 @@
 // Package heartbeat decides when an agent speaks to its server, what it says
 // and what becomes of the answer.
+//
+// A [Loop] registers the agent, then beats until its context ends. The waits
+// follow the server's habits, where an agent that was silent for 90 s is shown
+// as offline:
+//
+//	after                     wait
+//	a beat that went through  Interval, from 10 s to 300 s, shortened by up to a tenth
+//	the same while running    the same, with Interval at least 60 s
+//	a beat that failed        2 s, growing to 20 s, each varied by half: never over 30 s
+//	a refused registration    30 s to 60 s
+//	[Loop.Nudge]              none, but at least 100 ms after the beat before
+//
+// The variation keeps agents that were started together from beating together;
+// it only ever shortens an interval, so that a running agent never comes near
+// the 90 s. An answer that says that the server doesn't know the agent leads to
+// a new registration and one more beat.
 package heartbeat
 
 import (
@@ -11,7 +27,7 @@ import (
 // Beat is what a heartbeat says about the agent. A nil field is unknown and is
 // not sent.
 type Beat struct {
-	Status         string   // idle, running or error
+	Status         string   // StatusIdle, StatusRunning or StatusError
 	Task           string   // what is being worked on; empty if nothing is
 	GPUUtilPct     *float64 // mean over all GPUs, 0 to 100
 	GPUMemoryBytes *int64   // in use, summed over all GPUs

@@ -1,3 +1,145 @@
 // Package logstream keeps the log of one job: an append-only file that many
 // readers follow live.
+//
+// A [Log] takes what a benchmark prints, in pieces of any size, and makes lines
+// of it; each line is a [Record] on disk before anybody sees it. Readers
+// ([Log.Reader], [ServeSSE]) read the file at their own pace and are woken when
+// there is more. So a reader that is slow, or doesn't read at all, costs the
+// benchmark and the other readers nothing, and never misses a line.
+//
+// # Lines
+//
+//   - A line ends with \n, or with \r\n.
+//   - What ends with \r alone is a state of a progress bar. The latest state is
+//     shown once a second; those between are dropped. The last one, which ends
+//     with \n, is a line like any other.
+//   - A line that stays open is shown as a state too after half a second, so
+//     that nothing waits for a newline. When it ends unchanged its record says
+//     that it repeats what was shown.
+//   - A line longer than 64 KiB goes into several records, all but the last
+//     marked as continued.
+//   - Bytes that are not UTF-8 become U+FFFD. ANSI codes stay ([StripANSI]
+//     removes them).
+//
+// # The file
+//
+// A record is one line of text, which a person can read:
+//
+//	2026-11-23T16:18:40.362683123Z o 0.0.1024 Loading model
+//
+// the time, the kind (a [Kind]), the [Position] in the benchmark's output that
+// follows the record, and the text. After a crash the log is opened again, the
+// half-written end of the file cut off, and the benchmark's output fed again
+// from [Log.Position]: no line is lost and none is there twice.
+//
+// A disk that is full holds nobody up: the lines that it refuses are counted,
+// and once there is room a record says how many are missing, and from when to
+// when.
 package logstream
+
+import (
+	"strings"
+	"time"
+)
+
+// MaxLine is the longest text of a record, in bytes; longer lines are split.
+const MaxLine = 64 << 10
+
+// How long a state of a progress bar, or an open line, waits until it is shown.
+const (
+	showAfter     = 500 * time.Millisecond // for the first, and for an open line
+	progressEvery = time.Second            // between states of a bar
+	openEvery     = 5 * time.Second        // between states of a line that only grows
+)
+
+// Kind says what a record is.
+type Kind byte
+
+// The kinds of records.
+const (
+	Output    Kind = 'o' // a line that the benchmark printed
+	Continued Kind = '+' // the beginning or middle of a line that was too long
+	Progress  Kind = 'p' // a state of a line that has not ended
+	Repeat    Kind = '=' // a line that ended as its last Progress showed it
+	Note      Kind = 'n' // a line of the agent's own
+	Gap       Kind = 'g' // lines are missing here, because the disk was full
+	final     Kind = 'f' // the end of the log; no record to readers
+)
+
+// String returns a word for the kind.
+func (k Kind) String() string {
+	switch k {
+	case Output, Repeat:
+		return "output"
+	case Continued:
+		return "continued"
+	case Progress:
+		return "progress"
+	case Note:
+		return "note"
+	case Gap:
+		return "gap"
+	}
+	return "unknown"
+}
+
+func (k Kind) valid() bool {
+	switch k {
+	case Output, Continued, Progress, Repeat, Note, Gap, final:
+		return true
+	}
+	return false
+}
+
+// A Record is one line of a log.
+type Record struct {
+	Seq  int64     // counts from 0
+	Time time.Time // when it was printed
+	Kind Kind
+	Text string // without line ends; valid UTF-8
+}
+
+// Repeats reports whether the record's text was shown already, by the Progress
+// before it.
+func (r Record) Repeats() bool { return r.Kind == Repeat }
+
+// A Position is a place in the output of a benchmark; see runner.Position,
+// whose fields these are. A log only ever adds to Byte.
+type Position struct {
+	Stamp int64
+	Count int64
+	Byte  int64
+}
+
+// Final is the end of a log.
+type Final struct {
+	Status string `json:"status"` // how the job ended: completed, failed or cancelled
+	Error  string `json:"error"`  // why, for a person; empty if it ended well
+}
+
+// Options say how a log is kept. The zero value is fine.
+type Options struct {
+	// Secrets are texts that are replaced in every line. Those of fewer than
+	// six bytes are left alone, since they would blot out ordinary words.
+	Secrets []string
+}
+
+// minSecret is the length from which a secret is replaced, in bytes.
+const minSecret = 6
+
+// redacted stands in a line in place of a secret.
+const redacted = "[redacted]"
+
+// redactor returns what replaces the secrets of o, nil if there are none.
+func (o Options) redactor() *strings.Replacer {
+	var pairs []string
+	for _, s := range o.Secrets {
+		if len(s) >= minSecret {
+			pairs = append(pairs, s, redacted)
+		}
+	}
+	if pairs == nil {
+		return nil
+	}
+	return strings.NewReplacer(pairs...)
+}

@@ -208,12 +208,23 @@ func (c *Client) Heartbeat(ctx context.Context, id string, b heartbeat.Beat) (he
 	return answer, err
 }
 
-// command is a command as the server writes it.
-type command struct {
-	ID      text            `json:"command_id"`
-	TestID  text            `json:"test_id"`
-	Type    text            `json:"type"`
-	Payload json.RawMessage `json:"payload"`
+// readCommand reads a command. What of it is no text counts as absent, so that
+// the rest may still tell which one it is.
+func readCommand(raw json.RawMessage) (heartbeat.Command, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return heartbeat.Command{}, err
+	}
+	field := func(name string) string {
+		var t text
+		if value, ok := fields[name]; !ok || json.Unmarshal(value, &t) != nil {
+			return ""
+		}
+		return string(t)
+	}
+	return heartbeat.Command{
+		ID: field("command_id"), TestID: field("test_id"), Type: field("type"), Payload: fields["payload"],
+	}, nil
 }
 
 // parseBeat reads the answer to a heartbeat. broken holds an error for each
@@ -238,14 +249,12 @@ func parseBeat(body []byte) (answer heartbeat.Answer, broken []error, err error)
 		broken = append(broken, fmt.Errorf("commands: %w", err))
 	}
 	for _, raw := range commands {
-		var cmd command
-		if err := json.Unmarshal(raw, &cmd); err != nil {
+		cmd, err := readCommand(raw)
+		if err != nil {
 			broken = append(broken, fmt.Errorf("command %q: %w", printable(string(raw)), err))
 			continue
 		}
-		answer.Commands = append(answer.Commands, heartbeat.Command{
-			ID: string(cmd.ID), TestID: string(cmd.TestID), Type: string(cmd.Type), Payload: cmd.Payload,
-		})
+		answer.Commands = append(answer.Commands, cmd)
 	}
 	var settings map[string]any
 	if err := part(wire.Settings, &settings); err != nil {

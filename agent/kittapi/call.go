@@ -115,7 +115,7 @@ func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, erro
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", strings.TrimRight("kitt-agent/"+printable(c.cfg.Version), "/"))
+	req.Header.Set("User-Agent", c.cfg.UserAgent)
 	if token := c.token(r.key); token != "" {
 		req.Header.Set("Authorization", "Bearer "+string(token))
 	}

@@ -24,8 +24,9 @@ import (
 
 // newServer starts a double.
 func newServer(t testing.TB, cfg kittapitest.Config) *kittapitest.Server {
-	s := kittapitest.NewServer(cfg)
-	t.Cleanup(s.Close)
+	s, err := kittapitest.NewServer(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
 
@@ -57,14 +58,14 @@ func TestRegister(t *testing.T) {
 	a, ok := s.Agent("gpu 01")
 	require.True(t, ok)
 	require.Equal(t, a.ID, got.AgentID)
-	details := a.Facts["hardware_details"].(string)
-	delete(a.Facts, "hardware_details")
+	details := a.Fields["hardware_details"].(string)
+	delete(a.Fields, "hardware_details")
 	const fingerprint = "NVIDIA-H100-80GB-HBM3-80GB-2x_Intel(R)-8480C-224c_2048GB-DDR5_Samsung-SAMSUNG-MZQL23T8HCLS-00A07-NVME_CUDA-12.4_550.54.15_Linux-5.15.0-1042-nvidia"
 	require.Equal(t, map[string]any{
 		"name": "gpu 01", "hostname": "gpu-01", "port": 8090.0, "gpu_info": "NVIDIA H100 80GB HBM3 80GB", "gpu_count": 2.0,
 		"cpu_info": "Intel(R) Xeon(R) Platinum 8480C", "cpu_arch": "amd64", "ram_gb": 2048.0, "environment_type": "dgx",
 		"fingerprint": fingerprint, "kitt_version": "1.2.3", "capabilities": []any{"vllm"},
-	}, a.Facts)
+	}, a.Fields)
 	require.JSONEq(t, `{"gpu_model": "NVIDIA H100 80GB HBM3", "gpu_vram_gb": 80, "gpu_count": 2, "gpu_compute_capability": "9.0",
 		"cpu_model": "Intel(R) Xeon(R) Platinum 8480C", "cpu_arch": "amd64", "cpu_cores": 224, "cpu_threads": 224, "ram_gb": 2048,
 		"ram_type": "DDR5", "storage_brand": "Samsung", "storage_model": "SAMSUNG MZQL23T8HCLS-00A07", "storage_type": "nvme",
@@ -74,7 +75,7 @@ func TestRegister(t *testing.T) {
 	again, err := c.Register(t.Context(), agent.Registration{Name: "gpu 01"})
 	require.NoError(t, err, "all that is unknown is left out or empty, never null")
 	require.Equal(t, got.AgentID, again.AgentID)
-	require.Equal(t, "kitt-agent", s.Requests()[0].Header.Get("User-Agent"))
+	require.Equal(t, "kitt-agent", s.RequestLog()[0].Header.Get("User-Agent"))
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -82,12 +83,12 @@ func ptr[T any](v T) *T { return &v }
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, kittapitest.Config{})
-	c := newClient(t, kittapi.Config{URL: s.URL, Version: "1.2.3"})
+	c := newClient(t, kittapi.Config{URL: s.URL, UserAgent: "kitt-agent/1.2.3"})
 	reg, err := c.Register(t.Context(), agent.Registration{Name: "gpu é 1"})
 	require.NoError(t, err)
-	test, err := s.Launch(kittapitest.Launch{Agent: "gpu é 1", Model: "/m"})
+	test, _, err := s.Launch("gpu é 1", "/m")
 	require.NoError(t, err)
-	require.NoError(t, s.Set("gpu é 1", "kitt_image", "kitt:1"))
+	s.SetSetting("gpu é 1", "kitt_image", "kitt:1")
 
 	answer, err := c.Heartbeat(t.Context(), "gpu é 1", heartbeat.Beat{
 		Status: heartbeat.StatusRunning, Task: "t1", GPUUtilPct: ptr(42.125), GPUMemoryBytes: ptr(int64(5 << 28)),
@@ -106,7 +107,7 @@ func TestHeartbeat(t *testing.T) {
 
 	_, err = c.Heartbeat(t.Context(), reg.AgentID, heartbeat.Beat{})
 	require.NoError(t, err)
-	beats := s.Beats(reg.AgentID)
+	beats := s.Heartbeats(reg.AgentID)
 	require.Equal(t, map[string]any{
 		"status": "running", "current_task": "t1", "gpu_utilization_pct": 42.13, "gpu_memory_used_gb": 1.25,
 		"storage_gb_free": 756.61, "uptime_s": 12.35,
@@ -115,7 +116,7 @@ func TestHeartbeat(t *testing.T) {
 		}},
 	}, beats[0].Body)
 	require.Equal(t, map[string]any{"current_task": "", "uptime_s": 0.0, "engines": []any{}}, beats[1].Body, "what is unknown is left out")
-	require.Equal(t, "kitt-agent/1.2.3", s.Requests()[1].Header.Get("User-Agent"))
+	require.Equal(t, "kitt-agent/1.2.3", s.RequestLog()[1].Header.Get("User-Agent"))
 
 	_, err = c.Heartbeat(t.Context(), "nobody", heartbeat.Beat{})
 	require.ErrorIs(t, err, heartbeat.ErrUnknownAgent)
@@ -127,7 +128,7 @@ func TestHeartbeat(t *testing.T) {
 
 func TestReports(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, kittapitest.Config{ServerToken: "operator"})
+	s := newServer(t, kittapitest.Config{AuthToken: "operator"})
 	c := newClient(t, kittapi.Config{URL: s.URL, Token: "own", ServerToken: "operator"})
 	reg, err := c.Register(t.Context(), agent.Registration{Name: "gpu-01"})
 	require.NoError(t, err)
@@ -153,7 +154,8 @@ func TestReports(t *testing.T) {
 	require.NotContains(t, s.Results()[0], "results")
 	require.Equal(t, "Exit 1", s.Reports()[0].Error)
 	require.Nil(t, s.Reports()[1].Data)
-	require.NotContains(t, s.Requests()[s.RequestCount()-1].Body, "result_data")
+	log := s.RequestLog()
+	require.NotContains(t, log[len(log)-1].Body, "result_data")
 
 	require.NoError(t, c.ReportStatus(t.Context(), test, "failed", kittapi.CancelledByUser))
 	got, err := c.Test(t.Context(), test)
@@ -161,7 +163,7 @@ func TestReports(t *testing.T) {
 	require.Equal(t, "failed", got.Status)
 	require.Equal(t, "Cancelled by user", got.Error)
 	require.Empty(t, s.Breaches())
-	for _, r := range s.Requests() {
+	for _, r := range s.RequestLog() {
 		want := "Bearer own"
 		if strings.Contains(r.Path, "quicktest") && r.Method == "POST" {
 			want = "Bearer operator"
@@ -256,7 +258,7 @@ func TestForTheCommandLine(t *testing.T) {
 	require.NoError(t, c.Health(t.Context()))
 	v, err := c.Version(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, kittapi.Version{Version: "1.7.0", APIVersion: "v1", Name: "KITT"}, v)
+	require.Equal(t, "1.7.0", v)
 	reg, err := c.Register(t.Context(), agent.Registration{Name: "gpu-01"})
 	require.NoError(t, err)
 	var last string
@@ -264,14 +266,14 @@ func TestForTheCommandLine(t *testing.T) {
 		last, err = c.Launch(t.Context(), kittapi.Launch{AgentID: reg.AgentID, Model: "/m", Engine: "vllm"})
 		require.NoError(t, err)
 	}
-	page, err := c.Tests(t.Context(), kittapi.TestFilter{Agent: "gpu-01", Status: "queued", PerPage: 2})
+	page, err := c.Tests(t.Context(), kittapi.Filter{Agent: "gpu-01", Status: "queued", PerPage: 2})
 	require.NoError(t, err)
 	require.Equal(t, 3, page.Total)
 	require.Equal(t, 2, page.Pages)
 	require.Len(t, page.Items, 2)
 	require.Equal(t, last, page.Items[0].ID)
 	require.Equal(t, "gpu-01", page.Items[0].AgentName)
-	page, err = c.Tests(t.Context(), kittapi.TestFilter{Page: 2, PerPage: 2})
+	page, err = c.Tests(t.Context(), kittapi.Filter{Page: 2, PerPage: 2})
 	require.NoError(t, err)
 	require.Len(t, page.Items, 1)
 }
@@ -280,7 +282,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	t.Parallel()
 	const secret = "hunter2-0123456789"
 	cfg := kittapi.Config{URL: "http://127.0.0.1:1", Token: secret, ServerToken: secret}
-	encoded, err := json.Marshal(struct{ A, B kittapi.Token }{cfg.Token, cfg.ServerToken})
+	encoded, err := json.Marshal(struct{ A, B kittapi.Secret }{cfg.Token, cfg.ServerToken})
 	require.NoError(t, err)
 	var logged strings.Builder
 	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "token", cfg.Token, "cfg", cfg)
@@ -305,10 +307,10 @@ func TestNewNamesEveryFault(t *testing.T) {
 		{kittapi.Config{URL: "kitt.example:8080"}, []string{"URL", "http://"}},
 		{kittapi.Config{URL: "http://u:pw@h"}, []string{"user or password"}},
 		{kittapi.Config{URL: "http://h?x=1"}, []string{"URL"}},
-		{kittapi.Config{URL: "http://h", Files: kittapi.TLSFiles{Cert: "c"}, Timeout: -1}, []string{"Cert and Key", "Timeout"}},
-		{kittapi.Config{URL: "http://h", Token: "a b"}, []string{"Token holds blanks"}},
-		{kittapi.Config{URL: "http://h", ServerToken: "é"}, []string{"ServerToken holds"}},
-		{kittapi.Config{URL: "http://h", Files: kittapi.TLSFiles{CA: "absent.pem"}}, []string{"Files.CA", "absent.pem"}},
+		{kittapi.Config{URL: "http://h", CertFile: "c", Timeout: -1}, []string{"CertFile and KeyFile", "Timeout"}},
+		{kittapi.Config{URL: "http://h", Token: "a b"}, []string{"the Token holds blanks"}},
+		{kittapi.Config{URL: "http://h", ServerToken: "é"}, []string{"the ServerToken holds"}},
+		{kittapi.Config{URL: "http://h", CAFile: "absent.pem"}, []string{"CAFile", "absent.pem"}},
 		{kittapi.Config{URL: "http://h", Transport: http.DefaultTransport, Insecure: true}, []string{"Transport"}},
 	}
 	for _, tt := range tests {
@@ -523,16 +525,17 @@ func TestBadParts(t *testing.T) {
 	var logged strings.Builder
 	c := answering(t, kittapi.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))}, wrote(200, "application/json", `{
 		"ack": true, "agent_id": 7,
-		"commands": [5, {"command_id": {}}, {"command_id": 12, "type": "run_test", "surplus": 1, "payload": {"x": NaN}}],
+		"commands": [5, {"command_id": {}, "test_id": "t"}, {"command_id": 12, "type": "run_test", "surplus": 1, "payload": {"x": NaN}}],
 		"settings": {"a": "b", "n": 60, "t": true, "z": null, "l": [1]}}`))
 	answer, err := c.Heartbeat(t.Context(), "a", heartbeat.Beat{})
 	require.NoError(t, err, "a fault in one part must not cost the others")
 	require.Equal(t, "7", answer.AgentID)
-	require.Len(t, answer.Commands, 1)
-	require.Equal(t, "12", answer.Commands[0].ID)
-	require.JSONEq(t, `{"x": null}`, string(answer.Commands[0].Payload))
+	require.Len(t, answer.Commands, 2)
+	require.Equal(t, heartbeat.Command{TestID: "t"}, answer.Commands[0])
+	require.Equal(t, "12", answer.Commands[1].ID)
+	require.JSONEq(t, `{"x": null}`, string(answer.Commands[1].Payload))
 	require.Equal(t, map[string]string{"a": "b", "n": "60", "t": "true", "l": "[1]"}, answer.Settings)
-	require.Equal(t, 2, strings.Count(logged.String(), "cannot be read"))
+	require.Equal(t, 1, strings.Count(logged.String(), "cannot be read"))
 
 	c = answering(t, kittapi.Config{}, wrote(200, "application/json", `{"ack": true, "commands": {}, "settings": []}`))
 	answer, err = c.Heartbeat(t.Context(), "a", heartbeat.Beat{})
@@ -547,7 +550,7 @@ func TestLostAnswers(t *testing.T) {
 	c := newClient(t, kittapi.Config{URL: s.URL})
 	reg, err := c.Register(t.Context(), agent.Registration{Name: "gpu-01"})
 	require.NoError(t, err)
-	test, err := s.Launch(kittapitest.Launch{Agent: "gpu-01"})
+	test, _, err := s.Launch("gpu-01", "/m")
 	require.NoError(t, err)
 	for _, f := range []kittapitest.Fault{{CutAnswer: true}, {CutAfter: 3}} {
 		s.SetFault(kittapitest.On("POST /api/v1/quicktest/*/logs", kittapitest.Always(f)))

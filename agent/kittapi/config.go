@@ -11,21 +11,20 @@ import (
 	"time"
 )
 
-// A Token authenticates a client. Printing, logging or encoding one shows no
-// secret.
-type Token string
+// A Secret is a token. Printing, logging or encoding one shows nothing of it.
+type Secret string
 
 // String returns a text that is not the token.
-func (Token) String() string { return "[redacted]" }
+func (Secret) String() string { return "[redacted]" }
 
 // GoString returns a text that is not the token.
-func (Token) GoString() string { return "[redacted]" }
+func (Secret) GoString() string { return "[redacted]" }
 
 // LogValue returns a value that is not the token.
-func (Token) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 
-// MarshalJSON writes a text that is not the token.
-func (Token) MarshalJSON() ([]byte, error) { return []byte(`"[redacted]"`), nil }
+// MarshalText writes a text that is not the token.
+func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
 // DefaultTimeout bounds one request, from the name's look-up to the last byte of
 // the answer.
@@ -39,19 +38,23 @@ type Config struct {
 	URL string
 
 	// Token is the agent's own. Empty means none.
-	Token Token
+	Token Secret
 
 	// ServerToken is the operator's token, which the server was started with.
 	// It is used for logs, statuses and launches, which such a server takes with
 	// no other one. Empty means that Token is used.
-	ServerToken Token
+	ServerToken Secret
 
-	// Files name the certificates of a connection over https. They are read
-	// again when they change.
-	Files TLSFiles
+	// CAFile holds the authorities that the server's certificate is checked
+	// against, in place of the system's. CertFile and KeyFile hold the client's
+	// own certificate, presented wherever one is asked for; each needs the other.
+	// All are PEM and are read again when they change.
+	CAFile   string
+	CertFile string
+	KeyFile  string
 
-	// TLS is what connections over https are made with. Files and Insecure are
-	// added to a copy of it. Defaults to the system's authorities.
+	// TLS is what connections over https are made with. The files and
+	// Insecure are added to a copy of it. Defaults to the system's authorities.
 	TLS *tls.Config
 
 	// Insecure accepts any certificate of the server. A configured client
@@ -59,7 +62,7 @@ type Config struct {
 	Insecure bool
 
 	// Transport carries the requests in place of the client's own, which opens a
-	// connection for each. Files, TLS, Insecure and Proxy must then be empty.
+	// connection for each. The files, TLS, Insecure and Proxy must then be empty.
 	Transport http.RoundTripper
 
 	// Proxy chooses a proxy for a request, as http.ProxyFromEnvironment does.
@@ -69,25 +72,19 @@ type Config struct {
 	// Timeout bounds one request as a whole. Defaults to DefaultTimeout.
 	Timeout time.Duration
 
-	// Version is the agent's, for the User-Agent header.
-	Version string
+	// UserAgent is what the client calls itself. Defaults to kitt-agent.
+	UserAgent string
 
 	// Logger takes what an operator wants to know; nil discards it.
 	Logger *slog.Logger
 }
 
-// TLSFiles are PEM files. CA holds the authorities that the server's certificate
-// is checked against, in place of the system's. Cert and Key are the client's
-// certificate, presented wherever it is asked for; one needs the other.
-type TLSFiles struct {
-	CA, Cert, Key string
-}
-
-func (f TLSFiles) empty() bool { return f == TLSFiles{} }
-
 func (cfg Config) withDefaults() Config {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = "kitt-agent"
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -119,19 +116,26 @@ func (cfg Config) validate() error {
 	if _, err := cfg.base(); err != nil {
 		faults = append(faults, err)
 	}
-	if (cfg.Files.Cert == "") != (cfg.Files.Key == "") {
-		faults = append(faults, errors.New("Files needs both Cert and Key, or neither"))
+	if (cfg.CertFile == "") != (cfg.KeyFile == "") {
+		faults = append(faults, errors.New("one of CertFile and KeyFile is missing"))
 	}
 	if cfg.Timeout < 0 {
-		faults = append(faults, fmt.Errorf("Timeout of %s is negative", cfg.Timeout))
+		faults = append(faults, fmt.Errorf("a Timeout of %s is negative", cfg.Timeout))
 	}
-	if cfg.Transport != nil && (!cfg.Files.empty() || cfg.TLS != nil || cfg.Insecure || cfg.Proxy != nil) {
-		faults = append(faults, errors.New("Transport stands beside Files, TLS, Insecure or Proxy, which it would ignore"))
+	if cfg.Transport != nil && (cfg.files() != [3]string{} || cfg.TLS != nil || cfg.Insecure || cfg.Proxy != nil) {
+		faults = append(faults, errors.New("the Transport would ignore CAFile, CertFile, KeyFile, TLS, Insecure and Proxy"))
 	}
-	for name, token := range map[string]Token{"Token": cfg.Token, "ServerToken": cfg.ServerToken} {
-		if strings.ContainsFunc(string(token), func(r rune) bool { return r <= ' ' || r > '~' }) {
-			faults = append(faults, fmt.Errorf("%s holds blanks or characters outside ASCII, which the server does not take", name))
-		}
+	unfit := func(token Secret) bool {
+		return strings.ContainsFunc(string(token), func(r rune) bool { return r <= ' ' || r > '~' })
+	}
+	if unfit(cfg.Token) {
+		faults = append(faults, errors.New("the Token holds blanks or characters outside ASCII, which no server takes"))
+	}
+	if unfit(cfg.ServerToken) {
+		faults = append(faults, errors.New("the ServerToken holds blanks or characters outside ASCII, which no server takes"))
 	}
 	return errors.Join(faults...)
 }
+
+// files returns the names of the certificate files, empty where there is none.
+func (cfg Config) files() [3]string { return [3]string{cfg.CAFile, cfg.CertFile, cfg.KeyFile} }

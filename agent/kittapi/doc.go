@@ -30,6 +30,5 @@
 // # Results
 //
 // Result data of the wrong shape stops a KITT server for everybody, so
-// [CleanResult] mends it before anything is sent. [ReadMetrics] reads the
-// metrics.json that a benchmark wrote, whose JSON is Python's.
+// [CleanResult] mends it before anything is sent.
 package kittapi

@@ -31,7 +31,7 @@ const (
 )
 
 // token returns the token for a call.
-func (c *Client) token(k key) Token {
+func (c *Client) token(k key) Secret {
 	if k == serverKey && c.cfg.ServerToken != "" {
 		return c.cfg.ServerToken
 	}

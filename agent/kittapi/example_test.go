@@ -12,7 +12,11 @@ import (
 
 // A program that speaks to a KITT server without an agent.
 func Example() {
-	server := kittapitest.NewServer(kittapitest.Config{}) // stands in for a real one
+	server, err := kittapitest.NewServer(kittapitest.Config{}) // stands in for a real one
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	defer server.Close()
 
 	client, err := kittapi.New(kittapi.Config{URL: server.URL, Token: "a-long-secret"})

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
@@ -19,7 +18,7 @@ const maxPages = 50
 
 // Test returns the server's record of a test.
 func (c *Client) Test(ctx context.Context, testID string) (agent.Test, error) {
-	row, err := c.QuickTest(ctx, testID)
+	row, err := c.TestByID(ctx, testID)
 	if err != nil {
 		return agent.Test{}, err
 	}
@@ -137,7 +136,7 @@ func parseResults(body []byte) (resultPage, error) {
 func (c *Client) Dispatched(ctx context.Context, agentName string) ([]agent.DispatchedCommand, error) {
 	var commands []agent.DispatchedCommand
 	for page := 1; page <= maxPages; page++ {
-		rows, err := c.Tests(ctx, TestFilter{Agent: agentName, Status: "dispatched", Page: page, PerPage: 100})
+		rows, err := c.Tests(ctx, Filter{Agent: agentName, Status: "dispatched", Page: page, PerPage: 100})
 		if err != nil {
 			return nil, err
 		}
@@ -156,50 +155,49 @@ func (c *Client) Dispatched(ctx context.Context, agentName string) ([]agent.Disp
 
 // command returns the command that a heartbeat's answer would have held for the
 // test.
-func (t QuickTest) command() agent.DispatchedCommand {
-	kind := "run_test"
+func (t TestRow) command() agent.DispatchedCommand {
+	kind := agent.TypeRunTest
 	switch {
-	case t.Engine == "cleanup":
-		kind = "cleanup_storage"
-	case t.Benchmark == "install_engine", t.Benchmark == "start_engine", t.Benchmark == "stop_engine":
-		kind = t.Benchmark
+	case t.EngineName == "cleanup":
+		kind = agent.TypeCleanupStorage
+	case t.BenchmarkName == agent.TypeInstallEngine, t.BenchmarkName == agent.TypeStartEngine, t.BenchmarkName == agent.TypeStopEngine:
+		kind = t.BenchmarkName
 	}
 	payload := map[string]any{
-		"model_path": t.Model, "engine_name": t.Engine, "benchmark_name": t.Benchmark,
-		"suite_name": t.Suite, "engine_mode": t.Mode, "profile_id": t.Profile,
+		"model_path": t.ModelPath, "engine_name": t.EngineName, "benchmark_name": t.BenchmarkName,
+		"suite_name": t.SuiteName, "engine_mode": t.EngineMode, "profile_id": t.ProfileID,
 	}
-	if strings.HasSuffix(kind, "_engine") {
-		payload["runtime_config"] = runtimeConfig(t.Profile)
+	if kind != agent.TypeRunTest && kind != agent.TypeCleanupStorage {
+		payload["runtime_config"] = runtimeConfig(t.ProfileID)
 	}
 	text, err := encode(payload)
 	if err != nil {
 		text = []byte("{}") // texts and JSON always encode
 	}
+	created, _ := ParseTime(t.CreatedAt)
 	return agent.DispatchedCommand{
 		Command:   heartbeat.Command{ID: t.CommandID, TestID: t.ID, Type: kind, Payload: text},
-		CreatedAt: parseTime(t.CreatedAt),
+		CreatedAt: created,
 	}
 }
 
 // runtimeConfig returns the settings of an engine, which the server keeps as
 // text in the place of the profile.
 func runtimeConfig(profile string) json.RawMessage {
-	body, _ := strict([]byte(profile), "null")
+	body := strict([]byte(profile))
 	if !json.Valid(body) {
 		return json.RawMessage("{}")
 	}
 	return body
 }
 
-// parseTime reads one of the server's two forms of time: local time with a T,
-// UTC with a blank. It returns the zero time for anything else.
-func parseTime(s string) time.Time {
-	if t, err := time.ParseInLocation("2006-01-02T15:04:05", s, time.Local); err == nil {
-		return t
+// ParseTime reads a time of the server's, and reports whether it could. The
+// server writes two forms, neither with a zone: its local time with a T, and
+// UTC with a blank. Local time is taken for that of this machine.
+func ParseTime(text string) (time.Time, bool) {
+	if t, err := time.ParseInLocation("2006-01-02T15:04:05", text, time.Local); err == nil {
+		return t, true
 	}
-	t, err := time.Parse(time.DateTime, s)
-	if err != nil {
-		return time.Time{}
-	}
-	return t
+	t, err := time.Parse(time.DateTime, text)
+	return t, err == nil
 }

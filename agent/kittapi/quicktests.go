@@ -2,6 +2,7 @@ package kittapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -25,76 +26,87 @@ func (c *Client) Health(ctx context.Context) error {
 	}})
 }
 
-// Version is what a server says about itself.
-type Version struct {
-	Version    string `json:"version"` // such as 1.7.0
-	APIVersion string `json:"api_version"`
-	Name       string `json:"name"`
-}
-
-// Version asks the server for its version.
-func (c *Client) Version(ctx context.Context) (Version, error) {
-	var v Version
+// Version asks the server for its version, such as 1.7.0.
+func (c *Client) Version(ctx context.Context) (string, error) {
+	var answer struct {
+		Version text `json:"version"`
+	}
 	err := c.do(ctx, request{method: http.MethodGet, path: "/version", answer: func(b []byte) error {
-		if err := unmarshal(b, &v); err != nil {
+		if err := unmarshal(b, &answer); err != nil {
 			return err
 		}
-		if v.Version == "" {
+		if answer.Version == "" {
 			return errShape("version")
 		}
 		return nil
 	}})
-	return v, err
+	return string(answer.Version), err
 }
 
-// A QuickTest is the server's record of a test.
-type QuickTest struct {
-	ID          string `json:"id"`
-	CommandID   string `json:"command_id"`
-	AgentID     string `json:"agent_id"`
-	AgentName   string `json:"agent_name,omitempty"` // only in lists
-	Model       string `json:"model_path"`
-	Engine      string `json:"engine_name"`
-	Benchmark   string `json:"benchmark_name"`
-	Suite       string `json:"suite_name"`
-	Mode        string `json:"engine_mode"`
-	Profile     string `json:"profile_id"`
-	Status      string `json:"status"` // queued, dispatched, running, completed or failed
-	Error       string `json:"error"`
-	CreatedAt   string `json:"created_at"` // as the server wrote it, without a zone
-	StartedAt   string `json:"started_at"`
-	CompletedAt string `json:"completed_at"`
+// A TestRow is the server's record of a test.
+type TestRow struct {
+	ID            string `json:"id"`
+	AgentID       string `json:"agent_id"`
+	AgentName     string `json:"agent_name"` // only in lists
+	CommandID     string `json:"command_id"`
+	ModelPath     string `json:"model_path"`
+	EngineName    string `json:"engine_name"`
+	BenchmarkName string `json:"benchmark_name"`
+	SuiteName     string `json:"suite_name"`
+	EngineMode    string `json:"engine_mode"`
+	ProfileID     string `json:"profile_id"`
+	Status        string `json:"status"` // queued, dispatched, running, completed or failed
+	Error         string `json:"error"`
+	CreatedAt     string `json:"created_at"` // as the server wrote it; see ParseTime
+	StartedAt     string `json:"started_at"`
+	CompletedAt   string `json:"completed_at"`
 }
 
 // UnmarshalJSON reads a record. Where a number stands in place of a text it is
 // taken as text, and null as none.
-func (t *QuickTest) UnmarshalJSON(b []byte) error {
-	var row map[string]text
-	if err := unmarshal(b, &row); err != nil {
+func (t *TestRow) UnmarshalJSON(b []byte) error {
+	// result_id is always null, and whatever else a later server adds may be
+	// of any type.
+	var row struct {
+		ID            text `json:"id"`
+		AgentID       text `json:"agent_id"`
+		AgentName     text `json:"agent_name"`
+		CommandID     text `json:"command_id"`
+		ModelPath     text `json:"model_path"`
+		EngineName    text `json:"engine_name"`
+		BenchmarkName text `json:"benchmark_name"`
+		SuiteName     text `json:"suite_name"`
+		EngineMode    text `json:"engine_mode"`
+		ProfileID     text `json:"profile_id"`
+		Status        text `json:"status"`
+		Error         text `json:"error"`
+		CreatedAt     text `json:"created_at"`
+		StartedAt     text `json:"started_at"`
+		CompletedAt   text `json:"completed_at"`
+	}
+	if err := json.Unmarshal(b, &row); err != nil {
 		return err
 	}
-	*t = QuickTest{
-		ID: string(row["id"]), CommandID: string(row["command_id"]),
-		AgentID: string(row["agent_id"]), AgentName: string(row["agent_name"]),
-		Model: string(row["model_path"]), Engine: string(row["engine_name"]),
-		Benchmark: string(row["benchmark_name"]), Suite: string(row["suite_name"]),
-		Mode: string(row["engine_mode"]), Profile: string(row["profile_id"]),
-		Status: string(row["status"]), Error: string(row["error"]),
-		CreatedAt: string(row["created_at"]), StartedAt: string(row["started_at"]), CompletedAt: string(row["completed_at"]),
-	}
-	if t.ID == "" || t.Status == "" {
+	if row.ID == "" || row.Status == "" {
 		return errors.New("it is no test")
+	}
+	*t = TestRow{
+		ID: string(row.ID), AgentID: string(row.AgentID), AgentName: string(row.AgentName), CommandID: string(row.CommandID),
+		ModelPath: string(row.ModelPath), EngineName: string(row.EngineName), BenchmarkName: string(row.BenchmarkName),
+		SuiteName: string(row.SuiteName), EngineMode: string(row.EngineMode), ProfileID: string(row.ProfileID),
+		Status: string(row.Status), Error: string(row.Error),
+		CreatedAt: string(row.CreatedAt), StartedAt: string(row.StartedAt), CompletedAt: string(row.CompletedAt),
 	}
 	return nil
 }
 
-// QuickTest returns the server's record of one test.
-func (c *Client) QuickTest(ctx context.Context, testID string) (QuickTest, error) {
+// TestByID returns the server's record of one test.
+func (c *Client) TestByID(ctx context.Context, testID string) (TestRow, error) {
 	part, err := segment(testID)
 	if err != nil {
-		return QuickTest{}, err
+		return TestRow{}, err
 	}
-	var row QuickTest
+	var row TestRow
 	err = c.do(ctx, request{
 		method: http.MethodGet, path: "/quicktest/" + part,
 		answer: func(b []byte) error { return unmarshal(b, &row) },
@@ -102,8 +114,8 @@ func (c *Client) QuickTest(ctx context.Context, testID string) (QuickTest, error
 	return row, err
 }
 
-// A TestFilter says which tests a list holds. Empty fields leave nothing out.
-type TestFilter struct {
+// A Filter says which tests a list holds. Empty fields leave nothing out.
+type Filter struct {
 	Agent   string // name of the agent
 	Status  string
 	Page    int // from 1; 0 means 1
@@ -112,14 +124,14 @@ type TestFilter struct {
 
 // A TestPage is one page of a list of tests, the newest first.
 type TestPage struct {
-	Items []QuickTest `json:"items"`
-	Total int         `json:"total"`
-	Page  int         `json:"page"`
-	Pages int         `json:"pages"`
+	Items []TestRow `json:"items"`
+	Total int       `json:"total"`
+	Page  int       `json:"page"`
+	Pages int       `json:"pages"`
 }
 
 // Tests lists the server's tests.
-func (c *Client) Tests(ctx context.Context, filter TestFilter) (TestPage, error) {
+func (c *Client) Tests(ctx context.Context, filter Filter) (TestPage, error) {
 	query := url.Values{}
 	set := func(name, value string) {
 		if value != "" && value != "0" {

@@ -54,17 +54,18 @@ func newCertificate(t *testing.T, name string) (cert, key []byte) {
 
 func TestOverTLS(t *testing.T) {
 	t.Parallel()
-	s := kittapitest.NewTLSServer(kittapitest.Config{})
-	t.Cleanup(s.Close)
+	conf, authority, err := kittapitest.NewTLS()
+	require.NoError(t, err)
+	s := newServer(t, kittapitest.Config{TLS: conf})
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	write(t, ca, s.CA())
+	write(t, ca, authority)
 
-	require.NoError(t, newClient(t, kittapi.Config{URL: s.URL, Files: kittapi.TLSFiles{CA: ca}}).Health(t.Context()))
+	require.NoError(t, newClient(t, kittapi.Config{URL: s.URL, CAFile: ca}).Health(t.Context()))
 	require.NoError(t, newClient(t, kittapi.Config{URL: s.URL, Insecure: true}).Health(t.Context()))
 
-	err := newClient(t, kittapi.Config{URL: s.URL}).Health(t.Context())
+	err = newClient(t, kittapi.Config{URL: s.URL}).Health(t.Context())
 	require.ErrorContains(t, err, "set tls.ca in agent.yaml")
-	err = newClient(t, kittapi.Config{URL: s.URL, Files: kittapi.TLSFiles{CA: ca}, TLS: &tls.Config{ServerName: "kitt.example"}}).Health(t.Context())
+	err = newClient(t, kittapi.Config{URL: s.URL, CAFile: ca, TLS: &tls.Config{ServerName: "kitt.example"}}).Health(t.Context())
 	require.ErrorContains(t, err, "names localhost only")
 	err = newClient(t, kittapi.Config{URL: strings.Replace(s.URL, "https", "http", 1)}).Health(t.Context())
 	require.Error(t, err)
@@ -110,32 +111,32 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	t.Cleanup(s.Close)
 
 	dir := t.TempDir()
-	files := kittapi.TLSFiles{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, "a.pem"), Key: filepath.Join(dir, "a-key.pem")}
+	caFile, certFile, keyFile := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "a.pem"), filepath.Join(dir, "a-key.pem")
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 	first, firstKey := newCertificate(t, "agent-first")
 	second, secondKey := newCertificate(t, "agent-second")
-	write(t, files.CA, authority)
-	write(t, files.Cert, first)
-	write(t, files.Key, firstKey)
+	write(t, caFile, authority)
+	write(t, certFile, first)
+	write(t, keyFile, firstKey)
 	var logged strings.Builder
-	c := newClient(t, kittapi.Config{URL: s.URL, Files: files, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	c := newClient(t, kittapi.Config{URL: s.URL, CAFile: caFile, CertFile: certFile, KeyFile: keyFile, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 	require.NoError(t, c.Health(t.Context()))
 	require.Equal(t, "agent-first", seen.Load())
 
-	write(t, files.Cert, second) // and not yet its key
+	write(t, certFile, second) // and not yet its key
 	for range 3 {
 		require.NoError(t, c.Health(t.Context()))
 	}
 	require.Equal(t, "agent-first", seen.Load())
 	require.Equal(t, 1, strings.Count(logged.String(), "cannot be used"), "said once: %s", logged.String())
 
-	write(t, files.Key, secondKey)
+	write(t, keyFile, secondKey)
 	require.NoError(t, c.Health(t.Context()))
 	require.Equal(t, "agent-second", seen.Load())
 
-	write(t, files.CA, first) // an authority that the server's certificate is not from
+	write(t, caFile, first) // an authority that the server's certificate is not from
 	require.Error(t, c.Health(t.Context()))
-	write(t, files.CA, authority)
+	write(t, caFile, authority)
 	require.NoError(t, c.Health(t.Context()))
 }
 
@@ -144,7 +145,7 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad.pem")
 	write(t, bad, []byte("no PEM"))
-	_, err := kittapi.New(kittapi.Config{URL: "https://h", Files: kittapi.TLSFiles{CA: bad, Cert: bad, Key: bad}})
-	require.ErrorContains(t, err, "Files.CA: "+bad)
-	require.ErrorContains(t, err, "Files.Cert and Files.Key")
+	_, err := kittapi.New(kittapi.Config{URL: "https://h", CAFile: bad, CertFile: bad, KeyFile: bad})
+	require.ErrorContains(t, err, "CAFile: "+bad)
+	require.ErrorContains(t, err, "CertFile and KeyFile")
 }

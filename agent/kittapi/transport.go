@@ -39,7 +39,7 @@ type stamp struct {
 }
 
 func newReloader(cfg Config) (*reloader, error) {
-	r := &reloader{cfg: cfg, log: cfg.Logger, seen: stamps(cfg.Files)}
+	r := &reloader{cfg: cfg, log: cfg.Logger, seen: stamps(cfg.files())}
 	transport, err := newTransport(cfg)
 	if err != nil {
 		return nil, err
@@ -56,10 +56,10 @@ func (r *reloader) RoundTrip(req *http.Request) (*http.Response, error) {
 // current returns the transport for the files as they are now. Files that can't
 // be used, as while they are being written, leave the one before in force.
 func (r *reloader) current() *http.Transport {
-	if r.cfg.Files.empty() {
+	if r.cfg.files() == [3]string{} {
 		return r.transport
 	}
-	now := stamps(r.cfg.Files)
+	now := stamps(r.cfg.files())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now == r.seen {
@@ -78,8 +78,8 @@ func (r *reloader) current() *http.Transport {
 	return transport
 }
 
-func stamps(f TLSFiles) (s [3]stamp) {
-	for i, name := range []string{f.CA, f.Cert, f.Key} {
+func stamps(files [3]string) (s [3]stamp) {
+	for i, name := range files {
 		if name == "" {
 			continue
 		}
@@ -120,17 +120,17 @@ func tlsConfig(cfg Config) (*tls.Config, error) {
 		conf.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	}
 	var faults []error
-	if name := cfg.Files.CA; name != "" {
+	if name := cfg.CAFile; name != "" {
 		pool, err := readPool(name)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("Files.CA: %w", err))
+			faults = append(faults, fmt.Errorf("CAFile: %w", err))
 		}
 		conf.RootCAs = pool
 	}
-	if cfg.Files.Cert != "" {
-		cert, err := tls.LoadX509KeyPair(cfg.Files.Cert, cfg.Files.Key)
+	if cfg.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("Files.Cert and Files.Key: %w", err))
+			faults = append(faults, fmt.Errorf("CertFile and KeyFile: %w", err))
 		}
 		// Presented whichever authorities the server names, as it may be a proxy
 		// that knows better.

@@ -11,7 +11,7 @@ import (
 // -Infinity stand in it bare and are taken as null.
 func unmarshal(body []byte, v any) error {
 	if !json.Valid(body) {
-		body, _ = strict(body, "null")
+		body = strict(body)
 	}
 	return json.Unmarshal(body, v)
 }
@@ -38,11 +38,12 @@ func (t *text) UnmarshalJSON(b []byte) error {
 // those of the standard.
 var nonFinite = [][]byte{[]byte("NaN"), []byte("Infinity"), []byte("-Infinity")}
 
-// strict returns src, JSON as Python writes it, with each of the bare words NaN,
-// Infinity and -Infinity replaced, and the depth to which its objects and lists
-// are nested. Faults of other kinds are left for a real parser to find.
-func strict(src []byte, replacement string) (dst []byte, depth int) {
-	level, inText, start := 0, false, 0
+// strict returns src, JSON as Python writes it, with null in place of each of
+// the bare words NaN, Infinity and -Infinity. Faults of other kinds are left for
+// a real parser to find.
+func strict(src []byte) []byte {
+	var dst []byte
+	inText, start := false, 0
 	for i := 0; i < len(src); i++ {
 		switch c := src[i]; {
 		case inText && c == '\\':
@@ -50,15 +51,10 @@ func strict(src []byte, replacement string) (dst []byte, depth int) {
 		case c == '"':
 			inText = !inText
 		case inText:
-		case c == '{' || c == '[':
-			level++
-			depth = max(depth, level)
-		case c == '}' || c == ']':
-			level--
 		case c == 'N' || c == 'I' || c == '-':
 			for _, word := range nonFinite {
 				if bytes.HasPrefix(src[i:], word) && alone(src, i, i+len(word)) {
-					dst = append(append(dst, src[start:i]...), replacement...)
+					dst = append(append(dst, src[start:i]...), "null"...)
 					i += len(word) - 1
 					start = i + 1
 					break
@@ -66,10 +62,7 @@ func strict(src []byte, replacement string) (dst []byte, depth int) {
 			}
 		}
 	}
-	if start == 0 {
-		return src, depth
-	}
-	return append(dst, src[start:]...), depth
+	return append(dst, src[start:]...)
 }
 
 // alone reports whether the word from i to j touches no other word or number.

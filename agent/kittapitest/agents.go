@@ -124,6 +124,12 @@ func (s *Server) addAgentLocked(facts *object, token, status string) *agentRow {
 	return a
 }
 
+// addUnregisteredLocked makes the record of an agent that has yet to register.
+func (s *Server) addUnregisteredLocked(name string) *agentRow {
+	facts, _ := check("AgentRegistration", registrationFields, newObject("name", name, "hostname", name))
+	return s.addAgentLocked(facts, "", "provisioned")
+}
+
 func (s *Server) touchLocked(a *agentRow) {
 	a.beatAt, a.lastBeat = s.cfg.Now(), s.local()
 }
@@ -366,8 +372,7 @@ func (c *call) rotate() answer {
 func (s *Server) provisionLocked(name string, port num) {
 	a := s.names[name]
 	if a == nil {
-		facts, _ := check("AgentRegistration", registrationFields, newObject("name", name, "hostname", name))
-		a = s.addAgentLocked(facts, "", "provisioned")
+		a = s.addUnregisteredLocked(name)
 	}
 	a.facts.set("port", port)
 	a.setToken(randomHex(32))

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// newCertificates returns the settings of a server for localhost and, in PEM
-// form, the authority behind its certificate. Like the real server it never asks
-// for a client's.
-func newCertificates() (conf *tls.Config, ca []byte, err error) {
+// NewTLS returns settings for a server of localhost, 127.0.0.1 and ::1, and in
+// PEM form the authority behind its certificate, which is made anew each time.
+// Like the real server's, they never ask for a client's certificate.
+func NewTLS() (conf *tls.Config, ca []byte, err error) {
 	now := time.Now()
 	authority := &x509.Certificate{
 		SerialNumber: big.NewInt(1),

@@ -33,14 +33,16 @@ var notReplayed = map[string]string{
 
 // An exchange is one recorded file.
 type exchange struct {
-	file    string
-	Server  struct{ Auth_token_configured bool }
+	file   string
+	Server struct {
+		AuthTokenConfigured bool `json:"auth_token_configured"`
+	}
 	Request struct {
 		Method, Path string
 		Headers      map[string]string
 		Body         json.RawMessage
-		Raw_body     *string
-		Body_base64  []byte
+		RawBody      *string `json:"raw_body"`
+		BodyBase64   []byte  `json:"body_base64"`
 	}
 	Response struct {
 		Status  int
@@ -80,11 +82,9 @@ type replay struct {
 func newReplay(t *testing.T) *replay {
 	// Campaigns are polled by hand.
 	cfg := kittapitest.Config{CampaignPoll: time.Hour}
-	r := &replay{t: t, open: kittapitest.NewServer(cfg), ids: map[string]string{}}
-	cfg.ServerToken = "servertoken"
-	r.locked = kittapitest.NewServer(cfg)
-	t.Cleanup(r.open.Close)
-	t.Cleanup(r.locked.Close)
+	r := &replay{t: t, open: start(t, cfg), ids: map[string]string{}}
+	cfg.AuthToken = "servertoken"
+	r.locked = start(t, cfg)
 	return r
 }
 
@@ -111,10 +111,10 @@ func (r *replay) translate(s string) string {
 
 func (r *replay) body(e exchange) []byte {
 	switch q := e.Request; {
-	case q.Body_base64 != nil:
-		return q.Body_base64
-	case q.Raw_body != nil:
-		text := *q.Raw_body
+	case q.BodyBase64 != nil:
+		return q.BodyBase64
+	case q.RawBody != nil:
+		text := *q.RawBody
 		if m := cutBody.FindStringSubmatch(text); m != nil {
 			size, err := strconv.Atoi(m[2])
 			require.NoError(r.t, err)
@@ -131,7 +131,7 @@ func (r *replay) body(e exchange) []byte {
 // send makes the exchange's request.
 func (r *replay) send(e exchange) (*http.Response, []byte) {
 	server := r.open
-	if e.Server.Auth_token_configured {
+	if e.Server.AuthTokenConfigured {
 		server = r.locked
 	}
 	req, err := http.NewRequestWithContext(r.t.Context(), e.Request.Method, server.URL+r.translate(e.Request.Path), bytes.NewReader(r.body(e)))

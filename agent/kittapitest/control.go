@@ -7,63 +7,69 @@ import (
 	"strings"
 )
 
-// A Launch is a quick test to be queued. Empty fields get the server's defaults.
-type Launch struct {
-	Agent     string // id or name
-	Model     string
-	Engine    string // defaults to vllm
-	Benchmark string // defaults to throughput
-	Suite     string // defaults to quick
-	Mode      string // defaults to docker
-	Profile   string
-}
-
-// Launch queues a quick test and returns the id of its record.
-func (s *Server) Launch(l Launch) (testID string, err error) {
-	orDefault := func(v, fallback string) string {
-		if v == "" {
-			return fallback
-		}
-		return v
+// Launch queues a benchmark of the model at model for the agent with the given
+// id or name, and returns the ids of the test and of its command. Options change
+// the test before it is queued.
+func (s *Server) Launch(agent, model string, options ...func(*Test)) (testID, commandID string, err error) {
+	t := Test{Model: model, Engine: "vllm", Benchmark: "throughput", Suite: "quick", Mode: "docker"}
+	for _, change := range options {
+		change(&t)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.findAgentLocked(l.Agent)
-	if a == nil {
-		return "", fmt.Errorf("kittapitest: no agent %q", l.Agent)
-	}
-	t := s.launchLocked(a, &testRow{
-		model: l.Model, engine: orDefault(l.Engine, "vllm"), benchmark: orDefault(l.Benchmark, "throughput"),
-		suite: orDefault(l.Suite, "quick"), mode: orDefault(l.Mode, "docker"), profile: l.Profile,
-	})
-	return t.id, nil
-}
-
-// Fail sets a test's status to failed, as somebody does who stops it.
-func (s *Server) Fail(testID, reason string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t := s.tests[testID]
-	if t == nil {
-		return fmt.Errorf("kittapitest: no test %q", testID)
-	}
-	s.setStatusLocked(t, "failed", reason)
-	return nil
-}
-
-// Set makes value an agent's setting, by the names of the protocol.
-func (s *Server) Set(agent, name, value string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.findAgentLocked(agent)
-	switch {
-	case a == nil:
-		return fmt.Errorf("kittapitest: no agent %q", agent)
-	case !slices.Contains(settingNames, name):
-		return fmt.Errorf("kittapitest: no setting %q", name)
+	if a == nil {
+		return "", "", fmt.Errorf("there is no agent %q", agent)
 	}
-	a.settings[name] = value
-	return nil
+	row := s.launchLocked(a, &testRow{
+		id: t.ID, command_: t.CommandID, model: t.Model, engine: t.Engine, benchmark: t.Benchmark,
+		suite: t.Suite, mode: t.Mode, profile: t.Profile,
+	})
+	return row.id, row.command_, nil
+}
+
+// AddAgent makes the record of an agent that has yet to register, so that tests
+// can be launched for it, and returns its id.
+func (s *Server) AddAgent(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.names[name]; a != nil {
+		return a.id
+	}
+	return s.addUnregisteredLocked(name).id
+}
+
+// SetStatus sets a test's status, as somebody on the server's pages does.
+func (s *Server) SetStatus(testID, status, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tests[testID]; t != nil {
+		s.setStatusLocked(t, status, reason)
+	}
+}
+
+// SetSetting makes value the server's choice for a setting of the agent with the
+// given id or name.
+func (s *Server) SetSetting(agent, name, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.findAgentLocked(agent); a != nil && slices.Contains(settingNames, name) {
+		a.settings[name] = value
+	}
+}
+
+// RotateToken gives the agent with the given id or name a fresh token and
+// returns it, an empty text if there is no such agent.
+func (s *Server) RotateToken(agent string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.findAgentLocked(agent)
+	if a == nil {
+		return ""
+	}
+	token := randomHex(32)
+	a.setToken(token)
+	return token
 }
 
 // Forget makes the server forget everything, as one with a new database.
@@ -97,18 +103,18 @@ func (s *Server) Wait(ctx context.Context, ok func() bool) error {
 	}
 }
 
-// WaitForAgent returns the agent with the given name once it is registered.
-func (s *Server) WaitForAgent(ctx context.Context, name string) (Agent, error) {
+// WaitForAgent returns once an agent of that name has registered.
+func (s *Server) WaitForAgent(ctx context.Context, name string) error {
 	err := s.Wait(ctx, func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.names[name] != nil
+		a := s.names[name]
+		return a != nil && a.status != "provisioned"
 	})
 	if err != nil {
-		return Agent{}, fmt.Errorf("agent %q is not registered: %w", name, err)
+		return fmt.Errorf("agent %q has not registered: %w", name, err)
 	}
-	a, _ := s.Agent(name)
-	return a, nil
+	return nil
 }
 
 // WaitForStatus returns once a test has the given status. If ctx ends before
@@ -117,16 +123,14 @@ func (s *Server) WaitForStatus(ctx context.Context, testID, status string) error
 	return s.waitFor(ctx, testID, func(now string) bool { return now == status })
 }
 
-// WaitForEnd returns once a test is completed or failed, and which.
-func (s *Server) WaitForEnd(ctx context.Context, testID string) (Test, error) {
-	err := s.waitFor(ctx, testID, func(now string) bool { return now == "completed" || now == "failed" })
-	t, _ := s.Test(testID)
-	return t, err
+// WaitForEnd returns once a test is completed or failed.
+func (s *Server) WaitForEnd(ctx context.Context, testID string) error {
+	return s.waitFor(ctx, testID, func(now string) bool { return now == "completed" || now == "failed" })
 }
 
 func (s *Server) waitFor(ctx context.Context, testID string, done func(status string) bool) error {
 	if _, ok := s.Test(testID); !ok {
-		return fmt.Errorf("kittapitest: no test %q", testID)
+		return fmt.Errorf("there is no test %q", testID)
 	}
 	err := s.Wait(ctx, func() bool {
 		s.mu.Lock()

@@ -2,7 +2,7 @@
 // is a web server: for tests of agents, of programs that embed one, and of
 // harnesses. It imports no testing package, so that programs may run it too.
 //
-// [NewServer] starts one on a free port, [New] gives a plain [http.Handler].
+// [NewServer] starts one, [New] gives a plain [http.Handler].
 // Agents register and beat over real HTTP; what they said is found in
 // [Server.Agents], [Server.Tests], [Server.Lines] and [Server.Results], what
 // they are to do is queued with [Server.Launch], and [Server.WaitForStatus]

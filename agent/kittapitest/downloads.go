@@ -13,42 +13,39 @@ import (
 )
 
 // file returns the file that the path names, and what to say without one.
-func (c *call) file() (File, answer, bool) {
+func (c *call) file() (name string, data []byte, missing answer) {
 	if strings.Contains(c.r.URL.Path, "build-context") {
-		return c.s.cfg.BuildContext, answer{}, true
+		return "kitt-build-context.tar.gz", c.s.cfg.BuildContext, answer{}
 	}
-	f := c.s.cfg.Package
-	if f.Data == nil {
-		return File{}, refuse(http.StatusInternalServerError, "Failed to build agent package"), false
-	}
-	return f, answer{}, true
+	return "kitt_agent-" + c.s.cfg.Version + ".tar.gz", c.s.cfg.Package,
+		refuse(http.StatusInternalServerError, "Failed to build agent package")
 }
 
-func digest(f File) string {
-	sum := sha256.Sum256(f.Data)
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }
 
 func (c *call) digest() answer {
-	f, missing, have := c.file()
-	if !have {
+	name, data, missing := c.file()
+	if data == nil {
 		return missing
 	}
-	return ok("sha256", digest(f), "filename", f.Name)
+	return ok("sha256", digest(data), "filename", name)
 }
 
 // download answers with a file; ranges and conditions work.
 func (c *call) download() answer {
-	f, missing, have := c.file()
-	if !have {
+	name, data, missing := c.file()
+	if data == nil {
 		return missing
 	}
 	return answer{serve: func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", "application/gzip")
-		h.Set("Content-Disposition", "attachment; filename="+f.Name)
-		h.Set("ETag", strconv.Quote(digest(f)[:32]))
-		http.ServeContent(w, r, "", time.Unix(1, 0), bytes.NewReader(f.Data))
+		h.Set("Content-Disposition", "attachment; filename="+name)
+		h.Set("ETag", strconv.Quote(digest(data)[:32]))
+		http.ServeContent(w, r, "", time.Unix(1, 0), bytes.NewReader(data))
 	}}
 }
 
@@ -79,7 +76,7 @@ func (c *call) installScript() answer {
 
 // smallBuildContext returns a build context that holds a Dockerfile and nothing
 // else.
-func smallBuildContext() File {
+func smallBuildContext() []byte {
 	var b bytes.Buffer
 	zip := gzip.NewWriter(&b)
 	files := tar.NewWriter(zip)
@@ -90,5 +87,5 @@ func smallBuildContext() File {
 	_, _ = files.Write(text)
 	_ = files.Close()
 	_ = zip.Close()
-	return File{Name: "kitt-build-context.tar.gz", Data: b.Bytes()}
+	return b.Bytes()
 }

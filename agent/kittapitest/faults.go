@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// A Fault is what goes wrong with one request. The zero Fault is none. Latency,
+// A Fault is what goes wrong with one request. The zero Fault is none. Delay,
 // SlowRead and one of the others may come together.
 type Fault struct {
-	// Latency passes before the request is looked at.
-	Latency time.Duration
+	// Delay passes before the request is looked at.
+	Delay time.Duration
 
 	// SlowRead passes before each 4 KiB of the request's body are read.
 	SlowRead time.Duration
@@ -146,8 +146,8 @@ func (s *Server) faultFor(r *http.Request) Fault {
 // before lets happen what goes wrong before a request is carried out, and
 // reports whether it is to be.
 func (s *Server) before(w http.ResponseWriter, r *http.Request, f Fault, rec *Request) bool {
-	if f.Latency > 0 {
-		s.wait(r, f.Latency)
+	if f.Delay > 0 {
+		s.wait(r, f.Delay)
 	}
 	if f.SlowRead > 0 {
 		r.Body = &slowBody{ReadCloser: r.Body, wait: func() { s.wait(r, f.SlowRead) }}

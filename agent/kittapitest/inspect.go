@@ -9,14 +9,12 @@ import (
 	"time"
 )
 
-// An Agent is what the server knows about an agent.
-type Agent struct {
+// AgentInfo is what a server knows about an agent.
+type AgentInfo struct {
 	ID, Name, Hostname string
-	Port               int64
 	Status             string // online, the word of the last beat, provisioned or offline
 	LastHeartbeat      time.Time
-	Beats              int // how many arrived
-	Facts              map[string]any
+	Fields             map[string]any // of its registration, with the server's defaults
 	Settings           map[string]string
 }
 
@@ -31,14 +29,15 @@ type Beat struct {
 	Body    map[string]any
 }
 
-// A Test is what the server knows about a test, or about another command.
+// Test is what a server knows about a test, or about another command.
 type Test struct {
-	ID, CommandID, AgentID, AgentName string
-	Model, Engine, Benchmark, Suite   string
-	Mode, Profile                     string
-	Status, Error                     string
-	CreatedAt, StartedAt, CompletedAt string
-	History                           []string // all statuses that it had, in order
+	ID, CommandID                         string
+	Agent, AgentID                        string // name and id
+	Model, Engine, Benchmark, Suite, Mode string
+	Profile                               string
+	Status, Error                         string
+	CreatedAt, StartedAt, CompletedAt     string
+	History                               []string // all statuses that it has had, in order
 }
 
 // A Report is a result that was delivered, with data or without.
@@ -63,14 +62,12 @@ type Request struct {
 
 // ring keeps the latest requests.
 type ring struct {
-	max   int
-	list  []Request
-	at    int // where the next one goes, once full
-	total int
+	max  int
+	list []Request
+	at   int // where the next one goes, once full
 }
 
 func (r *ring) add(req Request) {
-	r.total++
 	if len(r.list) < r.max {
 		r.list = append(r.list, req)
 		return
@@ -128,36 +125,49 @@ func (s *Server) Breaches() []string {
 }
 
 // Agents returns all agents by name.
-func (s *Server) Agents() []Agent {
+func (s *Server) Agents() []AgentInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var agents []Agent
+	agents := make([]AgentInfo, 0, len(s.agents))
 	for _, a := range s.agents {
-		s.checkStaleLocked(a)
-		port, _ := toInt(a.facts.get("port"))
-		agents = append(agents, Agent{
-			ID: a.id, Name: a.name(), Hostname: str(a.facts.get("hostname")), Port: port.Int64(),
-			Status: a.status, LastHeartbeat: a.beatAt, Beats: a.beatsHad,
-			Facts: plain(a.facts).(map[string]any), Settings: maps.Clone(a.settings),
-		})
+		agents = append(agents, s.infoLocked(a))
 	}
-	slices.SortFunc(agents, func(a, b Agent) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(agents, func(a, b AgentInfo) int { return strings.Compare(a.Name, b.Name) })
 	return agents
 }
 
-// Agent returns the agent with the given id or name.
-func (s *Server) Agent(agent string) (Agent, bool) {
-	for _, a := range s.Agents() {
-		if a.ID == agent || a.Name == agent {
-			return a, true
-		}
+func (s *Server) infoLocked(a *agentRow) AgentInfo {
+	s.checkStaleLocked(a)
+	return AgentInfo{
+		ID: a.id, Name: a.name(), Hostname: str(a.facts.get("hostname")), Status: a.status, LastHeartbeat: a.beatAt,
+		Fields: plain(a.facts).(map[string]any), Settings: maps.Clone(a.settings),
 	}
-	return Agent{}, false
 }
 
-// Beats returns the latest beats of the agent with the given id or name, up to
-// 256.
-func (s *Server) Beats(agent string) []Beat {
+// Agent returns the agent with the given id or name, and whether there is one.
+func (s *Server) Agent(agent string) (AgentInfo, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.findAgentLocked(agent)
+	if a == nil {
+		return AgentInfo{}, false
+	}
+	return s.infoLocked(a), true
+}
+
+// Beats returns how many heartbeats the agent with the given id or name sent.
+func (s *Server) Beats(agent string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.findAgentLocked(agent); a != nil {
+		return a.beatsHad
+	}
+	return 0
+}
+
+// Heartbeats returns the latest heartbeats of the agent with the given id or
+// name, up to 256.
+func (s *Server) Heartbeats(agent string) []Beat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a := s.findAgentLocked(agent); a != nil {
@@ -176,7 +186,7 @@ func (s *Server) findAgentLocked(agent string) *agentRow {
 func (t *testRow) public() Test {
 	reason, _ := t.reason.(string)
 	return Test{
-		ID: t.id, CommandID: t.command_, AgentID: t.agent.id, AgentName: t.agent.name(),
+		ID: t.id, CommandID: t.command_, Agent: t.agent.name(), AgentID: t.agent.id,
 		Model: t.model, Engine: t.engine, Benchmark: t.benchmark, Suite: t.suite, Mode: t.mode, Profile: t.profile,
 		Status: t.status, Error: reason, CreatedAt: t.created, StartedAt: t.started, CompletedAt: t.ended,
 		History: slices.Clone(t.history),
@@ -248,17 +258,19 @@ func (s *Server) Reports() []Report {
 	return slices.Clone(s.reports)
 }
 
-// Requests returns the latest requests, up to Config.KeepRequests, in the order
-// in which they were done with. Event streams follow when they end.
-func (s *Server) Requests() []Request {
+// Requests returns how often each call was made, by its method and path, such
+// as "POST /api/v1/quicktest/{id}/logs". Those that a fault kept from being
+// carried out are not among them.
+func (s *Server) Requests() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.calls)
+}
+
+// RequestLog returns the latest requests, up to Config.KeepRequests, in the
+// order in which they were done with. Event streams follow when they end.
+func (s *Server) RequestLog() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.record.all()
-}
-
-// RequestCount returns how many requests there were.
-func (s *Server) RequestCount() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.record.total
 }

@@ -83,7 +83,13 @@ func (s *Server) addTestLocked(t *testRow) {
 
 // launchLocked queues a quick test.
 func (s *Server) launchLocked(a *agentRow, t *testRow) *testRow {
-	t.id, t.command_, t.agent, t.created = newID(), newID(), a, s.local()
+	if t.id == "" {
+		t.id = newID()
+	}
+	if t.command_ == "" {
+		t.command_ = newID()
+	}
+	t.agent, t.created = a, s.local()
 	s.addTestLocked(t)
 	s.bus.publish("status", t.id, newObject("status", "queued", "test_id", t.id, "command_id", t.command_))
 	return t

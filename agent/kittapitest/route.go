@@ -42,7 +42,7 @@ func (c *call) bearer() string {
 // operator wraps a handler that wants the server's token.
 func operator(next func(*call) answer) func(*call) answer {
 	return func(c *call) answer {
-		want := c.s.cfg.ServerToken
+		want := c.s.cfg.AuthToken
 		if want == "" {
 			return next(c)
 		}
@@ -116,6 +116,7 @@ var table = func() map[int][]route {
 // handle answers a request.
 func (s *Server) handle(r *http.Request, body []byte) answer {
 	if r.URL.Path == "/api/health" {
+		s.count(r.Method + " /api/health")
 		return ok("status", "ok", "version", s.cfg.Version)
 	}
 	path, found := strings.CutPrefix(r.URL.Path, "/api/v1/")
@@ -135,6 +136,7 @@ func (s *Server) handle(r *http.Request, body []byte) answer {
 		if handler == nil {
 			return page(http.StatusMethodNotAllowed)
 		}
+		s.count(method + " /api/v1/" + strings.Replace(route.pattern, "*", "{id}", 1))
 		return handler(&call{s: s, r: r, id: id, action: path[strings.LastIndexByte(path, '/')+1:], body: body})
 	}
 	for _, route := range table[strings.Count(path, "/")+1] {
@@ -145,6 +147,13 @@ func (s *Server) handle(r *http.Request, body []byte) answer {
 		}
 	}
 	return page(http.StatusNotFound)
+}
+
+// count counts a call.
+func (s *Server) count(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[name]++
 }
 
 // match returns the part of path that pattern's * stands for, and whether the

@@ -2,8 +2,9 @@ package kittapitest
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
-	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -16,9 +17,16 @@ import (
 // Config says how a Server behaves. The zero value is a KITT server 1.7.0 that
 // was started without a token.
 type Config struct {
-	// ServerToken is the operator's token. Empty means that whoever asks may do
+	// Addr is the host and port to listen on. Defaults to a free port of
+	// 127.0.0.1.
+	Addr string
+
+	// TLS serves https in place of http; see [NewTLS] for one to use.
+	TLS *tls.Config
+
+	// AuthToken is the operator's token. Empty means that whoever asks may do
 	// what an operator may.
-	ServerToken string
+	AuthToken string
 
 	// Version is what the server calls itself. Defaults to 1.7.0.
 	Version string
@@ -35,20 +43,15 @@ type Config struct {
 
 	// Package is the agent package that is offered for download. Empty means
 	// that the server cannot build it, as in a plain installation.
-	Package File
+	Package []byte
 
-	// BuildContext is the Docker build context. Empty means a small one.
-	BuildContext File
+	// BuildContext is the Docker build context, a gzip tar. Empty means a small
+	// one.
+	BuildContext []byte
 
 	// KeepRequests is how many requests are recorded, the latest ones. Defaults
 	// to 10,000.
 	KeepRequests int
-}
-
-// A File is offered for download.
-type File struct {
-	Name string
-	Data []byte
 }
 
 // Limits of what is kept.
@@ -62,14 +65,12 @@ const (
 // A Server is a KITT control plane that keeps everything in memory. Its methods
 // are safe for concurrent use.
 type Server struct {
-	// URL is the address that clients are given, without a trailing slash. It is
-	// empty until the server was started.
+	// URL is the server's address, such as http://127.0.0.1:41234. It is empty
+	// where the server listens nowhere.
 	URL string
 
 	cfg      Config
-	listener *listener
 	http     *http.Server
-	ca       []byte
 	serving  sync.WaitGroup
 	requests sync.WaitGroup // being answered
 	polls    sync.WaitGroup // the goroutine that polls campaigns
@@ -92,11 +93,15 @@ type Server struct {
 	breaches  []string
 	campaigns map[string]*campaign
 	record    ring
+	calls     map[string]int
 	bus       bus
 }
 
 // New returns a server that answers as an http.Handler and listens nowhere.
 func New(cfg Config) *Server {
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:0"
+	}
 	if cfg.Version == "" {
 		cfg.Version = "1.7.0"
 	}
@@ -112,7 +117,7 @@ func New(cfg Config) *Server {
 	if cfg.KeepRequests == 0 {
 		cfg.KeepRequests = defaultKeepRequests
 	}
-	if cfg.BuildContext.Data == nil {
+	if cfg.BuildContext == nil {
 		cfg.BuildContext = smallBuildContext()
 	}
 	s := &Server{
@@ -125,78 +130,41 @@ func New(cfg Config) *Server {
 		tests:     map[string]*testRow{},
 		byModel:   map[string][]*resultRow{},
 		campaigns: map[string]*campaign{},
+		calls:     map[string]int{},
 	}
 	s.record.max = cfg.KeepRequests
 	return s
 }
 
-// NewServer returns a server that listens on a free port of this machine. It
-// panics if there is none, as httptest.NewServer does.
-func NewServer(cfg Config) *Server {
+// NewServer returns a server that listens.
+func NewServer(cfg Config) (*Server, error) {
 	s := New(cfg)
-	if err := s.Start("127.0.0.1:0"); err != nil {
-		panic("kittapitest: " + err.Error())
-	}
-	return s
-}
-
-// NewTLSServer is NewServer over https, with a certificate of its own authority
-// for localhost, 127.0.0.1 and ::1; see [Server.CA].
-func NewTLSServer(cfg Config) *Server {
-	s := New(cfg)
-	if err := s.StartTLS("127.0.0.1:0"); err != nil {
-		panic("kittapitest: " + err.Error())
-	}
-	return s
-}
-
-// Start makes the server listen on addr, a host and a port, and returns. It may
-// be called once.
-func (s *Server) Start(addr string) error { return s.start(addr, false) }
-
-// StartTLS is Start over https.
-func (s *Server) StartTLS(addr string) error { return s.start(addr, true) }
-
-func (s *Server) start(addr string, secure bool) error {
-	if s.http != nil {
-		return errors.New("the server was started before")
-	}
-	l, err := net.Listen("tcp", addr)
+	l, err := net.Listen("tcp", s.cfg.Addr)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("kittapitest: %w", err)
 	}
-	s.listener = &listener{Listener: l, server: s}
 	s.http = &http.Server{
 		Handler:           s,
+		TLSConfig:         cfg.TLS,
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0), // connections that it cut itself
 	}
-	s.URL = "http://" + l.Addr().String()
-	serve := s.http.Serve
-	if secure {
-		conf, ca, err := newCertificates()
-		if err != nil {
-			return errors.Join(err, l.Close())
-		}
-		s.ca, s.http.TLSConfig = ca, conf
-		s.URL = "https://" + l.Addr().String()
-		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
+	scheme, serve := "http://", s.http.Serve
+	if cfg.TLS != nil {
+		scheme, serve = "https://", func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
+	s.URL = scheme + l.Addr().String()
 	s.serving.Go(func() {
 		// It returns when Close closes the listener, and there is nobody to tell
 		// of any other reason but the clients, who notice.
-		_ = serve(s.listener)
+		_ = serve(&listener{Listener: l, server: s})
 	})
-	return nil
+	return s, nil
 }
 
-// CA returns the certificate, in PEM form, of the authority behind the
-// certificate of a server that was started with TLS.
-func (s *Server) CA() []byte { return s.ca }
-
 // Close stops the server: it cuts all connections and returns once everything
-// that it started has ended. It may be called twice.
-func (s *Server) Close() {
+// that it started has ended. It may be called more than once, and never fails.
+func (s *Server) Close() error {
 	s.mu.Lock()
 	if !s.closed {
 		s.closed = true
@@ -209,6 +177,7 @@ func (s *Server) Close() {
 	}
 	s.requests.Wait()
 	s.polls.Wait()
+	return nil
 }
 
 // begin notes that a request is being answered; it is false once the server is

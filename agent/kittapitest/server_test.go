@@ -25,8 +25,9 @@ import (
 
 // start starts a server and closes it with the test.
 func start(t testing.TB, cfg kittapitest.Config) *kittapitest.Server {
-	s := kittapitest.NewServer(cfg)
-	t.Cleanup(s.Close)
+	s, err := kittapitest.NewServer(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
 
@@ -66,14 +67,16 @@ func register(t testing.TB, s *kittapitest.Server, name string) string {
 func TestLaunchToResult(t *testing.T) {
 	t.Parallel()
 	s := start(t, kittapitest.Config{})
-	_, err := s.Launch(kittapitest.Launch{Agent: "gpu-01"})
+	_, _, err := s.Launch("gpu-01", "/models/m")
 	require.ErrorContains(t, err, `no agent "gpu-01"`)
 	id := register(t, s, "gpu-01")
-	test, err := s.Launch(kittapitest.Launch{Agent: "gpu-01", Model: "/models/m"})
+	test, command, err := s.Launch("gpu-01", "/models/m", func(t *kittapitest.Test) { t.Suite = "standard" })
 	require.NoError(t, err)
 
 	beat := must(t, "POST", s.URL+"/api/v1/agents/gpu-01/heartbeat", `{"status":"idle"}`)
-	require.Len(t, beat["commands"], 1)
+	handed := beat["commands"].([]any)[0].(map[string]any)
+	require.Equal(t, command, handed["command_id"])
+	require.Equal(t, "standard", handed["payload"].(map[string]any)["suite_name"])
 	for _, status := range []string{`{"status":"running"}`, `{"status":"failed","error":"Exit 1"}`} {
 		must(t, "POST", s.URL+"/api/v1/quicktest/"+test+"/status", status)
 	}
@@ -81,18 +84,20 @@ func TestLaunchToResult(t *testing.T) {
 	must(t, "POST", s.URL+"/api/v1/quicktest/"+test+"/logs", `{"line":"c"}`)
 	must(t, "POST", s.URL+"/api/v1/agents/"+id+"/results", `{"command_id":"x","status":"failed","error":"Exit 1","result_data":{"model":"m"}}`)
 
-	ended, err := s.WaitForEnd(t.Context(), test)
-	require.NoError(t, err)
+	require.NoError(t, s.WaitForEnd(t.Context(), test))
+	ended, ok := s.Test(test)
+	require.True(t, ok)
 	require.Equal(t, []string{"queued", "dispatched", "running", "failed"}, ended.History)
 	require.Equal(t, "Exit 1", ended.Error)
 	require.Equal(t, []string{"a\nb", "c"}, s.Rows(test))
 	require.Equal(t, []string{"a", "b", "c"}, s.Lines(test))
 	require.Equal(t, "m", s.Results()[0]["model"])
 	require.Equal(t, "Exit 1", s.Reports()[0].Error)
-	require.Equal(t, "idle", s.Beats(id)[0].Status)
-	require.Len(t, s.Requests(), 7)
-	require.Equal(t, 7, s.RequestCount())
-	require.Equal(t, "POST", s.Requests()[0].Method)
+	require.Equal(t, 1, s.Beats("gpu-01"))
+	require.Equal(t, "idle", s.Heartbeats(id)[0].Status)
+	require.Len(t, s.RequestLog(), 7)
+	require.Equal(t, "POST", s.RequestLog()[0].Method)
+	require.Equal(t, 2, s.Requests()["POST /api/v1/quicktest/{id}/logs"])
 	require.Empty(t, s.Breaches())
 
 	s.Forget()
@@ -107,10 +112,10 @@ func TestWaitForStatusTellsWhatBecameOfTheTest(t *testing.T) {
 	t.Parallel()
 	s := start(t, kittapitest.Config{})
 	register(t, s, "gpu-01")
-	test, err := s.Launch(kittapitest.Launch{Agent: "gpu-01"})
+	test, _, err := s.Launch("gpu-01", "/m")
 	require.NoError(t, err)
 	must(t, "POST", s.URL+"/api/v1/quicktest/"+test+"/logs", `{"line":"no such model"}`)
-	require.NoError(t, s.Fail(test, "Exit 1"))
+	s.SetStatus(test, "failed", "Exit 1")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	err = s.WaitForStatus(ctx, test, "completed")
@@ -118,22 +123,24 @@ func TestWaitForStatusTellsWhatBecameOfTheTest(t *testing.T) {
 	require.ErrorContains(t, err, `"failed" (Exit 1)`)
 	require.ErrorContains(t, err, "no such model")
 	require.ErrorContains(t, s.WaitForStatus(ctx, "nope", "completed"), "no test")
-	require.ErrorContains(t, s.Fail("nope", ""), "no test")
 }
 
 func TestWaitForStatusReturnsWhenItComes(t *testing.T) {
 	t.Parallel()
 	s := start(t, kittapitest.Config{})
 	register(t, s, "gpu-01")
-	test, err := s.Launch(kittapitest.Launch{Agent: "gpu-01"})
+	test, _, err := s.Launch("gpu-01", "/m")
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() { done <- s.WaitForStatus(t.Context(), test, "running") }()
 	must(t, "POST", s.URL+"/api/v1/quicktest/"+test+"/status", `{"status":"running"}`)
 	require.NoError(t, <-done)
-	a, err := s.WaitForAgent(t.Context(), "gpu-01")
-	require.NoError(t, err)
-	require.Equal(t, "online", a.Status)
+	require.NoError(t, s.WaitForAgent(t.Context(), "gpu-01"))
+	s.AddAgent("gpu-02")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	require.ErrorContains(t, s.WaitForAgent(ctx, "gpu-02"), "has not registered")
+	require.Equal(t, 1, strings.Count(fmt.Sprint(s.Agents()), "provisioned"))
 }
 
 func TestAnAgentIsOfflineAfter90Seconds(t *testing.T) {
@@ -162,9 +169,7 @@ func TestSettingsReachTheNextBeat(t *testing.T) {
 	t.Parallel()
 	s := start(t, kittapitest.Config{})
 	register(t, s, "gpu-01")
-	require.NoError(t, s.Set("gpu-01", "kitt_image", "kitt:1"))
-	require.Error(t, s.Set("gpu-01", "nope", ""))
-	require.Error(t, s.Set("nope", "kitt_image", ""))
+	s.SetSetting("gpu-01", "kitt_image", "kitt:1")
 	beat := must(t, "POST", s.URL+"/api/v1/agents/gpu-01/heartbeat", `{}`)
 	require.Equal(t, "kitt:1", beat["settings"].(map[string]any)["kitt_image"])
 }
@@ -203,7 +208,7 @@ func TestFaults(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, 200, status)
 		}},
-		{"slow", kittapitest.Fault{Latency: time.Millisecond, SlowRead: time.Millisecond}, true, func(t *testing.T, status int, _ string, err error) {
+		{"slow", kittapitest.Fault{Delay: time.Millisecond, SlowRead: time.Millisecond}, true, func(t *testing.T, status int, _ string, err error) {
 			require.NoError(t, err)
 			require.Equal(t, 200, status)
 		}},
@@ -213,14 +218,14 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			s := start(t, kittapitest.Config{})
 			register(t, s, "gpu-01")
-			test, err := s.Launch(kittapitest.Launch{Agent: "gpu-01"})
+			test, _, err := s.Launch("gpu-01", "/m")
 			require.NoError(t, err)
 			s.SetFault(kittapitest.On("POST /api/v1/quicktest/*/logs", kittapitest.First(1, kittapitest.Always(tt.fault))))
 			status, body, err := do(t, "POST", s.URL+"/api/v1/quicktest/"+test+"/logs", `{"line":"x"}`)
 			tt.check(t, status, body, err)
 			require.Equal(t, tt.handled, len(s.Lines(test)) == 1)
 			must(t, "POST", s.URL+"/api/v1/quicktest/"+test+"/logs", `{"line":"after"}`)
-			requests := s.Requests()
+			requests := s.RequestLog()
 			require.Equal(t, tt.handled, requests[len(requests)-2].Handled)
 		})
 	}
@@ -258,7 +263,7 @@ func TestSometimesRepeatsItselfBySeed(t *testing.T) {
 
 func TestAHangingRequestEndsWithTheServer(t *testing.T) {
 	t.Parallel()
-	s := kittapitest.NewServer(kittapitest.Config{})
+	s := start(t, kittapitest.Config{})
 	arrived := make(chan struct{})
 	s.SetFault(func(*http.Request) kittapitest.Fault {
 		close(arrived)
@@ -270,8 +275,8 @@ func TestAHangingRequestEndsWithTheServer(t *testing.T) {
 		failed <- err
 	}()
 	<-arrived
-	s.Close()
-	s.Close() // twice is fine
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close(), "twice is fine")
 	require.Error(t, <-failed)
 }
 
@@ -289,9 +294,9 @@ func TestEventStream(t *testing.T) {
 	t.Parallel()
 	s := start(t, kittapitest.Config{Keepalive: 20 * time.Millisecond})
 	register(t, s, "gpu-01")
-	test, err := s.Launch(kittapitest.Launch{Agent: "gpu-01"})
+	test, _, err := s.Launch("gpu-01", "/m")
 	require.NoError(t, err)
-	other, err := s.Launch(kittapitest.Launch{Agent: "gpu-01"})
+	other, _, err := s.Launch("gpu-01", "/m")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -322,22 +327,40 @@ func TestEventStream(t *testing.T) {
 
 func TestOverTLS(t *testing.T) {
 	t.Parallel()
-	s := kittapitest.NewTLSServer(kittapitest.Config{})
-	t.Cleanup(s.Close)
+	conf, ca, err := kittapitest.NewTLS()
+	require.NoError(t, err)
+	s := start(t, kittapitest.Config{TLS: conf})
 	pool := x509.NewCertPool()
-	require.True(t, pool.AppendCertsFromPEM(s.CA()))
+	require.True(t, pool.AppendCertsFromPEM(ca))
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: transport}).Get(strings.Replace(s.URL, "127.0.0.1", "localhost", 1) + "/api/v1/health")
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.True(t, resp.Close)
-	require.Error(t, s.StartTLS("127.0.0.1:0"), "it was started before")
+}
+
+func TestAnAddressThatIsTaken(t *testing.T) {
+	t.Parallel()
+	s := start(t, kittapitest.Config{})
+	_, err := kittapitest.NewServer(kittapitest.Config{Addr: strings.TrimPrefix(s.URL, "http://")})
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+}
+
+func TestARotatedTokenLocksAnAgentOut(t *testing.T) {
+	t.Parallel()
+	s := start(t, kittapitest.Config{})
+	register(t, s, "gpu-01")
+	require.Len(t, s.RotateToken("gpu-01"), 64)
+	require.Empty(t, s.RotateToken("nope"))
+	status, text, err := do(t, "POST", s.URL+"/api/v1/agents/gpu-01/heartbeat", "{}")
+	require.NoError(t, err)
+	require.Equal(t, 401, status, text)
 }
 
 func TestAsAPlainHandler(t *testing.T) {
 	t.Parallel()
 	s := kittapitest.New(kittapitest.Config{})
-	t.Cleanup(s.Close)
+	defer s.Close()
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/version", nil))
 	require.Equal(t, 200, w.Code)
@@ -346,7 +369,7 @@ func TestAsAPlainHandler(t *testing.T) {
 
 func TestDownloads(t *testing.T) {
 	t.Parallel()
-	s := start(t, kittapitest.Config{Package: kittapitest.File{Name: "kitt_agent-1.7.0.tar.gz", Data: []byte("0123456789")}})
+	s := start(t, kittapitest.Config{Package: []byte("0123456789")})
 	digest := must(t, "GET", s.URL+"/api/v1/agent/package/sha256", "")
 	require.Equal(t, "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882", digest["sha256"])
 	require.Equal(t, "kitt_agent-1.7.0.tar.gz", digest["filename"])
@@ -386,7 +409,7 @@ func TestOnlyOneBeatGetsACommand(t *testing.T) {
 	t.Parallel()
 	s := start(t, kittapitest.Config{})
 	register(t, s, "gpu-01")
-	_, err := s.Launch(kittapitest.Launch{Agent: "gpu-01"})
+	_, _, err := s.Launch("gpu-01", "/m")
 	require.NoError(t, err)
 	got := make(chan int, 20)
 	for range cap(got) {
@@ -402,35 +425,11 @@ func TestOnlyOneBeatGetsACommand(t *testing.T) {
 	require.Equal(t, 1, sum)
 }
 
-func ExampleServer() {
-	s := kittapitest.NewServer(kittapitest.Config{})
-	defer s.Close()
-	post := func(path, body string) {
-		resp, err := http.Post(s.URL+"/api/v1"+path, "application/json", strings.NewReader(body))
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		resp.Body.Close()
-	}
-
-	// What an agent does.
-	post("/agents/register", `{"name": "gpu-01", "hostname": "gpu-01"}`)
-	test, _ := s.Launch(kittapitest.Launch{Agent: "gpu-01", Model: "/models/llama"})
-	post("/agents/gpu-01/heartbeat", `{"status": "idle"}`)
-	post("/quicktest/"+test+"/logs", `{"line": "Loading model"}`)
-	post("/quicktest/"+test+"/status", `{"status": "completed"}`)
-
-	end, err := s.WaitForEnd(context.Background(), test)
-	fmt.Println(end.Status, err, s.Lines(test))
-	// Output: completed <nil> [Loading model]
-}
-
 // BenchmarkLogPosts posts 2,000 lines of 64 bytes a request.
 func BenchmarkLogPosts(b *testing.B) {
 	s := start(b, kittapitest.Config{})
 	register(b, s, "gpu-01")
-	test, err := s.Launch(kittapitest.Launch{Agent: "gpu-01"})
+	test, _, err := s.Launch("gpu-01", "/m")
 	require.NoError(b, err)
 	const lines = 2000
 	body := `{"line":"` + strings.Repeat(strings.Repeat("x", 63)+`\n`, lines) + `"}`
@@ -443,7 +442,7 @@ func BenchmarkLogPosts(b *testing.B) {
 // BenchmarkBeats beats for one of 10,000 agents.
 func BenchmarkBeats(b *testing.B) {
 	s := kittapitest.New(kittapitest.Config{})
-	b.Cleanup(s.Close)
+	defer s.Close()
 	send := func(path, body string) {
 		r := httptest.NewRequest("POST", path, bytes.NewReader([]byte(body)))
 		r.Header.Set("Content-Type", "application/json")

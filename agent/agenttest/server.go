@@ -1,0 +1,403 @@
+// Package agenttest has a server for agents that lives in memory and speaks no
+// HTTP, for tests of an agent's own parts: it needs no network, so it works
+// inside a testing/synctest bubble, where hours pass in an instant.
+//
+// For a server that speaks the KITT protocol over real HTTP see package
+// agent/kittapitest.
+package agenttest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/heartbeat"
+)
+
+// A Server is an agent.Server, Reporter, Inquirer and Checker that keeps what
+// it is told. Its zero value is ready. Its methods are safe for concurrent use;
+// set its fields before an agent uses it.
+type Server struct {
+	// Fault, if set, is called before each request with its kind: "register",
+	// "heartbeat", "status", "log", "result" or "ask". An error is what the
+	// agent gets in place of an answer; nothing is done then.
+	Fault func(kind string) error
+
+	// LoseAnswer, if set, is called after each request was carried out; an
+	// error is what the agent gets in place of the answer.
+	LoseAnswer func(kind string) error
+
+	// Check, if set, is CheckResult.
+	Check func(data map[string]any) (map[string]any, []string)
+
+	mu       sync.Mutex
+	agents   map[string]string // name by id
+	tests    []*test
+	results  []agent.Result
+	beats    []heartbeat.Beat
+	regs     []agent.Registration
+	settings map[string]string
+	changed  chan struct{}
+}
+
+// test is a test that was launched on the server.
+type test struct {
+	cmd     heartbeat.Command
+	created time.Time
+	status  string
+	reason  string
+	history []string
+	rows    []string
+}
+
+var (
+	_ agent.Server   = (*Server)(nil)
+	_ agent.Reporter = (*Server)(nil)
+	_ agent.Inquirer = (*Server)(nil)
+	_ agent.Checker  = (*Server)(nil)
+)
+
+// Launch queues a benchmark of the model with the given path and returns the
+// id of its test.
+func (s *Server) Launch(model string) string {
+	payload, err := json.Marshal(map[string]string{
+		"model_path": model, "engine_name": "vllm", "suite_name": "quick", "benchmark_name": "throughput",
+	})
+	if err != nil {
+		panic(err) // a map of texts always encodes
+	}
+	return s.Queue(heartbeat.Command{Type: agent.TypeRunTest, Payload: payload})
+}
+
+// Queue queues any command, with ids of the server's making where it has none,
+// and returns the id of its test.
+func (s *Server) Queue(cmd heartbeat.Command) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.tests) + 1
+	if cmd.ID == "" {
+		cmd.ID = fmt.Sprintf("c%015d", n)
+	}
+	if cmd.TestID == "" {
+		cmd.TestID = fmt.Sprintf("t%015d", n)
+	}
+	s.tests = append(s.tests, &test{cmd: cmd, created: time.Now(), status: "queued", history: []string{"queued"}})
+	s.wakeLocked()
+	return cmd.TestID
+}
+
+// Set makes value the server's choice for a setting.
+func (s *Server) Set(name, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settings == nil {
+		s.settings = map[string]string{}
+	}
+	s.settings[name] = value
+}
+
+// Fail sets a test's status to failed, as somebody on the server's pages would
+// to stop it.
+func (s *Server) Fail(testID, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.findLocked(testID); t != nil {
+		t.set(statusFailed, reason)
+		s.wakeLocked()
+	}
+}
+
+const statusFailed = "failed"
+
+// Status returns a test's status and the reason that came with it.
+func (s *Server) Status(testID string) (status, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.findLocked(testID); t != nil {
+		return t.status, t.reason
+	}
+	return "", ""
+}
+
+// History returns all statuses that a test has had, in order.
+func (s *Server) History(testID string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.findLocked(testID); t != nil {
+		return slices.Clone(t.history)
+	}
+	return nil
+}
+
+// Rows returns the rows of a test's log: what each request carried.
+func (s *Server) Rows(testID string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.findLocked(testID); t != nil {
+		return slices.Clone(t.rows)
+	}
+	return nil
+}
+
+// Lines returns the lines of a test's log.
+func (s *Server) Lines(testID string) []string {
+	rows := s.Rows(testID)
+	if len(rows) == 0 {
+		return nil
+	}
+	return strings.Split(strings.Join(rows, "\n"), "\n")
+}
+
+// Results returns the results that were delivered, in order.
+func (s *Server) Results() []agent.Result {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.results)
+}
+
+// Beats returns the heartbeats that arrived, in order.
+func (s *Server) Beats() []heartbeat.Beat {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.beats)
+}
+
+// Registrations returns the registrations that arrived, in order.
+func (s *Server) Registrations() []agent.Registration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.regs)
+}
+
+// Wait returns once a test has the given status. If ctx ends before that, the
+// error says what became of the test, with its log.
+func (s *Server) Wait(ctx context.Context, testID, status string) error {
+	return s.WaitFor(ctx, testID, func(now string) bool { return now == status })
+}
+
+// WaitEnded returns once a test has ended, well or not.
+func (s *Server) WaitEnded(ctx context.Context, testID string) error {
+	return s.WaitFor(ctx, testID, func(now string) bool { return now == "completed" || now == statusFailed })
+}
+
+// WaitFor returns once ok holds for a test's status.
+func (s *Server) WaitFor(ctx context.Context, testID string, ok func(status string) bool) error {
+	for {
+		s.mu.Lock()
+		if s.changed == nil {
+			s.changed = make(chan struct{})
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		status, reason := s.Status(testID)
+		if ok(status) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("test %s is %q (%s): %w; its log:\n%s",
+				testID, status, reason, ctx.Err(), strings.Join(s.Lines(testID), "\n"))
+		}
+	}
+}
+
+// Forget makes the server forget all agents, as one with a new database.
+func (s *Server) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.agents = nil
+}
+
+// do carries out a request between its faults.
+func (s *Server) do(ctx context.Context, kind string, request func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.Fault != nil {
+		if err := s.Fault(kind); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	err := request()
+	s.wakeLocked()
+	s.mu.Unlock()
+	if err == nil && s.LoseAnswer != nil {
+		err = s.LoseAnswer(kind)
+	}
+	return err
+}
+
+func (s *Server) wakeLocked() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+func (s *Server) findLocked(testID string) *test {
+	for _, t := range s.tests {
+		if t.cmd.TestID == testID {
+			return t
+		}
+	}
+	return nil
+}
+
+func (t *test) set(status, reason string) {
+	t.status, t.reason = status, reason
+	t.history = append(t.history, status)
+}
+
+// Register makes the agent known.
+func (s *Server) Register(ctx context.Context, reg agent.Registration) (agent.Registered, error) {
+	answer := agent.Registered{AgentID: "id-of-" + reg.Name, Interval: heartbeat.DefaultInterval}
+	err := s.do(ctx, "register", func() error {
+		if s.agents == nil {
+			s.agents = map[string]string{}
+		}
+		s.agents[answer.AgentID] = reg.Name
+		s.regs = append(s.regs, reg)
+		return nil
+	})
+	if err != nil {
+		return agent.Registered{}, err
+	}
+	return answer, nil
+}
+
+// Heartbeat hands out the oldest command that is queued.
+func (s *Server) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (heartbeat.Answer, error) {
+	var answer heartbeat.Answer
+	err := s.do(ctx, "heartbeat", func() error {
+		if s.agents[id] == "" {
+			return heartbeat.ErrUnknownAgent
+		}
+		s.beats = append(s.beats, beat)
+		answer = heartbeat.Answer{AgentID: id, Settings: map[string]string{}}
+		for name, value := range s.settings {
+			answer.Settings[name] = value
+		}
+		for _, t := range s.tests {
+			if t.status == "queued" {
+				t.set("dispatched", "")
+				answer.Commands = []heartbeat.Command{t.cmd}
+				break
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return heartbeat.Answer{}, err
+	}
+	return answer, nil
+}
+
+// errNoTest is the server's word on a test that it doesn't know.
+func errNoTest() error { return &agent.RefusedError{Status: 404, Message: "Quick test not found"} }
+
+// ReportStatus sets a test's status.
+func (s *Server) ReportStatus(ctx context.Context, testID, status, reason string) error {
+	return s.do(ctx, "status", func() error {
+		t := s.findLocked(testID)
+		if t == nil {
+			return errNoTest()
+		}
+		t.set(status, reason)
+		return nil
+	})
+}
+
+// ReportLog appends a row to a test's log.
+func (s *Server) ReportLog(ctx context.Context, testID, text string) error {
+	return s.do(ctx, "log", func() error {
+		t := s.findLocked(testID)
+		if t == nil {
+			return errNoTest()
+		}
+		t.rows = append(t.rows, text)
+		return nil
+	})
+}
+
+// ReportResult keeps a result.
+func (s *Server) ReportResult(ctx context.Context, _ string, result agent.Result) error {
+	return s.do(ctx, "result", func() error {
+		s.results = append(s.results, result)
+		return nil
+	})
+}
+
+// CheckResult calls Check, if it is set.
+func (s *Server) CheckResult(data map[string]any) (map[string]any, []string) {
+	if s.Check == nil {
+		return data, nil
+	}
+	return s.Check(data)
+}
+
+// Test returns the record of a test.
+func (s *Server) Test(ctx context.Context, testID string) (agent.Test, error) {
+	var answer agent.Test
+	err := s.do(ctx, "ask", func() error {
+		t := s.findLocked(testID)
+		if t == nil {
+			return errNoTest()
+		}
+		answer = agent.Test{ID: testID, CommandID: t.cmd.ID, Status: t.status, Error: t.reason}
+		return nil
+	})
+	return answer, err
+}
+
+// LogRows returns the rows of a test's log.
+func (s *Server) LogRows(ctx context.Context, testID string) ([]string, error) {
+	var rows []string
+	err := s.do(ctx, "ask", func() error {
+		t := s.findLocked(testID)
+		if t == nil {
+			return errNoTest()
+		}
+		rows = slices.Clone(t.rows)
+		return nil
+	})
+	return rows, err
+}
+
+// HasResult reports whether a result with this model, engine and timestamp was
+// delivered.
+func (s *Server) HasResult(ctx context.Context, model, engine, timestamp string) (bool, error) {
+	var has bool
+	err := s.do(ctx, "ask", func() error {
+		has = slices.ContainsFunc(s.results, func(r agent.Result) bool {
+			return r.Data["model"] == model && r.Data["engine"] == engine && r.Data["timestamp"] == timestamp
+		})
+		return nil
+	})
+	return has, err
+}
+
+// Dispatched returns the commands that were handed out and nothing was heard
+// of.
+func (s *Server) Dispatched(ctx context.Context, _ string) ([]agent.DispatchedCommand, error) {
+	var commands []agent.DispatchedCommand
+	err := s.do(ctx, "ask", func() error {
+		for _, t := range s.tests {
+			if t.status == "dispatched" {
+				commands = append(commands, agent.DispatchedCommand{Command: t.cmd, CreatedAt: t.created})
+			}
+		}
+		return nil
+	})
+	return commands, err
+}
+
+// ErrDown is a fault for servers that cannot be reached.
+var ErrDown = errors.New("connection refused")

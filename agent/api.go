@@ -1,0 +1,353 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/logstream"
+)
+
+// Limits of the HTTP API against clients that are slow or send too much.
+const (
+	maxBody           = 1 << 20
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 30 * time.Second
+	idleTimeout       = time.Minute
+	maxHeaderBytes    = 32 << 10
+	closeTimeout      = 2 * time.Second
+)
+
+// Handler returns the agent's HTTP API:
+//
+//	POST /api/commands      hand the agent a command, or cancel one     token
+//	GET  /api/logs/{id}     follow a job's log as Server-Sent Events     token
+//	GET  /api/engines       engines installed on the machine             token
+//	POST /api/stop          {"mode": "drain" | "cancel"}, then stop      token
+//	GET  /api/status        how the agent fares
+//	GET  /healthz           200 while the agent works
+//
+// {id} is a command's or a test's. The token goes into the header
+// Authorization: Bearer <token>; an agent without one takes only callers on its
+// own machine.
+func (a *Agent) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /api/commands", a.authorized(a.postCommand))
+	mux.HandleFunc("GET /api/logs/{id}", a.authorized(a.getLogs))
+	mux.HandleFunc("GET /api/engines", a.authorized(a.getEngines))
+	mux.HandleFunc("POST /api/stop", a.authorized(a.postStop))
+	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, a.Status())
+	})
+	mux.HandleFunc("GET /healthz", a.getHealth)
+	return mux
+}
+
+// authorized lets only those callers through to next that present the token.
+func (a *Agent) authorized(next http.HandlerFunc) http.HandlerFunc {
+	// Digests are compared, so that the time taken tells nothing about the
+	// token, its length included.
+	want := sha256.Sum256([]byte("Bearer " + string(a.cfg.Token)))
+	return func(w http.ResponseWriter, r *http.Request) {
+		if a.cfg.Token == "" {
+			if !fromThisMachine(r) {
+				fail(w, http.StatusUnauthorized, "Unauthorized: this agent has no token, so it takes commands from its own machine only")
+				return
+			}
+			next(w, r)
+			return
+		}
+		got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			fail(w, http.StatusUnauthorized, "Unauthorized")
+			return
+		}
+		next(w, r)
+	}
+}
+
+func fromThisMachine(r *http.Request) bool {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && addr.Addr().Unmap().IsLoopback()
+}
+
+func (a *Agent) postCommand(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		fail(w, http.StatusRequestEntityTooLarge, "Body too large: at most 1 MiB is taken")
+		return
+	}
+	if err != nil {
+		fail(w, http.StatusBadRequest, "Body could not be read")
+		return
+	}
+	cmd, target, err := readCommand(body)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	switch cmd.Type {
+	case TypeCancel, TypeStopContainer:
+		a.postCancel(w, r, cmd, target)
+	case TypeStopEngine:
+		answer(w, http.StatusOK, map[string]any{"success": false, "error": "this agent does not start or stop engines"})
+	case TypeCheckDocker:
+		available := a.cfg.CheckDocker != nil && a.cfg.CheckDocker(r.Context()) == nil
+		answer(w, http.StatusOK, map[string]any{"available": available})
+	case TypeEngineStatus:
+		a.postEngineStatus(w, cmd)
+	default:
+		a.postJob(w, cmd)
+	}
+}
+
+// readCommand reads a command, and whom one that stops a job is aimed at: the
+// payload's id, or its own where the payload names none.
+func readCommand(body []byte) (cmd heartbeat.Command, target string, err error) {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil || len(fields) == 0 {
+		return cmd, "", errors.New("Invalid JSON body")
+	}
+	for name, into := range map[string]*string{"command_id": &cmd.ID, "test_id": &cmd.TestID, "type": &cmd.Type} {
+		if raw, ok := fields[name]; ok && string(raw) != "null" && json.Unmarshal(raw, into) != nil {
+			return cmd, "", errors.New("Invalid " + name + ": it must be a text")
+		}
+	}
+	cmd.Payload = fields["payload"]
+	var p payload
+	if len(cmd.Payload) > 0 && string(cmd.Payload) != "null" {
+		if err := json.Unmarshal(cmd.Payload, &p); err != nil {
+			return cmd, "", payloadError(err)
+		}
+	}
+	for _, id := range []string{p.CommandID, p.TestID, cmd.ID, cmd.TestID} {
+		if id != "" {
+			return cmd, id, nil
+		}
+	}
+	return cmd, "", nil
+}
+
+// postCancel stops a job and answers once it has stopped.
+func (a *Agent) postCancel(w http.ResponseWriter, r *http.Request, cmd heartbeat.Command, target string) {
+	if target == "" {
+		fail(w, http.StatusBadRequest, "Invalid "+cmd.Type+": name the job by command_id or test_id")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.StopGrace+cleanTimeout)
+	defer cancel()
+	extendWriting(w, a.cfg.StopGrace+cleanTimeout)
+	err := a.Cancel(ctx, target, "user")
+	switch {
+	case err == nil:
+		answer(w, http.StatusOK, map[string]any{"stopped": true, "command_id": a.commandID(target)})
+	case errors.Is(err, ErrNoJob):
+		fail(w, http.StatusNotFound, "No active container for this command")
+	case errors.Is(err, ErrEnded):
+		if cmd.Type == TypeStopContainer {
+			fail(w, http.StatusNotFound, "The job has ended already")
+			return
+		}
+		answer(w, http.StatusOK, map[string]any{"stopped": false, "command_id": a.commandID(target), "error": "The job has ended already"})
+	default:
+		answer(w, http.StatusAccepted, map[string]any{"stopped": false, "command_id": a.commandID(target), "error": "The job is still being stopped"})
+	}
+}
+
+func (a *Agent) commandID(id string) string {
+	if j := a.find(id); j != nil {
+		return j.order.Command.ID
+	}
+	return id
+}
+
+func (a *Agent) postEngineStatus(w http.ResponseWriter, cmd heartbeat.Command) {
+	_, _, engines := a.machine.readings()
+	s, err := parseCommand(cmd, true)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if s.Engine == "" {
+		answer(w, http.StatusOK, map[string]any{"engines": engines})
+		return
+	}
+	answer(w, http.StatusOK, engineState(engines, s.Engine))
+}
+
+// postJob accepts a command that becomes a job.
+func (a *Agent) postJob(w http.ResponseWriter, cmd heartbeat.Command) {
+	id, err := a.submit(cmd, sourceAPI)
+	_, bad := errors.AsType[*CommandError](err)
+	switch {
+	case err == nil:
+		answer(w, http.StatusAccepted, map[string]any{"accepted": true, "command_id": id})
+	case bad:
+		fail(w, http.StatusBadRequest, err.Error())
+	case errors.Is(err, ErrDuplicate):
+		// To whoever sends it twice, the answer is the same: it is accepted. It
+		// runs once.
+		answer(w, http.StatusAccepted, map[string]any{"accepted": true, "command_id": id, "duplicate": true})
+	case errors.Is(err, ErrNotAccepting):
+		w.Header().Set("Retry-After", "10")
+		fail(w, http.StatusServiceUnavailable, "The agent is stopping and takes no commands; try again when it is back")
+	default:
+		a.log.Error("command not accepted", "err", err)
+		fail(w, http.StatusInsufficientStorage, "The command could not be written to disk, so it was not accepted: "+err.Error())
+	}
+}
+
+func (a *Agent) getLogs(w http.ResponseWriter, r *http.Request) {
+	j := a.find(r.PathValue("id"))
+	if j == nil {
+		fail(w, http.StatusNotFound, "No logs for this command")
+		return
+	}
+	log, release, err := a.readLog(r.Context(), j)
+	if err != nil || log == nil {
+		if err != nil {
+			a.log.Warn("log not read", "job", j.id, "err", err)
+		}
+		fail(w, http.StatusNotFound, "No logs for this command")
+		return
+	}
+	defer a.releaseLog(j, release)
+	a.streams.Add(1)
+	defer a.streams.Add(-1)
+	logstream.ServeSSE(w, r, log, j.order.Command.ID)
+}
+
+// readLog returns a job's log for a reader, nil if it has none. A job that
+// waits has none yet: the reader waits with it.
+func (a *Agent) readLog(ctx context.Context, j *job) (*logstream.Log, func() error, error) {
+	for j.state() == StateAccepted {
+		changed := j.changes.wait()
+		if j.state() != StateAccepted {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+	if !j.logs.exists() {
+		return nil, nil, nil
+	}
+	return a.useLog(j)
+}
+
+func (a *Agent) getEngines(w http.ResponseWriter, _ *http.Request) {
+	_, _, engines := a.machine.readings()
+	answer(w, http.StatusOK, map[string]any{"engines": engines})
+}
+
+// postStop makes the agent stop once its running jobs have ended, or ends them
+// first.
+func (a *Agent) postStop(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Mode string `json:"mode"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&body); err != nil {
+		fail(w, http.StatusBadRequest, "Invalid JSON body")
+		return
+	}
+	switch body.Mode {
+	case "drain":
+		a.Drain()
+	case "cancel":
+		a.CancelAll("user")
+	default:
+		fail(w, http.StatusBadRequest, "Invalid mode: drain or cancel")
+		return
+	}
+	answer(w, http.StatusAccepted, map[string]any{"stopping": true, "running": len(a.queue.active())})
+}
+
+// getHealth answers whether the agent's loops work, which is more than that
+// the process lives: a state that cannot be written means that it doesn't.
+func (a *Agent) getHealth(w http.ResponseWriter, _ *http.Request) {
+	a.mu.Lock()
+	accepting := a.accepting
+	a.mu.Unlock()
+	if !accepting {
+		answer(w, http.StatusServiceUnavailable, map[string]any{"status": "stopping"})
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{"status": "ok"})
+}
+
+// serve serves the API on listener, if there is one, until ctx is done. The
+// returned function waits for it to end.
+func (a *Agent) serve(ctx context.Context, listener net.Listener) (wait func() error) {
+	if listener == nil {
+		return func() error { return nil }
+	}
+	server := &http.Server{
+		Handler:           a.Handler(),
+		TLSConfig:         a.cfg.TLS,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	served := make(chan error, 1)
+	a.background.Go(func() {
+		if a.cfg.TLS != nil {
+			served <- server.ServeTLS(listener, "", "")
+		} else {
+			served <- server.Serve(listener)
+		}
+	})
+	a.background.Go(func() {
+		<-ctx.Done()
+		closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if server.Shutdown(closing) != nil {
+			_ = server.Close() // readers that follow a log to no end
+		}
+	})
+	return func() error {
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// extendWriting gives an answer that takes its time the time it takes.
+func extendWriting(w http.ResponseWriter, d time.Duration) {
+	// A writer without deadlines has none to extend.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + readTimeout))
+}
+
+// answer sends v as JSON.
+func answer(w http.ResponseWriter, status int, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // the client may be gone
+}
+
+// fail sends an error in the form of the KITT protocol.
+func fail(w http.ResponseWriter, status int, text string) {
+	answer(w, status, map[string]string{"error": strings.ToValidUTF8(text, "\uFFFD")})
+}

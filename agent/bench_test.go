@@ -1,0 +1,113 @@
+package agent_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// cpu returns the processor time that this process has used.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// runAgent runs an agent for the length of the benchmark.
+func runAgent(b *testing.B, cfg agent.Config) *agent.Agent {
+	b.Helper()
+	a, err := agent.New(cfg)
+	require.NoError(b, err)
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	b.Cleanup(func() {
+		cancel()
+		require.NoError(b, <-done)
+	})
+	return a
+}
+
+// BenchmarkJob runs a job that prints 100,000 lines of 100 bytes as fast as it
+// can, to a server that answers at once: lines a second from print to server,
+// requests and processor time for 10,000 lines, memory at the end.
+func BenchmarkJob(b *testing.B) {
+	const lines = 100_000
+	text := []byte(strings.Repeat(strings.Repeat("x", 99)+"\n", 640))
+	srv := &agenttest.Server{}
+	var requests atomic.Int64
+	srv.Fault = func(kind string) error {
+		if kind == "log" {
+			requests.Add(1)
+		}
+		return nil
+	}
+	var started time.Time
+	var took time.Duration
+	run := &play{run: func(_ context.Context, _ runner.Job, out runner.Output) (runner.Result, error) {
+		started = time.Now()
+		for left := lines * 100; left > 0; {
+			n, err := out.Write(text[:min(len(text), left)])
+			if err != nil {
+				return runner.Result{}, err
+			}
+			left -= n
+		}
+		return runner.Result{}, nil
+	}}
+	runAgent(b, agent.Config{Name: "bench", Dir: b.TempDir(), Server: srv, Runner: run})
+	before := cpu(b)
+	for b.Loop() {
+		id := srv.Launch("m")
+		require.NoError(b, srv.Wait(b.Context(), id, "completed"))
+		took += time.Since(started) // not the wait for the heartbeat that brought it
+	}
+	used := cpu(b) - before
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	per10k := float64(b.N) * lines / 10_000
+	b.ReportMetric(lines*float64(b.N)/took.Seconds(), "lines/s")
+	b.ReportMetric(float64(requests.Load())/per10k, "requests/10k-lines")
+	b.ReportMetric(used.Seconds()/per10k, "cpu-s/10k-lines")
+	b.ReportMetric(float64(m.Sys)/(1<<20), "MiB-from-system")
+}
+
+// BenchmarkNextJob measures the time from a job's end to the start of the next
+// one that waits.
+func BenchmarkNextJob(b *testing.B) {
+	srv := &agenttest.Server{}
+	var ended time.Time
+	var gaps time.Duration
+	var n int
+	run := &play{run: func(context.Context, runner.Job, runner.Output) (runner.Result, error) {
+		if !ended.IsZero() {
+			gaps += time.Since(ended)
+			n++
+		}
+		ended = time.Now()
+		return runner.Result{}, nil
+	}}
+	runAgent(b, agent.Config{Name: "bench", Dir: b.TempDir(), Server: srv, Runner: run})
+	for b.Loop() {
+		ids := make([]string, 10)
+		for i := range ids {
+			ids[i] = srv.Launch(fmt.Sprint(i))
+		}
+		for _, id := range ids {
+			require.NoError(b, srv.Wait(b.Context(), id, "completed"))
+		}
+		ended = time.Time{}
+	}
+	b.ReportMetric(float64(gaps.Microseconds())/1000/float64(max(n, 1)), "ms-to-next-job")
+}

@@ -1,0 +1,120 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors of Cancel.
+var (
+	// ErrNoJob is matched by errors about a command or test that the agent has
+	// no job for.
+	ErrNoJob = errors.New("no such job")
+
+	// ErrEnded is matched by the error of a Cancel that came after the end.
+	ErrEnded = errors.New("the job has ended already")
+)
+
+// Cancel stops the job of the command or test with the given id, on behalf of
+// by, which the report names: a job that waits is taken out of the line, a
+// benchmark that runs is ended, first politely and after Config.StopGrace by
+// force. It returns once the job has ended, or when ctx is done, which doesn't
+// take the request back.
+func (a *Agent) Cancel(ctx context.Context, id, by string) error {
+	j := a.find(id)
+	if j == nil {
+		return ErrNoJob
+	}
+	ended, err := a.cancel(j, cancellation{By: by})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// find returns the job of the command or test with the given id, nil if there
+// is none.
+func (a *Agent) find(id string) *job {
+	if id == "" {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if safe, _ := safeID(id); a.jobs[safe] != nil {
+		return a.jobs[safe]
+	}
+	for _, j := range a.jobs {
+		if j.testID() == id {
+			return j
+		}
+	}
+	return nil
+}
+
+// cancel writes down that j is to be stopped, then stops it. The channel is
+// closed when it has ended.
+func (a *Agent) cancel(j *job, c cancellation) (<-chan struct{}, error) {
+	c.At = time.Now()
+	if c.By == "" {
+		c.By = "user"
+	}
+	ended := make(chan struct{})
+	if j.state().Ended() {
+		return nil, ErrEnded
+	}
+	if j.cancelled() == nil {
+		// Written first: a crash from here on ends the job at the next start.
+		if err := j.update(func(rec *record) { rec.Cancel = &c }); err != nil {
+			a.log.Warn("cancel not written", "job", j.id, "err", err)
+		}
+		a.log.Info("cancelling job", "job", j.id, "by", c.By)
+	}
+	if a.queue.remove(j) {
+		a.concludeWaiting(j, cancelledOutcome(j.cancelled()))
+	} else {
+		j.stopWith(errCancelled)
+	}
+	a.mu.Lock()
+	ctx := a.deliverCtx
+	a.mu.Unlock()
+	a.background.Go(func() {
+		defer close(ended)
+		j.waitEnded(ctx)
+	})
+	return ended, nil
+}
+
+// stopWith ends the job's turn for the given reason, if it has one.
+func (j *job) stopWith(cause error) {
+	j.mu.Lock()
+	stop := j.stop
+	j.mu.Unlock()
+	if stop != nil {
+		stop(cause)
+	}
+}
+
+// waitEnded waits until the job has ended and given back its turn, or ctx is
+// done.
+func (j *job) waitEnded(ctx context.Context) {
+	for {
+		changed := j.changes.wait()
+		j.mu.Lock()
+		over := j.rec.State.Ended() && j.stop == nil
+		j.mu.Unlock()
+		if over {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

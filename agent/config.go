@@ -1,0 +1,236 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/storage"
+)
+
+// A Token authenticates callers of the agent's API. Printing or logging one
+// shows no secret.
+type Token string
+
+// String returns a text that is not the token.
+func (Token) String() string { return "[redacted]" }
+
+// GoString returns a text that is not the token.
+func (Token) GoString() string { return "[redacted]" }
+
+// LogValue returns a value that is not the token.
+func (Token) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+
+// MarshalJSON writes a text that is not the token.
+func (Token) MarshalJSON() ([]byte, error) { return []byte(`"[redacted]"`), nil }
+
+// GPUPolicy says whether a benchmark is given the machine's GPUs.
+type GPUPolicy string
+
+// The GPU policies. The empty one means GPUAuto.
+const (
+	GPUAuto GPUPolicy = "auto" // all, if the detector found any
+	GPUAll  GPUPolicy = "all"  // all, even if none was found
+	GPUNone GPUPolicy = "none" // none
+)
+
+// Config says what an Agent is made of and how it behaves. Name, Dir, Server
+// and Runner are required; the zero value of everything else means its default.
+type Config struct {
+	// Name is the agent's identity at the server. It is not empty and has no
+	// slash, which the server's addresses could not carry.
+	Name string
+
+	// Version is what the agent calls itself to the server.
+	Version string
+
+	// Dir is where the agent keeps its jobs, in a directory named jobs. One
+	// agent at a time uses a Dir.
+	Dir string
+
+	// Server gives work, Reporter is told what becomes of it. Without a
+	// Reporter the Server is used, if it is one.
+	Server   Server
+	Reporter Reporter
+
+	// Runner runs benchmarks.
+	Runner runner.Runner
+
+	// Storage brings models to local disk. Without one, models are used where
+	// they are.
+	Storage storage.Storage
+
+	// Detector describes the machine. Without one, the agent tells the server
+	// its host name and nothing else.
+	Detector hwdetect.Detector
+
+	// Listener is where the agent serves its HTTP API while it runs; nil serves
+	// none (a program may still serve Agent.Handler itself). With TLS set it is
+	// served over TLS.
+	Listener net.Listener
+	TLS      *tls.Config
+
+	// Port is the port that the server is told, where it differs from the
+	// Listener's.
+	Port int
+
+	// Token is what callers of the API present. While it is empty only callers
+	// on this machine are let in.
+	Token Token
+
+	// Settings are those of the machine's own configuration. The server's
+	// override them by the rules of Settings.
+	Settings Settings
+
+	// GPUs says whether a benchmark is given the machine's GPUs.
+	GPUs GPUPolicy
+
+	// AllowedImages are the container images that the server may choose, as
+	// patterns of path.Match, such as registry.example/kitt*. Empty allows any
+	// image that is on the machine.
+	AllowedImages []string
+
+	// MaxConcurrentJobs is how many benchmarks run at once, from 1 to 64.
+	// Defaults to 1: benchmarks that share a machine disturb each other.
+	MaxConcurrentJobs int
+
+	// StopGrace is what a cancelled benchmark gets between the polite signal
+	// and the kill. Defaults to 10 s.
+	StopGrace time.Duration
+
+	// MaxJobDuration ends a benchmark that runs longer. Defaults to no limit.
+	MaxJobDuration time.Duration
+
+	// DrainTimeout bounds how long Run goes on delivering reports after its
+	// context ended. Defaults to 10 s.
+	DrainTimeout time.Duration
+
+	// RecoverWithin is how old a command may be that the server handed out and
+	// the agent never received, if it is still to be run. Defaults to 24 h;
+	// negative runs none.
+	RecoverWithin time.Duration
+
+	// Keep bounds what is kept of jobs that were delivered.
+	Keep Retention
+
+	// Secrets are texts that are blotted out of every job's log.
+	Secrets []string
+
+	// Capabilities, if set, returns the engines that the machine has images
+	// for, to be told to the server.
+	Capabilities func(ctx context.Context) []string
+
+	// CheckDocker, if set, reports whether a container engine answers.
+	CheckDocker func(ctx context.Context) error
+
+	// Logger takes what an operator wants to know. Defaults to none.
+	Logger *slog.Logger
+}
+
+// Retention bounds what is kept of delivered jobs: their logs and results. What
+// was not delivered is kept whatever the bounds.
+type Retention struct {
+	MaxAge   time.Duration // since the job ended; defaults to 30 days
+	MaxBytes int64         // of all delivered jobs together; defaults to 2 GiB
+}
+
+// withDefaults returns cfg with defaults in place of zero values.
+func (cfg Config) withDefaults() Config {
+	if cfg.Reporter == nil {
+		if r, ok := cfg.Server.(Reporter); ok {
+			cfg.Reporter = r
+		}
+	}
+	if cfg.Storage == nil {
+		cfg.Storage = inPlace{}
+	}
+	if cfg.GPUs == "" {
+		cfg.GPUs = GPUAuto
+	}
+	if cfg.MaxConcurrentJobs == 0 {
+		cfg.MaxConcurrentJobs = 1
+	}
+	if cfg.StopGrace == 0 {
+		cfg.StopGrace = runner.DefaultStopGrace
+	}
+	if cfg.DrainTimeout == 0 {
+		cfg.DrainTimeout = 10 * time.Second
+	}
+	if cfg.RecoverWithin == 0 {
+		cfg.RecoverWithin = 24 * time.Hour
+	}
+	if cfg.Keep.MaxAge == 0 {
+		cfg.Keep.MaxAge = 30 * 24 * time.Hour
+	}
+	if cfg.Keep.MaxBytes == 0 {
+		cfg.Keep.MaxBytes = 2 << 30
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return cfg
+}
+
+// validate returns all that is wrong with cfg.
+func (cfg Config) validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if strings.TrimSpace(cfg.Name) == "" {
+		fault("Name is empty")
+	}
+	if strings.Contains(cfg.Name, "/") {
+		fault("Name %q has a slash, which the server's addresses cannot carry", cfg.Name)
+	}
+	if cfg.Dir == "" {
+		fault("Dir is empty")
+	}
+	if cfg.Server == nil {
+		fault("Server is missing")
+	}
+	if cfg.Runner == nil {
+		fault("Runner is missing")
+	}
+	if cfg.MaxConcurrentJobs < 1 || cfg.MaxConcurrentJobs > 64 {
+		fault("MaxConcurrentJobs is %d, not from 1 to 64", cfg.MaxConcurrentJobs)
+	}
+	for _, pattern := range cfg.AllowedImages {
+		if _, err := path.Match(pattern, ""); err != nil {
+			fault("AllowedImages: %q is no pattern", pattern)
+		}
+	}
+	switch cfg.GPUs {
+	case GPUAuto, GPUAll, GPUNone:
+	default:
+		fault("GPUs is %q, not auto, all or none", cfg.GPUs)
+	}
+	if cfg.StopGrace < 0 || cfg.MaxJobDuration < 0 || cfg.DrainTimeout < 0 {
+		fault("StopGrace, MaxJobDuration and DrainTimeout cannot be negative")
+	}
+	return errors.Join(faults...)
+}
+
+// inPlace is the storage of an agent that was given none: models are used where
+// they are.
+type inPlace struct{}
+
+func (inPlace) Acquire(_ context.Context, req storage.Request) (*storage.Lease, error) {
+	origin := storage.OriginIdentifier
+	if strings.HasPrefix(req.Model, "/") {
+		origin = storage.OriginInPlace
+	}
+	return storage.NewLease(req.Model, origin, nil), nil
+}
+
+func (inPlace) Evict(context.Context, string) (storage.Eviction, error) {
+	return storage.Eviction{}, nil
+}
+
+func (inPlace) Usage(context.Context) (storage.Usage, error) { return storage.Usage{}, nil }

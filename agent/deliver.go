@@ -1,0 +1,578 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/kirizan/kitt-agent/logstream"
+)
+
+// How lines are shipped. The server shows each request as one line, so a line a
+// request is the only form that reads well; but requests are what costs, so
+// lines that wait are joined.
+const (
+	joinBacklog  = 32                     // more lines waiting than this are joined,
+	joinAge      = 400 * time.Millisecond // and so are lines that have waited this long,
+	joinFor      = 500 * time.Millisecond // and those that follow within this time,
+	joinPace     = 50 * time.Millisecond  // in requests at least so far apart
+	maxJoinLines = 2000
+	maxJoinBytes = 128 << 10 // larger bodies may not get an answer when they are refused
+	brokenLimit  = 3         // failures of one report, while others go through, until it is sent without its data
+)
+
+var (
+	// errDraining ends a courier when the agent stops.
+	errDraining = errors.New("stopping")
+
+	// errRefused ends a report that the server refused for good. It is tried
+	// again at the next start, since it may be the configuration that was wrong.
+	errRefused = errors.New("refused")
+)
+
+// A courier brings the reports of one job to the server, one after another:
+// that it runs, each line of its log, its result, and last its final status, so
+// that whoever sees the test ended finds all the rest there. It works from what
+// is on disk, never holds up the job, and goes on after a restart with what the
+// server has not accepted yet.
+type courier struct {
+	a   *Agent
+	j   *job
+	d   *delivery
+	ask Inquirer // nil where the server cannot be asked
+
+	drain  context.Context // done when the agent stops: no more waiting
+	inLane bool
+}
+
+// dispatchCourier starts the courier of a job.
+func (a *Agent) dispatchCourier(j *job) {
+	if a.cfg.Reporter == nil {
+		return
+	}
+	a.mu.Lock()
+	ctx, drain := a.deliverCtx, a.drainCtx
+	a.mu.Unlock()
+	a.couriers.Go(func() {
+		c := &courier{a: a, j: j, drain: drain}
+		c.ask, _ = a.cfg.Reporter.(Inquirer)
+		c.run(ctx)
+	})
+}
+
+// run delivers all the reports, each after the one before is settled. It
+// returns early only when the agent stops.
+func (c *courier) run(ctx context.Context) {
+	d, err := openDelivery(c.j.path(deliveryFile))
+	if err != nil {
+		c.a.log.Warn("delivery is kept in memory only", "job", c.j.id, "err", err)
+	}
+	c.d = d
+	defer d.Close()
+	defer c.leaveLane()
+	if c.j.testID() == "" {
+		// Nobody waits for the status or the log of a job without a test.
+		c.note(func(l *ledger) { l.Started, l.Log, l.Terminal = true, true, true })
+	}
+	steps := []func(context.Context) error{c.awaitTurn, c.start, c.shipLog, c.awaitEnd, c.deliverResult, c.deliverStatus}
+	for _, step := range steps {
+		if c.j.state().Ended() {
+			if err := c.enterLane(ctx); err != nil {
+				return
+			}
+		}
+		err := step(ctx)
+		switch {
+		case err == nil, errors.Is(err, errRefused):
+		case ctx.Err() != nil, errors.Is(err, errDraining):
+			return // the agent stops; the next start goes on from the ledger
+		default:
+			c.a.log.Error("part of the reports is not delivered", "job", c.j.id, "err", err)
+		}
+	}
+	if err := d.sync(); err != nil {
+		c.a.log.Warn("delivery not made to last", "job", c.j.id, "err", err)
+	}
+	c.a.delivered(c.j, d.get())
+}
+
+// enterLane waits for one of the few lanes in which jobs that have ended
+// deliver. A job whose benchmark runs needs none.
+func (c *courier) enterLane(ctx context.Context) error {
+	if c.inLane {
+		return nil
+	}
+	select { // a lane that is free is taken, also while the agent stops
+	case c.a.uplink.backlog <- struct{}{}:
+		c.inLane = true
+		return nil
+	default:
+	}
+	select {
+	case c.a.uplink.backlog <- struct{}{}:
+		c.inLane = true
+		return nil
+	case <-c.drain.Done():
+		return errDraining
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *courier) leaveLane() {
+	if c.inLane {
+		<-c.a.uplink.backlog
+		c.inLane = false
+	}
+}
+
+// awaitTurn waits until the job has its turn, or has ended without one.
+func (c *courier) awaitTurn(ctx context.Context) error {
+	return c.await(ctx, func() bool { return c.j.state() != StateAccepted })
+}
+
+// awaitEnd waits until the job has ended.
+func (c *courier) awaitEnd(ctx context.Context) error {
+	return c.await(ctx, func() bool { return c.j.state().Ended() })
+}
+
+func (c *courier) await(ctx context.Context, ready func() bool) error {
+	for {
+		changed := c.j.changes.wait()
+		if ready() {
+			return nil
+		}
+		if c.drain.Err() != nil {
+			return errDraining
+		}
+		select {
+		case <-changed:
+		case <-c.drain.Done(): // once more: what happened before it counts
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// start tells the server that the test runs, unless it ended before that. A
+// test that was stopped on the server meanwhile is not set running again: the
+// agent never takes a step back.
+func (c *courier) start(ctx context.Context) error {
+	if c.d.get().Started || c.j.state().Ended() {
+		return nil
+	}
+	return c.report(ctx, report{
+		what: "status running",
+		settled: func(ctx context.Context) (bool, error) {
+			if c.ask == nil {
+				return false, nil
+			}
+			test, err := c.ask.Test(ctx, c.j.testID())
+			if err != nil {
+				return false, err
+			}
+			if endedOnServer(test.Status) {
+				c.a.stoppedOnServer(c.j, test)
+				return true, nil
+			}
+			return test.Status == statusRunning, nil
+		},
+		askFirst: true,
+		send: func(ctx context.Context) error {
+			return c.a.cfg.Reporter.ReportStatus(ctx, c.j.testID(), statusRunning, "")
+		},
+		done: func(l *ledger) { l.Started = true },
+	})
+}
+
+// shipLog ships the log from the first line that isn't settled to its end.
+func (c *courier) shipLog(ctx context.Context) error {
+	if c.d.get().Log {
+		return nil
+	}
+	if !c.j.logs.exists() {
+		c.note(func(l *ledger) { l.Log = true }) // it ended without its turn
+		return nil
+	}
+	log, release, err := c.a.useLog(c.j)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	defer c.a.releaseLog(c.j, release)
+	s := &shipper{courier: c, log: log}
+	return s.run(ctx)
+}
+
+// deliverResult delivers the job's result.
+func (c *courier) deliverResult(ctx context.Context) error {
+	if c.d.get().Result {
+		return nil
+	}
+	result := c.j.readResult()
+	return c.report(ctx, report{
+		what:     "result",
+		askFirst: c.d.get().Tried, // by an agent before this one
+		settled: func(ctx context.Context) (bool, error) {
+			if c.ask == nil || len(result.Data) == 0 {
+				return false, nil
+			}
+			model, _ := result.Data["model"].(string)
+			engine, _ := result.Data["engine"].(string)
+			at, _ := result.Data["timestamp"].(string)
+			if at == "" {
+				return false, nil // nothing to tell it by
+			}
+			return c.ask.HasResult(ctx, model, engine, at)
+		},
+		send: func(ctx context.Context) error {
+			c.note(func(l *ledger) { l.Tried = true })
+			id := orDefault(c.a.beats.State().AgentID, c.a.cfg.Name)
+			err := c.a.cfg.Reporter.ReportResult(ctx, id, result)
+			if refused, ok := errors.AsType[*RefusedError](err); ok && refused.Status == http.StatusNotFound {
+				// The server has forgotten the agent, which the next heartbeat
+				// mends.
+				c.a.beats.Nudge()
+				return fmt.Errorf("agent %s: %v", id, refused)
+			}
+			return err
+		},
+		broken: func() bool {
+			if len(result.Data) == 0 {
+				return false
+			}
+			c.a.log.Warn("server fails at this result, sending it without its data; the file is kept",
+				"job", c.j.id, "file", c.j.path(resultFile))
+			result.Data = nil
+			return true
+		},
+		done: func(l *ledger) { l.Result = true },
+	})
+}
+
+// deliverStatus tells the server how the test ended.
+func (c *courier) deliverStatus(ctx context.Context) error {
+	if c.d.get().Terminal {
+		return nil
+	}
+	rec := c.j.snapshot()
+	return c.report(ctx, report{
+		what: "status " + rec.State.wireStatus(),
+		// A test that somebody stopped on the server has its end: it gets no
+		// second one, also when the benchmark ended before the agent heard of it.
+		askFirst: true,
+		settled: func(ctx context.Context) (bool, error) {
+			if c.ask == nil {
+				return false, nil
+			}
+			test, err := c.ask.Test(ctx, c.j.testID())
+			if err != nil {
+				return false, err
+			}
+			return endedOnServer(test.Status), nil
+		},
+		send: func(ctx context.Context) error {
+			return c.a.cfg.Reporter.ReportStatus(ctx, c.j.testID(), rec.State.wireStatus(), rec.Outcome.Error)
+		},
+		done: func(l *ledger) { l.Terminal = true },
+	})
+}
+
+// note changes the job's ledger.
+func (c *courier) note(change func(*ledger)) {
+	if err := c.d.set(change); err != nil {
+		c.a.sayOnce("delivery", func() { c.a.log.Warn("delivery not written", "job", c.j.id, "err", err) })
+	}
+}
+
+// A report is one thing to tell the server.
+type report struct {
+	what string // for the agent's log
+
+	// settled asks the server whether it knows already. It is asked before the
+	// first try if askFirst is set, and before each try that follows one whose
+	// outcome is in doubt.
+	settled  func(context.Context) (bool, error)
+	askFirst bool
+
+	send func(context.Context) error
+
+	// broken, if set, is called when the server fails again and again at this
+	// report while it takes others. It says whether the report was changed so
+	// that it is worth another try.
+	broken func() bool
+
+	done func(*ledger) // what to write down once it is settled
+}
+
+// report makes one report, trying until it is accepted or found to be known.
+// The error is errRefused if the server refuses it for good; any other means
+// that the agent stops.
+func (c *courier) report(ctx context.Context, r report) error {
+	inDoubt := r.askFirst
+	broken := 0
+	for {
+		writes := c.a.uplink.succeeded()
+		err := c.a.uplink.do(ctx, func(ctx context.Context) error {
+			if inDoubt && r.settled != nil {
+				if known, err := r.settled(ctx); err != nil || known {
+					return err
+				}
+			}
+			return r.send(ctx)
+		})
+		if err == nil {
+			c.note(r.done)
+			return nil
+		}
+		if refused, ok := errors.AsType[*RefusedError](err); ok {
+			c.refused(r, refused)
+			return errRefused
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if c.drain.Err() != nil {
+			return errDraining
+		}
+		inDoubt = true
+		c.a.log.Debug("report not delivered, trying again", "job", c.j.id, "report", r.what, "err", err)
+		if !errors.Is(err, ErrBroken) || r.broken == nil {
+			continue
+		}
+		if broken++; broken >= brokenLimit && c.a.uplink.succeeded() > writes && r.broken() {
+			broken = 0
+		}
+	}
+}
+
+// refused takes the server's final word: it is said once, and what was refused
+// stays on this machine.
+func (c *courier) refused(r report, refused *RefusedError) {
+	c.a.sayOnce(fmt.Sprintf("refused %d %s", refused.Status, refused.Message), func() {
+		c.a.log.Error("server refuses reports; what it refused is kept on this machine",
+			"job", c.j.id, "report", r.what, "status", refused.Status, "err", refused)
+	})
+	c.a.warn(fmt.Sprintf("The server refuses reports (%d: %s)", refused.Status, printable(refused.Message)))
+	c.note(func(l *ledger) { l.Refused = printable(refused.Message) })
+}
+
+// endedOnServer reports whether a test with this status is over for the server.
+func endedOnServer(status string) bool {
+	switch status {
+	case statusCompleted, statusFailed, "cancelled":
+		return true
+	}
+	return false
+}
+
+// shipper ships a job's log.
+type shipper struct {
+	*courier
+	log    *logstream.Log
+	reader *logstream.Reader
+
+	sent      time.Time // when the last request was made
+	joinUntil time.Time // lines are joined up to then
+}
+
+func (s *shipper) run(ctx context.Context) error {
+	if err := s.reconcile(ctx); err != nil {
+		return err
+	}
+	s.reader = s.log.Reader(s.d.get().Next)
+	defer s.reader.Close()
+	var waiting []logstream.Record
+	for {
+		if len(waiting) == 0 {
+			records, err := s.next(ctx)
+			if errors.Is(err, io.EOF) {
+				s.note(func(l *ledger) { l.Log = true })
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			waiting = records
+		}
+		join := s.join(waiting[0])
+		if join {
+			more, err := s.gather(ctx, len(waiting))
+			if err != nil {
+				return err
+			}
+			waiting = append(waiting, more...)
+		}
+		n, lines := portion(waiting, join)
+		if err := s.ship(ctx, waiting[n-1].Seq+1, lines); err != nil {
+			return err
+		}
+		waiting = waiting[n:]
+	}
+}
+
+// join decides whether lines are joined now, of which first has waited longest.
+// In a flood they are for a while, even when few wait for once.
+func (s *shipper) join(first logstream.Record) bool {
+	now := time.Now()
+	if s.log.Len()-first.Seq > joinBacklog || now.Sub(first.Time) > joinAge {
+		s.joinUntil = now.Add(joinFor)
+	}
+	return now.Before(s.joinUntil)
+}
+
+// gather waits until the next joined request is due, or would be full, and
+// returns the records that are there by then beside the have that wait already.
+func (s *shipper) gather(ctx context.Context, have int) ([]logstream.Record, error) {
+	if s.log.Len()-s.reader.Seq()+int64(have) < maxJoinLines {
+		timer := time.NewTimer(time.Until(s.sent.Add(joinPace)))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-s.drain.Done():
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	var more []logstream.Record
+	for have+len(more) < maxJoinLines && s.log.Len() > s.reader.Seq() {
+		records, err := s.reader.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		more = append(more, records...)
+	}
+	return more, nil
+}
+
+// next returns the next records, waiting for some if there are none. While the
+// agent stops it doesn't wait.
+func (s *shipper) next(ctx context.Context) ([]logstream.Record, error) {
+	records, err := s.reader.Next(s.drain)
+	if err == nil || s.drain.Err() == nil || errors.Is(err, io.EOF) {
+		return records, err
+	}
+	if s.log.Len() > s.reader.Seq() || s.log.Finished() {
+		return s.reader.Next(ctx) // it is there, so nothing is waited for
+	}
+	return nil, errDraining
+}
+
+// portion returns how many of the records that wait go into the next request,
+// and the lines that it carries.
+func portion(waiting []logstream.Record, join bool) (n int, lines []string) {
+	size := 0
+	for i, r := range waiting {
+		line, ok := shipped(r)
+		if !ok {
+			continue
+		}
+		if len(lines) > 0 && (!join || len(lines) == maxJoinLines || size+len(line) > maxJoinBytes) {
+			return i, lines
+		}
+		lines = append(lines, line)
+		size += len(line) + 1
+	}
+	return len(waiting), lines
+}
+
+// shipped returns a record as the server gets it, and whether it gets it at
+// all: a line that was shown whole as the last state of a progress bar is not
+// sent twice.
+func shipped(r logstream.Record) (string, bool) {
+	if r.Repeats() {
+		return "", false
+	}
+	return logstream.StripANSI(r.Text), true
+}
+
+// ship sends lines, after which everything before record next is settled.
+func (s *shipper) ship(ctx context.Context, next int64, lines []string) error {
+	done := func(l *ledger) {
+		l.Next = next
+		l.Lines += int64(len(lines))
+	}
+	if len(lines) == 0 {
+		s.note(done)
+		return nil
+	}
+	s.sent = time.Now()
+	want := s.d.get().Lines + int64(len(lines))
+	return s.report(ctx, report{
+		what: "log",
+		settled: func(ctx context.Context) (bool, error) {
+			held, err := s.held(ctx)
+			return held >= want, err
+		},
+		send: func(ctx context.Context) error {
+			return s.a.cfg.Reporter.ReportLog(ctx, s.j.testID(), strings.Join(lines, "\n"))
+		},
+		done: done,
+	})
+}
+
+// held returns how many lines of the log the server holds, 0 where it cannot be
+// asked.
+func (s *shipper) held(ctx context.Context) (int64, error) {
+	if s.ask == nil {
+		return 0, nil
+	}
+	rows, err := s.ask.LogRows(ctx, s.j.testID())
+	if err != nil {
+		return 0, err
+	}
+	var lines int64
+	for _, row := range rows {
+		lines += 1 + int64(strings.Count(row, "\n"))
+	}
+	return lines, nil
+}
+
+// reconcile asks the server how many lines it holds, if an agent before this
+// one may have sent some whose answer it did not live to see, and goes on after
+// those.
+func (s *shipper) reconcile(ctx context.Context) error {
+	if !s.j.recovered || s.ask == nil {
+		return nil
+	}
+	var held int64
+	err := s.report(ctx, report{
+		what: "question for the log",
+		send: func(ctx context.Context) (err error) {
+			held, err = s.held(ctx)
+			return err
+		},
+		done: func(*ledger) {},
+	})
+	if err != nil {
+		return err
+	}
+	return s.skip(ctx, held)
+}
+
+// skip moves the ledger past the first held lines of the log.
+func (s *shipper) skip(ctx context.Context, held int64) error {
+	l := s.d.get()
+	reader := s.log.Reader(l.Next)
+	defer reader.Close()
+	for l.Lines < held && l.Next < s.log.Len() {
+		records, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range records {
+			if l.Lines == held {
+				break
+			}
+			if _, ok := shipped(records[i]); ok {
+				l.Lines++
+			}
+			l.Next = records[i].Seq + 1
+		}
+	}
+	s.note(func(now *ledger) { now.Next, now.Lines = l.Next, l.Lines })
+	return nil
+}

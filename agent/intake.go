@@ -1,0 +1,140 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kirizan/kitt-agent/heartbeat"
+)
+
+// Errors of Submit.
+var (
+	// ErrDuplicate is matched by the error of a command that was accepted
+	// before; it is not run again.
+	ErrDuplicate = errors.New("this command was accepted before")
+
+	// ErrNotAccepting is matched by the error of a command that comes while the
+	// agent isn't running, or is stopping.
+	ErrNotAccepting = errors.New("the agent takes no commands now")
+)
+
+// maxPayload bounds a command's payload, in bytes.
+const maxPayload = 1 << 20
+
+// Submit hands the agent a command that did not come from its server, and
+// returns its id, a new one where it had none. The command is on disk when
+// Submit returns, and runs when its turn comes. The error is a [*CommandError]
+// if the command makes no sense, and matches [ErrDuplicate] or
+// [ErrNotAccepting].
+func (a *Agent) Submit(cmd heartbeat.Command) (id string, err error) {
+	return a.submit(cmd, sourceProgram)
+}
+
+func (a *Agent) submit(cmd heartbeat.Command, source string) (string, error) {
+	if cmd.ID == "" {
+		cmd.ID = newID()
+	}
+	if _, ok := safeID(cmd.ID); !ok {
+		return "", badCommand("Invalid command_id: %s", printable(cmd.ID))
+	}
+	if cmd.TestID != "" && !idPattern.MatchString(cmd.TestID) {
+		return "", badCommand("Invalid test_id: %s", printable(cmd.TestID))
+	}
+	s, err := parseCommand(cmd, true)
+	if err != nil {
+		return "", err
+	}
+	return cmd.ID, a.accept(cmd, s, nil, source)
+}
+
+// receive takes a command of the server's. One that makes no sense is accepted
+// all the same and fails, so that it isn't left hanging on the server.
+func (a *Agent) receive(ctx context.Context, cmd heartbeat.Command, source string) {
+	if cmd.ID == "" {
+		cmd.ID = cmd.TestID // always the same for the same command
+	}
+	if cmd.ID == "" {
+		a.log.ErrorContext(ctx, "command without an id ignored", "type", printable(cmd.Type))
+		return
+	}
+	s, fault := parseCommand(cmd, false)
+	if fault == nil && !jobType(s.Type) {
+		fault = badCommand("Unsupported command type: %s", s.Type)
+	}
+	if _, own := safeID(cmd.ID); !own {
+		fault = badCommand("Invalid command_id: %s", printable(cmd.ID))
+	}
+	err := a.accept(cmd, s, fault, source)
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrDuplicate):
+		a.log.DebugContext(ctx, "command is known already", "job", cmd.ID)
+	default:
+		// The server will not offer it again, but it can be asked for it.
+		a.lookup.Store(true)
+		a.log.ErrorContext(ctx, "command not accepted, trying again later", "job", printable(cmd.ID), "err", err)
+	}
+}
+
+// jobType reports whether commands of this type become jobs.
+func jobType(t string) bool { return t == TypeRunTest || t == TypeCleanupStorage }
+
+// accept makes a job of cmd: on disk first, then in the queue, or ended at once
+// with fault. Whoever gives the same command twice gets ErrDuplicate, also at
+// the same moment and after a restart.
+func (a *Agent) accept(cmd heartbeat.Command, s spec, fault error, source string) error {
+	if len(cmd.Payload) > maxPayload {
+		fault = badCommand("Invalid payload: %d bytes, at most %d are allowed", len(cmd.Payload), maxPayload)
+		cmd.Payload = nil
+	}
+	if len(cmd.Payload) > 0 && !json.Valid(cmd.Payload) {
+		cmd.Payload = nil // command.json is to stay readable; fault says what was wrong
+	}
+	id, _ := safeID(cmd.ID)
+	store, err := a.reserve(id)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	j, err := store.create(id, order{Version: recordVersion, Command: cmd, Source: source, AcceptedAt: now})
+	if err == nil {
+		j.spec = s
+	}
+	a.mu.Lock()
+	delete(a.reserved, id)
+	if err == nil {
+		a.jobs[id] = j
+	}
+	a.mu.Unlock()
+	if errors.Is(err, errKnown) {
+		return ErrDuplicate
+	}
+	if err != nil {
+		return fmt.Errorf("write the command to disk: %w", err)
+	}
+	a.log.Info("job accepted", "job", id, "type", s.Type, "model", printable(s.Model), "source", source)
+	if fault != nil {
+		a.concludeWaiting(j, failure(fault))
+	} else {
+		a.queue.add(j)
+	}
+	a.dispatchCourier(j)
+	return nil
+}
+
+// reserve claims id for a job that is about to be written.
+func (a *Agent) reserve(id string) (*store, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.accepting {
+		return nil, ErrNotAccepting
+	}
+	if a.reserved[id] || a.jobs[id] != nil || a.store.ended(id) {
+		return nil, ErrDuplicate
+	}
+	a.reserved[id] = true
+	return a.store, nil
+}

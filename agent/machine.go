@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/storage"
+)
+
+const (
+	// detectTimeout bounds how long a registration waits for the description
+	// of the machine. The server is told more at the next registration.
+	detectTimeout = 3 * time.Second
+
+	// readingEvery is the time between readings of disk and GPUs, and
+	// readingTimeout what one may take before the agent goes on without it.
+	readingEvery   = 30 * time.Second
+	readingTimeout = 10 * time.Second
+)
+
+// machine keeps what is known about the machine, so that no heartbeat ever
+// waits for a disk or a GPU.
+type machine struct {
+	cfg      Config
+	detected chan struct{} // closed once the detector has answered
+
+	mu        sync.Mutex
+	what      *hwdetect.Machine
+	usage     *storage.Usage
+	telemetry hwdetect.Telemetry
+	engines   []heartbeat.Engine
+}
+
+func newMachine(cfg Config) *machine {
+	return &machine{cfg: cfg, detected: make(chan struct{}), engines: detectEngines()}
+}
+
+// run detects the machine, then reads it now and then until ctx is done.
+func (m *machine) run(ctx context.Context) {
+	detector := m.cfg.Detector
+	if detector == nil {
+		detector = noDetector{}
+	}
+	what, err := detector.Detect(ctx)
+	if err != nil {
+		m.cfg.Logger.WarnContext(ctx, "machine not recognised", "err", err)
+	}
+	m.mu.Lock()
+	m.what = what
+	m.mu.Unlock()
+	close(m.detected)
+
+	tick := time.NewTicker(readingEvery)
+	defer tick.Stop()
+	for {
+		m.read(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// read takes one reading of everything. Each part has its deadline; what does
+// not keep to it leaves the reading of before.
+func (m *machine) read(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, readingTimeout)
+	defer cancel()
+	usage, usageErr := m.cfg.Storage.Usage(ctx)
+	var telemetry hwdetect.Telemetry
+	var telemetryErr error
+	if t, ok := m.cfg.Detector.(hwdetect.Telemeter); ok {
+		telemetry, telemetryErr = t.Telemetry(ctx)
+	}
+	engines := detectEngines()
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if usageErr == nil {
+		m.usage = &usage
+	}
+	if telemetryErr == nil {
+		m.telemetry = telemetry
+	}
+	m.engines = engines
+}
+
+// wait returns the description of the machine, or what is known of it where
+// the detector takes too long.
+func (m *machine) wait(ctx context.Context) *hwdetect.Machine {
+	timer := time.NewTimer(detectTimeout)
+	defer timer.Stop()
+	select {
+	case <-m.detected:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	if what := m.description(); what != nil {
+		return what
+	}
+	what, _ := noDetector{}.Detect(ctx)
+	return what
+}
+
+// description returns the description of the machine, nil before there is one.
+func (m *machine) description() *hwdetect.Machine {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.what
+}
+
+// fill adds the latest readings to b. A GPU that cannot be used makes the
+// agent's status an error.
+func (m *machine) fill(b *heartbeat.Beat) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b.Engines = m.engines
+	if m.usage != nil && m.usage.FreeBytes > 0 {
+		free := m.usage.FreeBytes
+		b.StorageFree = &free
+	}
+	if pct, ok := m.telemetry.UtilizationPct(); ok {
+		b.GPUUtilPct = &pct
+	}
+	if used, ok := m.telemetry.MemoryUsedBytes(); ok {
+		b.GPUMemoryBytes = &used
+	}
+	if m.telemetry.Sick != "" {
+		b.Status = heartbeat.StatusError
+		b.Task = m.telemetry.Sick
+	}
+}
+
+// readings returns the latest readings.
+func (m *machine) readings() (usage storage.Usage, telemetry hwdetect.Telemetry, engines []heartbeat.Engine) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.usage != nil {
+		usage = *m.usage
+	}
+	return usage, m.telemetry, m.engines
+}
+
+// noDetector is the detector of an agent that was given none.
+type noDetector struct{}
+
+func (noDetector) Detect(context.Context) (*hwdetect.Machine, error) {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		name = "unknown"
+	}
+	return &hwdetect.Machine{Hostname: name, EnvironmentType: "unknown"}, nil
+}

@@ -1,0 +1,249 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/storage"
+)
+
+// Settings are what the server can change while the agent runs. In Config they
+// are the machine's own: a zero value means that its configuration doesn't name
+// the setting.
+//
+// The server sends its settings with every heartbeat, its defaults among them,
+// and a default cannot be told from a choice. So a value of the server's that
+// makes sense counts where the machine names none; where it does, it counts
+// only if it differs from the server's default or has changed while the agent
+// was looking. An empty text means that the server doesn't set it, and one that
+// makes no sense is said once and otherwise ignored.
+type Settings struct {
+	ModelDir    string        // where models are kept; may begin with ~
+	ShareSource string        // such as nas:/volume1/models
+	ShareMount  string        // where the share is mounted
+	AutoCleanup *bool         // whether copies go when nobody needs them
+	Image       string        // the container image to run benchmarks in
+	Interval    time.Duration // between heartbeats, 10 s to 300 s
+}
+
+// The server's names for the settings, and the values that it sends for those
+// that nobody ever touched (KITT 1.7.0).
+const (
+	settingModelDir    = "model_storage_dir"
+	settingShareSource = "model_share_source"
+	settingShareMount  = "model_share_mount"
+	settingAutoCleanup = "auto_cleanup"
+	settingImage       = "kitt_image"
+	settingInterval    = "heartbeat_interval_s"
+
+	defaultModelDir    = "~/.kitt/models"
+	defaultAutoCleanup = "true"
+	defaultInterval    = "30"
+)
+
+// A setting is one of them: what the server may send for it, and what of it is
+// in force.
+type setting struct {
+	name     string
+	fallback string             // the server's default
+	own      string             // the machine's own value; empty if it names none
+	check    func(string) error // refuses what makes no sense
+	seen     *string            // what the server sent last; nil before the first time
+	forced   bool               // whether the server's value was seen to change
+	value    string             // in force
+}
+
+// offer takes what the server sent and returns why it makes no sense, the first
+// time it is sent.
+func (s *setting) offer(sent string) error {
+	sent = strings.TrimSpace(sent)
+	fresh := s.seen == nil || *s.seen != sent
+	changed := s.seen != nil && fresh
+	s.seen = &sent
+	if sent == "" {
+		s.forced = false
+		s.value = s.own
+		return nil
+	}
+	if err := s.check(sent); err != nil {
+		if !fresh {
+			return nil
+		}
+		return fmt.Errorf("%s %q from the server is ignored: %w", s.name, printable(sent), err)
+	}
+	s.forced = s.forced || changed
+	if s.own == "" || s.forced || sent != s.fallback {
+		s.value = sent
+	} else {
+		s.value = s.own
+	}
+	return nil
+}
+
+// settings holds all of them. Its methods are safe for concurrent use.
+type settings struct {
+	mu  sync.Mutex
+	all []*setting
+}
+
+func newSettings(own Settings, allowedImages []string) (*settings, error) {
+	cleanup := ""
+	if own.AutoCleanup != nil {
+		cleanup = strconv.FormatBool(*own.AutoCleanup)
+	}
+	interval := ""
+	if own.Interval != 0 {
+		interval = strconv.Itoa(int(own.Interval / time.Second))
+	}
+	s := &settings{all: []*setting{
+		{name: settingModelDir, fallback: defaultModelDir, own: own.ModelDir, check: checkDir},
+		{name: settingShareSource, own: own.ShareSource, check: checkShare},
+		{name: settingShareMount, own: own.ShareMount, check: checkDir},
+		{name: settingAutoCleanup, fallback: defaultAutoCleanup, own: cleanup, check: checkBool},
+		{name: settingImage, own: own.Image, check: checkImage(allowedImages)},
+		{name: settingInterval, fallback: defaultInterval, own: interval, check: checkSeconds},
+	}}
+	var faults []error
+	for _, each := range s.all {
+		each.value = each.own
+		if each.own == "" {
+			continue
+		}
+		check := each.check
+		if each.name == settingImage {
+			check = checkImage(nil) // the machine's own choice needs no leave
+		}
+		if err := check(each.own); err != nil {
+			faults = append(faults, fmt.Errorf("%s %q: %w", each.name, each.own, err))
+		}
+	}
+	return s, errors.Join(faults...)
+}
+
+// offer takes the settings of a heartbeat's answer and returns what is to be
+// said about those that make no sense.
+func (s *settings) offer(sent map[string]string) []error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var said []error
+	for _, each := range s.all {
+		text, ok := sent[each.name]
+		if !ok {
+			continue
+		}
+		if err := each.offer(text); err != nil {
+			said = append(said, err)
+		}
+	}
+	return said
+}
+
+// texts returns all settings in force, by the server's names.
+func (s *settings) texts() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	texts := make(map[string]string, len(s.all))
+	for _, each := range s.all {
+		texts[each.name] = each.value
+	}
+	return texts
+}
+
+// storage returns those that are the storage's business.
+func (s *settings) storage() storage.Settings {
+	texts := s.texts()
+	return storage.Settings{
+		Dir:         orDefault(texts[settingModelDir], defaultModelDir),
+		ShareSource: texts[settingShareSource],
+		ShareMount:  texts[settingShareMount],
+		AutoCleanup: orDefault(strings.ToLower(texts[settingAutoCleanup]), defaultAutoCleanup) == "true",
+	}
+}
+
+// image returns the container image in force; empty leaves it to the runner.
+func (s *settings) image() string { return s.texts()[settingImage] }
+
+// interval returns the time between heartbeats in force.
+func (s *settings) interval() time.Duration {
+	seconds, err := strconv.Atoi(s.texts()[settingInterval])
+	if err != nil {
+		return heartbeat.DefaultInterval
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+func checkDir(dir string) error {
+	switch {
+	case strings.ContainsFunc(dir, unicode.IsControl):
+		return errors.New("it holds control characters")
+	case dir != "~" && !strings.HasPrefix(dir, "~/") && !strings.HasPrefix(dir, "/"):
+		return errors.New("it is no absolute path")
+	case slices.Contains(strings.Split(dir, "/"), ".."):
+		return errors.New("it has .. in it")
+	case filepath.Clean(dir) == "/":
+		return errors.New("it is the root of the file system")
+	}
+	return nil
+}
+
+func checkShare(source string) error {
+	host, dir, ok := strings.Cut(source, ":/")
+	if !ok || host == "" || strings.HasPrefix(host, "-") || strings.ContainsFunc(host+dir, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.IsSpace(r)
+	}) {
+		return errors.New("it is not of the form host:/directory")
+	}
+	return nil
+}
+
+func checkBool(text string) error {
+	switch strings.ToLower(text) {
+	case "true", "false":
+		return nil
+	}
+	return errors.New("it is neither true nor false")
+}
+
+func checkSeconds(text string) error {
+	seconds, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return errors.New("it is no whole number of seconds")
+	}
+	d := time.Duration(seconds) * time.Second
+	if d < heartbeat.MinInterval || d > heartbeat.MaxInterval {
+		return fmt.Errorf("it is not from %d to %d", int(heartbeat.MinInterval.Seconds()), int(heartbeat.MaxInterval.Seconds()))
+	}
+	return nil
+}
+
+// imagePattern is the form of an image reference, as strict as Docker's where
+// that matters: repositories have no capital letters.
+var imagePattern = regexp.MustCompile(
+	`^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
+
+func checkImage(allowed []string) func(string) error {
+	return func(image string) error {
+		if len(image) > 512 || !imagePattern.MatchString(image) {
+			return errors.New("it is no image reference")
+		}
+		if len(allowed) == 0 {
+			return nil
+		}
+		for _, pattern := range allowed {
+			if ok, _ := path.Match(pattern, image); ok {
+				return nil
+			}
+		}
+		return errors.New("this machine's configuration does not allow it")
+	}
+}

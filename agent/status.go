@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/storage"
+)
+
+// Status is how an agent fares: what GET /api/status answers. Its first five
+// fields are those of the KITT protocol.
+type Status struct {
+	Name             string        `json:"name"`
+	Running          bool          `json:"running"`
+	ActiveContainers int           `json:"active_containers"` // jobs that have their turn
+	ActiveStreams    int           `json:"active_streams"`    // readers that follow a log
+	Storage          StorageStatus `json:"storage"`
+
+	Version     string             `json:"version"`
+	StartedAt   time.Time          `json:"started_at"`
+	UptimeS     float64            `json:"uptime_s"`
+	State       string             `json:"state"` // idle, running or error, as in heartbeats
+	Draining    bool               `json:"draining"`
+	Server      ServerStatus       `json:"server"`
+	Jobs        []JobStatus        `json:"jobs"`        // those that have their turn, then those that wait
+	Recent      []JobStatus        `json:"recent"`      // the last that ended, latest first, at most ten
+	Undelivered int                `json:"undelivered"` // ended jobs whose reports the server has not accepted
+	Settings    map[string]string  `json:"settings"`    // in force, by the server's names
+	Telemetry   hwdetect.Telemetry `json:"telemetry"`
+	Warnings    []string           `json:"warnings"`
+}
+
+// StorageStatus is the state of the file system that holds the models.
+type StorageStatus struct {
+	UsedGB     float64 `json:"used_gb"` // GiB of the whole file system, as the protocol has it
+	FreeGB     float64 `json:"free_gb"` // GiB
+	ModelCount int     `json:"model_count"`
+}
+
+// ServerStatus is how the agent gets on with its server.
+type ServerStatus struct {
+	AgentID    string    `json:"agent_id"`
+	Registered bool      `json:"registered"`
+	LastBeat   time.Time `json:"last_beat,omitzero"`
+	LastError  string    `json:"last_error"`
+	FailingFor int       `json:"failed_attempts"`
+	IntervalS  float64   `json:"heartbeat_interval_s"`
+}
+
+// JobStatus is how one job fares.
+type JobStatus struct {
+	CommandID   string            `json:"command_id"`
+	TestID      string            `json:"test_id"`
+	Type        string            `json:"type"`
+	State       State             `json:"state"`
+	Model       string            `json:"model"`
+	Engine      string            `json:"engine,omitempty"`
+	Suite       string            `json:"suite,omitempty"`
+	AcceptedAt  time.Time         `json:"accepted_at"`
+	StartedAt   time.Time         `json:"started_at,omitzero"`
+	EndedAt     time.Time         `json:"ended_at,omitzero"`
+	LogLines    int64             `json:"log_lines"`
+	Copy        *storage.Progress `json:"copy,omitempty"` // of the model, while it is made
+	Error       string            `json:"error,omitempty"`
+	Class       string            `json:"class,omitempty"`
+	Fix         string            `json:"fix,omitempty"`
+	CancelledBy string            `json:"cancelled_by,omitempty"`
+	Dir         string            `json:"dir"`
+}
+
+// recentJobs is how many ended jobs a Status lists.
+const recentJobs = 10
+
+const gib = 1 << 30
+
+// Status returns how the agent fares now.
+func (a *Agent) Status() Status {
+	usage, telemetry, _ := a.machine.readings()
+	beat := a.beats.State()
+	active := a.queue.active()
+	s := Status{
+		Name:             a.cfg.Name,
+		Running:          len(active) > 0,
+		ActiveContainers: len(active),
+		ActiveStreams:    int(a.streams.Load()),
+		Storage: StorageStatus{
+			UsedGB:     round2(float64(usage.UsedBytes) / gib),
+			FreeGB:     round2(float64(usage.FreeBytes) / gib),
+			ModelCount: usage.ModelCount,
+		},
+		Version:   a.cfg.Version,
+		StartedAt: a.started,
+		UptimeS:   round2(time.Since(a.started).Seconds()),
+		State:     a.beat().Status,
+		Server: ServerStatus{
+			AgentID:    beat.AgentID,
+			Registered: beat.Registered,
+			LastBeat:   beat.LastBeat,
+			LastError:  beat.LastError,
+			FailingFor: beat.FailingFor,
+			IntervalS:  beat.Interval.Seconds(),
+		},
+		Jobs:      []JobStatus{},
+		Recent:    []JobStatus{},
+		Settings:  a.settings.texts(),
+		Telemetry: telemetry,
+		Warnings:  []string{},
+	}
+	for _, j := range append(active, a.queue.line()...) {
+		s.Jobs = append(s.Jobs, j.status())
+	}
+	for _, j := range a.lastEnded(&s) {
+		s.Recent = append(s.Recent, j.status())
+	}
+	if beat.Interval > heartbeat.OfflineAfter {
+		s.Warnings = append(s.Warnings, fmt.Sprintf(
+			"The heartbeat interval is %s: the server shows an agent as offline after %s of silence", beat.Interval, heartbeat.OfflineAfter))
+	}
+	if telemetry.Sick != "" {
+		s.Warnings = append(s.Warnings, "GPU trouble: "+telemetry.Sick)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s.Draining = a.stopWhenIdle
+	s.Warnings = append(s.Warnings, a.warnings...)
+	return s
+}
+
+// lastEnded returns the jobs that ended last, and counts in s those that are
+// undelivered.
+func (a *Agent) lastEnded(s *Status) []*job {
+	var ended []*job
+	for _, j := range a.allJobs() {
+		if !j.state().Ended() {
+			continue
+		}
+		ended = append(ended, j)
+		if !j.done.Load() {
+			s.Undelivered++
+		}
+	}
+	slices.SortFunc(ended, func(a, b *job) int { return b.snapshot().EndedAt.Compare(a.snapshot().EndedAt) })
+	return ended[:min(len(ended), recentJobs)]
+}
+
+// status returns how the job fares.
+func (j *job) status() JobStatus {
+	rec := j.snapshot()
+	s := JobStatus{
+		CommandID:  j.order.Command.ID,
+		TestID:     j.testID(),
+		Type:       j.spec.Type,
+		State:      rec.State,
+		Model:      printable(j.spec.Model),
+		Engine:     j.spec.Engine,
+		Suite:      j.spec.Suite,
+		AcceptedAt: j.order.AcceptedAt,
+		StartedAt:  rec.StartedAt,
+		EndedAt:    rec.EndedAt,
+		Copy:       j.progress.get(),
+		LogLines:   j.logs.lines(),
+		Dir:        j.dir,
+	}
+	if rec.Outcome != nil {
+		s.Error, s.Class, s.Fix = rec.Outcome.Error, rec.Outcome.Class, rec.Outcome.Fix
+	}
+	if rec.Cancel != nil {
+		s.CancelledBy = rec.Cancel.By
+	}
+	return s
+}
+
+// title says in a few words what the job does.
+func (j *job) title() string {
+	if j.spec.Type == TypeRunTest {
+		return printable(j.spec.Benchmark + " " + j.spec.Model)
+	}
+	return j.spec.Type
+}
+
+func round2(x float64) float64 { return float64(int64(x*100+0.5)) / 100 }

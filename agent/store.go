@@ -1,0 +1,281 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// The files of a job's directory; see the package comment.
+const (
+	orderFile    = "command.json"
+	recordFile   = "job.json"
+	logFile      = "log"
+	resultsDir   = "results"
+	resultFile   = "result.json"
+	deliveryFile = "delivery"
+)
+
+// Prefixes of directories beside the jobs' that are none themselves. A job's id
+// never begins with a dot.
+const (
+	newPrefix     = ".new-"     // a job that is being written
+	damagedPrefix = ".damaged-" // one that could not be read
+)
+
+// maxRecord is the longest file of a job that is read into memory at once.
+const maxRecord = 4 << 20
+
+// errKnown says that there is a job of that id already.
+var errKnown = errors.New("command is known already")
+
+// store is the directory that holds the jobs.
+type store struct {
+	dir string
+
+	mu   sync.Mutex
+	gone map[string]bool // ids of jobs that were removed
+}
+
+// openStore makes dir if it isn't there.
+func openStore(dir string) (*store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	// The runner hands out paths in here to other programs, which resolve them
+	// elsewhere: they must not go through symbolic links.
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &store{dir: dir, gone: map[string]bool{}}
+	return s, s.readGone()
+}
+
+// sweep removes what a crash left half written or half removed.
+func (s *store) sweep() error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), newPrefix) {
+			if err := os.RemoveAll(filepath.Join(s.dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// create writes a new job. The directory appears whole under its name, so that
+// a crash leaves either all of the job or none. The error matches errKnown if
+// there is such a job.
+func (s *store) create(id string, o order) (*job, error) {
+	target := filepath.Join(s.dir, id)
+	if _, err := os.Lstat(target); err == nil {
+		return nil, errKnown
+	}
+	tmp := filepath.Join(s.dir, newPrefix+id)
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		return nil, err
+	}
+	rec := record{Version: recordVersion, State: StateAccepted, ChangedAt: o.AcceptedAt}
+	err := errors.Join(
+		writeJSON(filepath.Join(tmp, orderFile), o),
+		writeJSON(filepath.Join(tmp, recordFile), rec),
+		os.Mkdir(filepath.Join(tmp, resultsDir), 0o700),
+	)
+	if err == nil {
+		err = os.Rename(tmp, target)
+	}
+	if err == nil {
+		err = syncDir(s.dir)
+	}
+	if err != nil {
+		_ = os.RemoveAll(tmp) // swept at the next start otherwise
+		return nil, err
+	}
+	return newJob(target, o, rec), nil
+}
+
+// A damaged job is one whose directory could not be read.
+type damagedJob struct {
+	id     string
+	path   string // where it was put
+	order  *order // nil if that could not be read either
+	reason error
+}
+
+// load reads all jobs, in the order in which they were accepted. Directories
+// that cannot be read are set aside, so that they stop nobody.
+func (s *store) load() ([]*job, []damagedJob, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	var jobs []*job
+	var damaged []damagedJob
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || !e.IsDir() {
+			continue
+		}
+		j, o, err := s.read(e.Name())
+		if err != nil {
+			damaged = append(damaged, s.setAside(e.Name(), o, err))
+			continue
+		}
+		jobs = append(jobs, j)
+	}
+	slices.SortStableFunc(jobs, func(a, b *job) int { return a.order.AcceptedAt.Compare(b.order.AcceptedAt) })
+	return jobs, damaged, nil
+}
+
+// read reads the job with the given id. If the job cannot be read, its order is
+// returned where that can.
+func (s *store) read(id string) (*job, *order, error) {
+	dir := filepath.Join(s.dir, id)
+	var o order
+	if err := readJSON(filepath.Join(dir, orderFile), &o); err != nil {
+		return nil, nil, err
+	}
+	if safe, _ := safeID(o.Command.ID); safe != id {
+		return nil, nil, fmt.Errorf("%s belongs to command %q", orderFile, o.Command.ID)
+	}
+	var rec record
+	if err := readJSON(filepath.Join(dir, recordFile), &rec); err != nil {
+		return nil, &o, err
+	}
+	if !rec.State.valid() {
+		return nil, &o, fmt.Errorf("%s has the unknown state %q", recordFile, rec.State)
+	}
+	if rec.State.Ended() && rec.Outcome == nil {
+		return nil, &o, fmt.Errorf("%s is %s without an outcome", recordFile, rec.State)
+	}
+	return newJob(dir, o, rec), nil, nil
+}
+
+// setAside moves a directory that cannot be read out of the way.
+func (s *store) setAside(id string, o *order, reason error) damagedJob {
+	d := damagedJob{id: id, order: o, reason: reason}
+	d.path = filepath.Join(s.dir, damagedPrefix+id+"-"+time.Now().UTC().Format("20060102T150405.000000000"))
+	if err := os.Rename(filepath.Join(s.dir, id), d.path); err != nil {
+		d.path = filepath.Join(s.dir, id)
+		d.reason = errors.Join(reason, err)
+	}
+	return d
+}
+
+// remove deletes a job's directory, and remembers its id, so that the command is
+// never run again. It first takes the job out of sight by a rename, so that a
+// crash leaves no half of it.
+func (s *store) remove(j *job) error {
+	if err := s.remember(j.id); err != nil {
+		return err
+	}
+	gone := filepath.Join(s.dir, newPrefix+j.id)
+	if err := os.Rename(j.dir, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(gone)
+}
+
+// goneFile lists the ids of jobs that were removed, one a line, the latest last.
+const goneFile = ".removed"
+
+// maxGone is how many ids of removed jobs are remembered.
+const maxGone = 100_000
+
+// readGone reads the ids of the jobs that were removed.
+func (s *store) readGone() error {
+	text, err := os.ReadFile(filepath.Join(s.dir, goneFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	ids := strings.Fields(string(text))
+	if len(ids) > 2*maxGone {
+		ids = ids[len(ids)-maxGone:]
+		err := renameio.WriteFile(filepath.Join(s.dir, goneFile), []byte(strings.Join(ids, "\n")+"\n"), 0o600)
+		if err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		s.gone[id] = true
+	}
+	return nil
+}
+
+// remember notes that the job with this id is removed.
+func (s *store) remember(id string) error {
+	f, err := os.OpenFile(filepath.Join(s.dir, goneFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(id + "\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone[id] = true
+	return nil
+}
+
+// ended reports whether there was a job of this id that is removed by now.
+func (s *store) ended(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone[id]
+}
+
+// writeJSON writes v to path, which holds either what it held before or all of
+// the new text, also after a power cut.
+func writeJSON(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(path, append(text, '\n'), 0o600, renameio.IgnoreUmask())
+}
+
+// readJSON reads the JSON object in path into v.
+func readJSON(path string, v any) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxRecord {
+		return fmt.Errorf("%s is no file of a job", filepath.Base(path))
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+// syncDir makes the names in dir last through a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/kittapi"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/hwdetect/nvml"
+	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/docker"
+	"github.com/kirizan/kitt-agent/runner/process"
+	"github.com/kirizan/kitt-agent/runner/simulated"
+	"github.com/kirizan/kitt-agent/storage"
+)
+
+// parts are what an agent is made of, and what is to be closed after it.
+type parts struct {
+	config  agent.Config
+	closers []func() error // the last first
+}
+
+// Close closes what the agent used.
+func (p *parts) Close() error {
+	var errs []error
+	for _, c := range slices.Backward(p.closers) {
+		errs = append(errs, c())
+	}
+	p.closers = nil
+	return errors.Join(errs...)
+}
+
+// compose makes the parts of the agent that cfg describes. It starts nothing.
+func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, error) {
+	p := &parts{}
+	vars, secrets, err := env.benchmarkVars(cfg)
+	if err != nil {
+		return nil, err
+	}
+	server, err := newServer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	models, err := storage.New(storage.Config{Settings: storageSettings(cfg), Owner: cfg.Name, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, models.Close)
+	gpus := nvml.New(nvml.Config{Logger: log})
+	p.closers = append(p.closers, gpus.Close)
+	machine, err := hwdetect.New(hwdetect.Config{
+		ModelDir: config.Expand(storageSettings(cfg).Dir),
+		Sources:  []hwdetect.Source{gpus},
+		Logger:   log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	p.closers = append(p.closers, machine.Close)
+	containers, run, err := env.newRunner(cfg, vars, log)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	p.config = agent.Config{
+		Name:              cfg.Name,
+		Version:           version,
+		Dir:               cfg.Home,
+		Server:            server,
+		Runner:            run,
+		Storage:           models,
+		Detector:          machine,
+		Port:              cfg.Port,
+		Token:             agent.Token(cfg.Token.Reveal()),
+		Settings:          agentSettings(cfg),
+		GPUs:              agent.GPUPolicy(cfg.GPUs),
+		AllowedImages:     cfg.AllowedImages,
+		MaxConcurrentJobs: cfg.MaxConcurrentJobs,
+		StopGrace:         cfg.StopGrace,
+		MaxJobDuration:    cfg.MaxJobDuration,
+		DrainTimeout:      cfg.DrainTimeout,
+		Keep:              agent.Retention{MaxAge: cfg.Retention.MaxAge, MaxBytes: cfg.Retention.MaxSize},
+		Secrets:           append(secrets, cfg.Token.Reveal(), cfg.ServerToken.Reveal()),
+		Logger:            log,
+	}
+	if containers != nil {
+		p.closers = append(p.closers, containers.Close)
+		p.config.CheckDocker = containers.Ping
+		p.config.Capabilities = func(ctx context.Context) []string {
+			engines, err := containers.Engines(ctx)
+			if err != nil {
+				log.DebugContext(ctx, "images not listed", "err", err)
+			}
+			return engines
+		}
+	}
+	return p, nil
+}
+
+// newServer returns the client of the KITT server.
+func newServer(cfg *config.Config) (*kittapi.Client, error) {
+	if cfg.ServerURL == "" {
+		return nil, &codedError{exitFailure, "no server is configured\ntry: kitt-agent init --server https://server:8080"}
+	}
+	return kittapi.New(kittapi.Config{
+		URL:         cfg.ServerURL,
+		Token:       kittapi.Secret(cfg.Token.Reveal()),
+		ServerToken: kittapi.Secret(cfg.ServerToken.Reveal()),
+		CAFile:      config.Expand(cfg.TLS.CA),
+		CertFile:    config.Expand(cfg.TLS.Cert),
+		KeyFile:     config.Expand(cfg.TLS.Key),
+		UserAgent:   "kitt-agent/" + version,
+	})
+}
+
+// newRunner returns the runner that cfg asks for, and the one for containers
+// where it is among them.
+func (env *environment) newRunner(cfg *config.Config, vars []string, log *slog.Logger) (*docker.Runner, runner.Runner, error) {
+	if cfg.Runner == "simulated" {
+		run, err := simulated.New(simulated.Config{Speed: 1})
+		return nil, run, err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, nil, fmt.Errorf("find the agent's own program: %w", err)
+	}
+	local := process.New(process.Config{
+		Env:        append(env.processVars(), vars...),
+		Supervisor: []string{exe, superviseCommand},
+	})
+	if cfg.Runner == "process" {
+		return nil, local, nil
+	}
+	containers, err := docker.New(docker.Config{Owner: cfg.Name, Env: vars, Logger: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	if cfg.Runner == "docker" {
+		return containers, containers, nil
+	}
+	return containers, runner.NewFallback(containers, local), nil
+}
+
+// benchmarkVars returns the variables that benchmarks get, as NAME=value, and
+// the values among them that must not be seen.
+func (env *environment) benchmarkVars(cfg *config.Config) (vars, secrets []string, err error) {
+	for name, ref := range cfg.Env {
+		value, err := ref.Resolve(env.getenv)
+		if err != nil {
+			return nil, nil, fmt.Errorf("env %s: %w", name, err)
+		}
+		vars = append(vars, name+"="+value.Reveal())
+		if !ref.Literal() {
+			secrets = append(secrets, value.Reveal())
+		}
+	}
+	slices.Sort(vars)
+	return vars, secrets, nil
+}
+
+// processVars returns the agent's own environment without what is the agent's
+// alone: its tokens must not reach a benchmark.
+func (env *environment) processVars() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "KITT_") })
+}
+
+func storageSettings(cfg *config.Config) storage.Settings {
+	return storage.Settings{
+		Dir:         cfg.ModelStorageDir,
+		ShareSource: cfg.ModelShareSource,
+		ShareMount:  cfg.ModelShareMount,
+		AutoCleanup: cfg.AutoCleanup == nil || *cfg.AutoCleanup,
+	}
+}
+
+// agentSettings returns the settings that the machine's own configuration
+// names; what only has a default is left to the server.
+func agentSettings(cfg *config.Config) agent.Settings {
+	s := agent.Settings{
+		ShareSource: cfg.ModelShareSource,
+		ShareMount:  cfg.ModelShareMount,
+		AutoCleanup: cfg.AutoCleanup,
+		Image:       cfg.KITTImage,
+		Interval:    cfg.HeartbeatInterval,
+	}
+	if cfg.Origin("model_storage_dir") != "default" {
+		s.ModelDir = cfg.ModelStorageDir
+	}
+	return s
+}
+
+// serverTLS returns how the agent's API is served, nil for plain HTTP. The
+// certificate is read at each handshake, so that a new one needs no restart.
+func serverTLS(cfg *config.Config) (*tls.Config, error) {
+	if !cfg.ServesTLS() {
+		return nil, nil
+	}
+	certFile, keyFile := config.Expand(cfg.TLS.Cert), config.Expand(cfg.TLS.Key)
+	if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
+		return nil, fmt.Errorf("certificate of the agent's API: %w", err)
+	}
+	t := &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+			return &cert, err
+		},
+	}
+	if cfg.RequireClientCert {
+		pool, err := readPool(config.Expand(cfg.TLS.CA))
+		if err != nil {
+			return nil, err
+		}
+		t.ClientAuth = tls.RequireAndVerifyClientCert
+		t.ClientCAs = pool
+	}
+	return t, nil
+}

@@ -1,0 +1,340 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
+)
+
+// maxTokenFile is how much of a file that holds a token is read, in bytes.
+const maxTokenFile = 4096
+
+// initKeys are the flags of init and the keys that they set.
+var initKeys = map[string]string{
+	"server":       "server_url",
+	"name":         "name",
+	"port":         "port",
+	"token":        "token",
+	"server-token": "server_token",
+	"model-dir":    "model_storage_dir",
+	"share-source": "model_share_source",
+	"share-mount":  "model_share_mount",
+	"cert":         "tls.cert",
+	"key":          "tls.key",
+	"ca":           "tls.ca",
+}
+
+// initReport is what `init --json` prints.
+type initReport struct {
+	Config      string   `json:"config"`
+	Created     bool     `json:"created"` // rather than changed
+	Name        string   `json:"name"`
+	ServerURL   string   `json:"server_url"`
+	Reachable   bool     `json:"server_reachable"`
+	ServerError string   `json:"server_error,omitempty"`
+	Warnings    []string `json:"warnings"`
+	Next        []string `json:"next"` // commands
+}
+
+// initFlags are the flags of init that aren't settings.
+type initFlags struct {
+	tokenFile string
+	newToken  bool
+	force     bool
+	insecure  bool
+	json      bool
+}
+
+// newInitCommand returns `kitt-agent init`.
+func newInitCommand(env *environment) *cobra.Command {
+	var flags initFlags
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Write agent.yaml",
+		Long: `Write agent.yaml, or change in it what flags and variables name and keep the rest.
+
+A token given with --token can be seen by other users of the machine while the
+command runs; --token-file and KITT_TOKEN cannot.`,
+		Example: `  kitt-agent init --server https://server:8080 --token-file token
+  kitt-agent init --server https://server:8080 --ca ~/.kitt/certs/ca.pem
+  kitt-agent init --server http://server:8080 --new-token \
+      --model-dir /data/models --share-source nas:/volume1/models --share-mount /mnt/models
+  kitt-agent init --name gpu-7`,
+		Args: exactly(0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			given := changed(cmd, initKeys)
+			report, err := env.init(cmd.Context(), given, flags)
+			if err != nil {
+				return err
+			}
+			if flags.json {
+				return env.printJSON(report)
+			}
+			return env.printInit(report)
+		},
+	}
+	f := cmd.Flags()
+	f.String("server", "", "`address` of the KITT server, such as https://server:8080")
+	f.String("name", "", "the agent's name at the server (default the host name)")
+	f.Int("port", 8090, "port of the agent's own API")
+	f.String("token", "", "the agent's token")
+	f.StringVar(&flags.tokenFile, "token-file", "", "`file` that holds the agent's token, - for standard input")
+	f.BoolVar(&flags.newToken, "new-token", false, "make a token; a server takes it from an agent that it doesn't know yet")
+	f.String("server-token", "", "the server's own token, where it has one")
+	f.String("model-dir", "", "`directory` for copies of models (default ~/.kitt/models)")
+	f.String("share-source", "", "share that models are copied from, such as nas:/volume1/models")
+	f.String("share-mount", "", "`directory` where the share is mounted")
+	f.String("ca", "", "`file` with the authority that signed the server's certificate")
+	f.String("cert", "", "`file` with the agent's certificate")
+	f.String("key", "", "`file` with the certificate's key")
+	f.BoolVar(&flags.force, "force", false, "begin a new file; the old one is kept as agent.yaml.previous")
+	f.BoolVar(&flags.insecure, "insecure", false, "do not verify the server's certificate now")
+	f.BoolVar(&flags.json, "json", false, "print one JSON object")
+	return cmd
+}
+
+// init writes agent.yaml. given are the values of flags by key.
+func (env *environment) init(ctx context.Context, given map[string]string, flags initFlags) (*initReport, error) {
+	if err := env.readToken(given, flags); err != nil {
+		return nil, err
+	}
+	if err := absolute(given); err != nil {
+		return nil, err
+	}
+	path, err := env.path()
+	if err != nil {
+		return nil, err
+	}
+	file, created, err := openForInit(path, flags.force)
+	if err != nil {
+		return nil, err
+	}
+	env.variables(given)
+	if given["server_url"] == "" && !file.Has("server_url") {
+		if given["server_url"], err = env.askServer(); err != nil {
+			return nil, err
+		}
+	}
+	if err := fill(file, given, created); err != nil {
+		return nil, err
+	}
+	cfg, warnings, err := file.Check(env.getenv)
+	if err != nil {
+		return nil, err
+	}
+	report := &initReport{Config: path, Created: created, Name: cfg.Name, ServerURL: cfg.ServerURL, Warnings: append([]string{}, warnings...)}
+	if flags.force && !created {
+		if err := os.Rename(path, path+".previous"); err != nil {
+			return nil, err
+		}
+		report.Created = true
+	}
+	if err := file.Save(); err != nil {
+		return nil, err
+	}
+	env.look(ctx, cfg, flags.insecure, report)
+	return report, nil
+}
+
+// path returns where agent.yaml is, or will be.
+func (env *environment) path() (string, error) {
+	if env.configPath != "" {
+		return filepath.Abs(env.configPath)
+	}
+	home, err := config.Home(env.getenv)
+	return filepath.Join(home, "agent.yaml"), err
+}
+
+// openForInit returns the file to change: the one at path, or a new one. created
+// says that there was none.
+func openForInit(path string, force bool) (file *config.File, created bool, err error) {
+	_, statErr := os.Lstat(path)
+	created = errors.Is(statErr, fs.ErrNotExist)
+	if force || created {
+		return config.New(path), created, nil
+	}
+	file, err = config.Open(path)
+	return file, false, err
+}
+
+// variables adds to given what environment variables say about the settings that
+// init has flags for, so that an agent that is started without them knows it too.
+func (env *environment) variables(given map[string]string) {
+	for _, key := range config.Keys() {
+		if _, ok := given[key.Name]; ok || flagOf(key.Name) == "" {
+			continue
+		}
+		if value := env.getenv(key.Env); value != "" {
+			given[key.Name] = value
+		}
+	}
+}
+
+// flagOf returns the flag of init that sets the key, or an empty text.
+func flagOf(key string) string {
+	for flag, k := range initKeys {
+		if k == key {
+			return "--" + flag
+		}
+	}
+	return ""
+}
+
+// fill sets what was given in the file, and in a new one what the Python agent's
+// init always writes too.
+func fill(file *config.File, given map[string]string, created bool) error {
+	if name, ok := given["name"]; ok && strings.TrimSpace(name) == "" {
+		return usageError("kitt-agent init --name gpu-1", "--name is empty; leave it out for the host name")
+	} else if !ok && !file.Has("name") {
+		host, err := os.Hostname()
+		if err != nil {
+			return usageError("kitt-agent init --name gpu-1", "the machine has no host name: %s", err)
+		}
+		given["name"] = host
+	}
+	if created && given["port"] == "" {
+		given["port"] = "8090"
+	}
+	var faults []error
+	for _, key := range config.Keys() { // in their order, so that a new file reads well
+		value, ok := given[key.Name]
+		if !ok {
+			continue
+		}
+		err := file.Set(key.Name, value)
+		if fault, ok := errors.AsType[*config.Error](err); ok {
+			fault.File, fault.Key = flagOf(key.Name), "" // where the value came from
+		}
+		faults = append(faults, err)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return &codedError{exitUsage, err.Error()}
+	}
+	return nil
+}
+
+// readToken puts the token into given that --token-file or --new-token mean.
+func (env *environment) readToken(given map[string]string, flags initFlags) error {
+	_, inFlag := given["token"]
+	if inFlag && (flags.newToken || flags.tokenFile != "") || flags.newToken && flags.tokenFile != "" {
+		return usageError("kitt-agent init --token-file token", "--token, --token-file and --new-token exclude each other")
+	}
+	switch {
+	case flags.newToken:
+		token := make([]byte, 32)
+		rand.Read(token) // never fails
+		given["token"] = hex.EncodeToString(token)
+	case flags.tokenFile != "":
+		in := env.stdin
+		if flags.tokenFile != "-" {
+			f, err := os.Open(flags.tokenFile)
+			if err != nil {
+				return fmt.Errorf("--token-file: %w", err)
+			}
+			defer f.Close()
+			in = f
+		}
+		text, err := io.ReadAll(io.LimitReader(in, maxTokenFile))
+		if err != nil {
+			return fmt.Errorf("--token-file: %w", err)
+		}
+		token := strings.TrimSpace(string(text))
+		if token == "" {
+			return fmt.Errorf("--token-file: %s holds no token", flags.tokenFile)
+		}
+		given["token"] = token
+	}
+	return nil
+}
+
+// absolute makes the paths of files absolute, and checks that they are there.
+func absolute(given map[string]string) error {
+	for _, key := range []string{"tls.cert", "tls.key", "tls.ca"} {
+		path, ok := given[key]
+		if !ok || path == "" {
+			continue
+		}
+		path, err := filepath.Abs(config.Expand(path))
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("--%s: %w", strings.TrimPrefix(key, "tls."), err)
+		}
+		given[key] = path
+	}
+	return nil
+}
+
+// askServer asks for the server's address, if there is somebody to ask.
+func (env *environment) askServer() (string, error) {
+	const example = "kitt-agent init --server https://server:8080"
+	if !logging.IsTerminal(env.stdin) {
+		return "", usageError(example, "--server is missing")
+	}
+	fmt.Fprint(env.stderr, "Address of the KITT server, such as https://server:8080: ")
+	line, err := bufio.NewReader(io.LimitReader(env.stdin, maxTokenFile)).ReadString('\n')
+	if line = strings.TrimSpace(line); line != "" {
+		return line, nil
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return "", usageError(example, "--server is missing")
+}
+
+// look adds to the report what the server says, what is to be warned about, and
+// what to do next.
+func (env *environment) look(ctx context.Context, cfg *config.Config, insecure bool, report *initReport) {
+	if insecure {
+		report.Warnings = append(report.Warnings, "--insecure: the server's certificate was not verified, so anybody may have answered")
+	}
+	if err := checkServer(ctx, cfg, insecure); err != nil {
+		report.ServerError = err.Error()
+		report.Warnings = append(report.Warnings, "the server was not reached, and the file written all the same: "+err.Error())
+	} else {
+		report.Reachable = true
+	}
+	switch {
+	case cfg.Token == "":
+		report.Warnings = append(report.Warnings,
+			"the agent has no token: anybody can speak to the server in its name; --new-token makes one")
+	case len(cfg.Token.Reveal()) < 32:
+		report.Warnings = append(report.Warnings,
+			"the token is short, and the server shows the first 8 characters of it to everybody; --new-token makes a long one")
+	}
+	report.Next = []string{"kitt-agent start"}
+	if env.configPath != "" {
+		report.Next = []string{"kitt-agent start --config " + report.Config}
+	}
+}
+
+// printInit tells a person what was done.
+func (env *environment) printInit(r *initReport) error {
+	for _, w := range r.Warnings {
+		env.say("kitt-agent: warning: %s", w)
+	}
+	did := "changed"
+	if r.Created {
+		did = "written"
+	}
+	server := r.ServerURL
+	if r.Reachable {
+		server += ", which answers"
+	}
+	_, err := fmt.Fprintf(env.stdout, "%s %s: agent %s of %s\n\nNext:\n  %s\n", r.Config, did, quote(r.Name), server, strings.Join(r.Next, "\n  "))
+	return err
+}

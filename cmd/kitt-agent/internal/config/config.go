@@ -1,0 +1,135 @@
+// Package config reads and writes agent.yaml and says which settings are in
+// force.
+//
+// A setting comes from, the later the weaker: a flag of the command line, an
+// environment variable, the file, its default. [Resolve] is the one place where
+// they meet; [Config] is the outcome, and [Config.Origin] says where each value
+// came from. [File] is the file itself: it keeps comments, order and unknown
+// keys when a command rewrites it. [Keys] lists every setting with its variable,
+// default and meaning.
+//
+// Files of the Python agent load unchanged.
+package config
+
+import (
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Config is the settings in force.
+type Config struct {
+	Name        string // the agent's identity at the server; defaults to the host name
+	ServerURL   string // without a trailing slash; empty if none is configured
+	Token       Secret // the agent's own
+	ServerToken Secret // the operator's; only needed where the server has one
+
+	Port   int    // of the agent's HTTP API
+	Listen string // address that the API listens on; empty lets ListenAddress choose
+
+	TLS               TLS
+	RequireClientCert bool // whether callers of the API must show a certificate of TLS.CA's
+
+	ModelStorageDir   string
+	ModelShareSource  string
+	ModelShareMount   string
+	AutoCleanup       *bool // nil where neither file nor variable names it
+	KITTImage         string
+	HeartbeatInterval time.Duration // 0 where it isn't named
+
+	Runner            string // auto, docker, process or simulated
+	GPUs              string // auto, all or none
+	AllowedImages     []string
+	MaxConcurrentJobs int
+	StopGrace         time.Duration
+	MaxJobDuration    time.Duration // 0 for no limit
+	DrainTimeout      time.Duration
+	Retention         Retention
+	Env               map[string]Reference // what benchmarks find in their environment
+
+	Log Log
+
+	// Home is the directory of the agent's own files: KITT_HOME or ~/.kitt.
+	Home string
+
+	// Path is the file that was read, or would have been.
+	Path string
+
+	origins map[string]string
+}
+
+// TLS names the files of the agent's certificate. They may begin with ~.
+type TLS struct {
+	Cert, Key, CA string
+}
+
+// Retention bounds what is kept of jobs whose reports were delivered.
+type Retention struct {
+	MaxAge  time.Duration
+	MaxSize int64 // bytes
+}
+
+// Log says what the agent logs and how.
+type Log struct {
+	Level  slog.Level
+	Format string // auto, text or json
+}
+
+// Origin says where the value of a key comes from, for a person: a flag, a
+// variable, a line of the file, or "default".
+func (c *Config) Origin(key string) string {
+	if o, ok := c.origins[key]; ok {
+		return o
+	}
+	return "default"
+}
+
+// ServesTLS reports whether the agent's API is served over TLS.
+func (c *Config) ServesTLS() bool { return c.TLS.Cert != "" && c.TLS.Key != "" }
+
+// ListenAddress returns host:port for the agent's API. Unless Listen says
+// otherwise an agent with a token listens everywhere, one without a token on
+// this machine only.
+func (c *Config) ListenAddress() string {
+	host := c.Listen
+	if host == "" && c.Token == "" {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(c.Port))
+}
+
+// LocalURL returns where a program on this machine reaches the agent's API.
+func (c *Config) LocalURL() string {
+	host := c.Listen
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	scheme := "http"
+	if c.ServesTLS() {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(c.Port))
+}
+
+// PIDFile returns the path of the file that names the running agent's process.
+func (c *Config) PIDFile() string { return filepath.Join(c.Home, "agent.pid") }
+
+// LogFile returns the path of the agent's own log.
+func (c *Config) LogFile() string { return filepath.Join(c.Home, "logs", "agent.log") }
+
+// Expand returns path with a leading ~ replaced by the user's home directory.
+// The path comes back as it was where there is none.
+func Expand(path string) string {
+	if path != "~" && !strings.HasPrefix(path, "~/") {
+		return path
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return path
+	}
+	return filepath.Join(home, strings.TrimPrefix(path, "~"))
+}

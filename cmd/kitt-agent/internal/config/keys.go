@@ -1,0 +1,126 @@
+package config
+
+import (
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A Key describes one setting.
+type Key struct {
+	Name    string // in agent.yaml; a dot stands for nesting
+	Env     string // the environment variable; empty if there is none
+	Allowed string // what the value may be
+	Default string // empty for none
+	Meaning string
+	Secret  bool // whether the value must not be seen
+
+	set func(c *Config, value *yaml.Node) error
+}
+
+// Keys returns every setting, in the order in which a person would read them.
+func Keys() []Key { return slices.Clone(keys) }
+
+var keys = []Key{
+	{Name: "name", Env: "KITT_NAME", Allowed: "a text without slashes", Default: "the host name",
+		Meaning: "the agent's identity at the server",
+		set:     text(func(c *Config) *string { return &c.Name }, checkName)},
+	{Name: "server_url", Env: "KITT_SERVER", Allowed: "an http or https address",
+		Meaning: "the KITT server",
+		set:     serverURL},
+	{Name: "token", Env: "KITT_TOKEN", Secret: true, Allowed: "printable ASCII without blanks",
+		Meaning: "the agent's own token, for the server and for callers of the agent's API",
+		set:     secret(func(c *Config) *Secret { return &c.Token })},
+	{Name: "server_token", Env: "KITT_SERVER_TOKEN", Secret: true, Allowed: "printable ASCII without blanks",
+		Meaning: "the server's own token, without which a server that has one takes neither log nor status",
+		set:     secret(func(c *Config) *Secret { return &c.ServerToken })},
+	{Name: "port", Env: "KITT_PORT", Allowed: "1 to 65535", Default: "8090",
+		Meaning: "port of the agent's HTTP API",
+		set:     integer(func(c *Config) *int { return &c.Port }, 1, 65535)},
+	{Name: "listen", Env: "KITT_LISTEN", Allowed: "an IP address or localhost", Default: "all addresses with a token, 127.0.0.1 without",
+		Meaning: "address that the agent's HTTP API listens on",
+		set:     text(func(c *Config) *string { return &c.Listen }, checkListen)},
+	{Name: "tls.cert", Env: "KITT_TLS_CERT", Allowed: "an absolute path, or one that begins with ~/",
+		Meaning: "the agent's certificate, for the server and for its own API",
+		set:     text(func(c *Config) *string { return &c.TLS.Cert }, checkPath)},
+	{Name: "tls.key", Env: "KITT_TLS_KEY", Allowed: "an absolute path, or one that begins with ~/",
+		Meaning: "the certificate's private key",
+		set:     text(func(c *Config) *string { return &c.TLS.Key }, checkPath)},
+	{Name: "tls.ca", Env: "KITT_TLS_CA", Allowed: "an absolute path, or one that begins with ~/", Default: "the system's",
+		Meaning: "the authority that signed the server's certificate",
+		set:     text(func(c *Config) *string { return &c.TLS.CA }, checkPath)},
+	{Name: "require_client_cert", Env: "KITT_REQUIRE_CLIENT_CERT", Allowed: "true or false", Default: "false",
+		Meaning: "whether callers of the agent's API must show a certificate of tls.ca",
+		set:     boolean(func(c *Config, v bool) { c.RequireClientCert = v })},
+	{Name: "model_storage_dir", Env: "KITT_MODEL_DIR", Allowed: "an absolute path, or one that begins with ~/", Default: "~/.kitt/models",
+		Meaning: "where copies of models are kept",
+		set:     text(func(c *Config) *string { return &c.ModelStorageDir }, checkPath)},
+	{Name: "model_share_source", Env: "KITT_SHARE_SOURCE", Allowed: "host:/directory",
+		Meaning: "the share that models are copied from",
+		set:     text(func(c *Config) *string { return &c.ModelShareSource }, checkShare)},
+	{Name: "model_share_mount", Env: "KITT_SHARE_MOUNT", Allowed: "an absolute path, or one that begins with ~/",
+		Meaning: "where the share is mounted",
+		set:     text(func(c *Config) *string { return &c.ModelShareMount }, checkPath)},
+	{Name: "auto_cleanup", Env: "KITT_AUTO_CLEANUP", Allowed: "true or false", Default: "true",
+		Meaning: "whether the agent's copy of a model goes when nobody needs it any more",
+		set:     boolean(func(c *Config, v bool) { c.AutoCleanup = &v })},
+	{Name: "kitt_image", Env: "KITT_IMAGE", Allowed: "an image reference", Default: "kitt:latest",
+		Meaning: "container image that benchmarks run in",
+		set:     text(func(c *Config) *string { return &c.KITTImage }, checkImage)},
+	{Name: "allowed_images", Allowed: "a list of patterns, such as registry.example/kitt*", Default: "any image on the machine",
+		Meaning: "images that the server may choose",
+		set:     images},
+	{Name: "heartbeat_interval_s", Env: "KITT_HEARTBEAT_INTERVAL", Allowed: "10 to 300", Default: "30",
+		Meaning: "seconds between heartbeats",
+		set:     heartbeatInterval},
+	{Name: "runner", Env: "KITT_RUNNER", Allowed: "auto, docker, process or simulated", Default: "auto",
+		Meaning: "how benchmarks run; auto takes a container, and the local kitt where there is no image",
+		set:     word(func(c *Config) *string { return &c.Runner }, "auto", "docker", "process", "simulated")},
+	{Name: "gpus", Env: "KITT_GPUS", Allowed: "auto, all or none", Default: "auto",
+		Meaning: "GPUs that a benchmark gets; auto means all, where there are any",
+		set:     word(func(c *Config) *string { return &c.GPUs }, "auto", "all", "none")},
+	{Name: "max_concurrent_jobs", Env: "KITT_MAX_CONCURRENT_JOBS", Allowed: "1 to 64", Default: "1",
+		Meaning: "benchmarks that run at once",
+		set:     integer(func(c *Config) *int { return &c.MaxConcurrentJobs }, 1, 64)},
+	{Name: "stop_grace", Env: "KITT_STOP_GRACE", Allowed: "1s to 1h", Default: "10s",
+		Meaning: "what a cancelled benchmark gets between SIGTERM and SIGKILL",
+		set:     duration(func(c *Config) *durationOf { return &c.StopGrace }, second, hour)},
+	{Name: "max_job_duration", Env: "KITT_MAX_JOB_DURATION", Allowed: "0 for no limit, or 1m to 365d", Default: "0",
+		Meaning: "longest time that a benchmark may run",
+		set:     durationOrZero(func(c *Config) *durationOf { return &c.MaxJobDuration }, minute, 365*day)},
+	{Name: "drain_timeout", Env: "KITT_DRAIN_TIMEOUT", Allowed: "1s to 1h", Default: "10s",
+		Meaning: "how long a stopping agent goes on delivering reports",
+		set:     duration(func(c *Config) *durationOf { return &c.DrainTimeout }, second, hour)},
+	{Name: "retention.max_age", Env: "KITT_RETENTION_MAX_AGE", Allowed: "1h to 3650d", Default: "30d",
+		Meaning: "how long a delivered job's log and results are kept",
+		set:     duration(func(c *Config) *durationOf { return &c.Retention.MaxAge }, hour, 3650*day)},
+	{Name: "retention.max_size", Env: "KITT_RETENTION_MAX_SIZE", Allowed: "1MiB or more", Default: "2GiB",
+		Meaning: "how much disk delivered jobs may fill",
+		set:     retentionSize},
+	{Name: "env", Allowed: "names, each with a value, $NAME or file:/path",
+		Meaning: "variables that benchmarks find in their environment, such as HF_TOKEN",
+		set:     environment},
+	{Name: "log.level", Env: "KITT_LOG_LEVEL", Allowed: "debug, info, warn or error", Default: "info",
+		Meaning: "what the agent logs",
+		set:     logLevel},
+	{Name: "log.format", Env: "KITT_LOG_FORMAT", Allowed: "auto, text or json", Default: "auto",
+		Meaning: "form of the agent's log; auto is coloured text on a terminal and JSON elsewhere",
+		set:     word(func(c *Config) *string { return &c.Log.Format }, "auto", "text", "json")},
+}
+
+// findKey returns the key of that name, or nil.
+func findKey(name string) *Key {
+	for i := range keys {
+		if keys[i].Name == name {
+			return &keys[i]
+		}
+	}
+	return nil
+}
+
+// nested reports whether name is the part of keys before a dot.
+func nested(name string) bool {
+	return slices.ContainsFunc(keys, func(k Key) bool {
+		return len(k.Name) > len(name) && k.Name[:len(name)+1] == name+"."
+	})
+}

@@ -1,0 +1,169 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sort"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Sources are where settings come from.
+type Sources struct {
+	// Path is the file to read. Empty means agent.yaml in the home directory
+	// of the agent.
+	Path string
+
+	// Getenv looks a variable up. Nil means that there are none.
+	Getenv func(string) string
+
+	// Flags are the values given on the command line, by the names of keys.
+	Flags map[string]string
+}
+
+// Home returns the directory of the agent's own files: KITT_HOME, or .kitt in
+// the user's home directory.
+func Home(getenv func(string) string) (string, error) {
+	if home := getenv("KITT_HOME"); home != "" {
+		if !filepath.IsAbs(home) {
+			return "", &Error{File: "KITT_HOME", Problem: fmt.Sprintf("%q is relative", home), Fix: "give an absolute path"}
+		}
+		return filepath.Clean(home), nil
+	}
+	home := getenv("HOME")
+	if home == "" {
+		return "", &Error{File: "HOME", Problem: "the user has no home directory", Fix: "set KITT_HOME to a directory for the agent's files"}
+	}
+	return filepath.Join(home, ".kitt"), nil
+}
+
+// Resolve returns the settings in force: flags over variables over the file over
+// defaults. A missing file is as good as an empty one; Exists says whether there
+// is one. The warnings are sentences for a person. The error joins an [*Error]
+// for each value that makes no sense.
+func (s Sources) Resolve() (*Config, []string, error) {
+	getenv := s.Getenv
+	if getenv == nil {
+		getenv = func(string) string { return "" }
+	}
+	home, err := Home(getenv)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := defaults()
+	c.Home, c.Path = home, s.Path
+	if c.Path == "" {
+		c.Path = filepath.Join(home, "agent.yaml")
+	}
+
+	var warnings []string
+	var faults []error
+	file, err := Open(c.Path)
+	switch {
+	case err == nil:
+		warnings, err = file.apply(c)
+		faults = append(faults, err)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, nil, err
+	}
+	for i := range keys {
+		if value := getenv(keys[i].Env); keys[i].Env != "" && value != "" {
+			faults = append(faults, c.override(&keys[i], value, keys[i].Env))
+		}
+	}
+	names := make([]string, 0, len(s.Flags))
+	for name := range s.Flags {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		key := findKey(name)
+		if key == nil {
+			return nil, nil, fmt.Errorf("config: there is no key %q", name)
+		}
+		faults = append(faults, c.override(key, s.Flags[name], "command line"))
+	}
+	faults = append(faults, c.check()...)
+	if err := errors.Join(faults...); err != nil {
+		return nil, warnings, err
+	}
+	return c, warnings, nil
+}
+
+// defaults returns the settings of an agent that is told nothing.
+func defaults() *Config {
+	c := &Config{
+		Port:              8090,
+		Runner:            "auto",
+		GPUs:              "auto",
+		MaxConcurrentJobs: 1,
+		StopGrace:         10 * time.Second,
+		DrainTimeout:      10 * time.Second,
+		Retention:         Retention{MaxAge: 30 * day, MaxSize: 2 << 30},
+		Log:               Log{Level: slog.LevelInfo, Format: "auto"},
+		origins:           map[string]string{},
+	}
+	if host, err := os.Hostname(); err == nil && checkName(host) == nil {
+		c.Name = host
+	}
+	return c
+}
+
+// override sets a key from outside the file.
+func (c *Config) override(key *Key, value, origin string) error {
+	node := &yaml.Node{Kind: yaml.ScalarNode, Value: value}
+	if err := key.set(c, node); err != nil {
+		return newError(origin, 0, key, node, err)
+	}
+	c.origins[key.Name] = origin
+	return nil
+}
+
+// check returns what is wrong with the settings taken together.
+func (c *Config) check() []error {
+	var faults []error
+	fault := func(key, problem, fix string) {
+		faults = append(faults, &Error{File: c.Path, Key: key, Problem: problem, Fix: fix})
+	}
+	if c.Name == "" {
+		fault("name", "the machine has no host name to use for it", "set name, or give --name")
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		fault("tls", "of cert and key only one is set", "set both, or neither")
+	}
+	if c.RequireClientCert && (c.TLS.CA == "" || !c.ServesTLS()) {
+		fault("require_client_cert", "there is nothing to check certificates with", "set tls.cert, tls.key and tls.ca")
+	}
+	return faults
+}
+
+// Exists reports whether the file that c was read from is there.
+func (c *Config) Exists() bool {
+	_, err := os.Stat(c.Path)
+	return err == nil
+}
+
+// Check returns the settings that the file gives by itself, with no variables or
+// flags over it, and what is odd about them. getenv only says where the agent's
+// home is.
+func (f *File) Check(getenv func(string) string) (*Config, []string, error) {
+	home, err := Home(getenv)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := defaults()
+	c.Home, c.Path = home, f.path
+	mode := f.mode
+	f.mode = 0 // which Save mends
+	warnings, err := f.apply(c)
+	f.mode = mode
+	if err := errors.Join(append(c.check(), err)...); err != nil {
+		return nil, warnings, err
+	}
+	return c, warnings, nil
+}

@@ -1,0 +1,336 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/url"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"go.yaml.in/yaml/v3"
+)
+
+type durationOf = time.Duration
+
+const (
+	second = time.Second
+	minute = time.Minute
+	hour   = time.Hour
+	day    = 24 * time.Hour
+)
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// scalar returns the text of a value that is no list and no map.
+func scalar(n *yaml.Node) (string, error) {
+	switch {
+	case n.Kind != yaml.ScalarNode:
+		return "", errors.New("it is a list or a map, not a single value")
+	case n.Tag == "!!null":
+		return "", nil
+	}
+	return n.Value, nil
+}
+
+// parsed returns a setter that hands the value's text to parse. An empty text
+// means that the key isn't set: its default stays.
+func parsed(parse func(c *Config, value string) error) func(*Config, *yaml.Node) error {
+	return func(c *Config, n *yaml.Node) error {
+		value, err := scalar(n)
+		if err != nil || value == "" {
+			return err
+		}
+		return parse(c, value)
+	}
+}
+
+func text(field func(*Config) *string, check func(string) error) func(*Config, *yaml.Node) error {
+	return parsed(func(c *Config, value string) error {
+		if strings.ContainsFunc(value, unicode.IsControl) {
+			return errors.New("it holds control characters")
+		}
+		if err := check(value); err != nil {
+			return err
+		}
+		*field(c) = value
+		return nil
+	})
+}
+
+func secret(field func(*Config) *Secret) func(*Config, *yaml.Node) error {
+	return parsed(func(c *Config, value string) error {
+		// Anything else cannot be sent in a header; a server token outside
+		// ASCII even makes the server fail.
+		for _, r := range value {
+			if r <= ' ' || r > '~' {
+				return errors.New("it holds blanks or characters outside printable ASCII")
+			}
+		}
+		*field(c) = Secret(value)
+		return nil
+	})
+}
+
+func integer(field func(*Config) *int, low, high int) func(*Config, *yaml.Node) error {
+	return parsed(func(c *Config, value string) error {
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return errors.New("it is no whole number")
+		}
+		if n < low || n > high {
+			return errors.New("it is out of range")
+		}
+		*field(c) = n
+		return nil
+	})
+}
+
+// boolean takes the words that YAML 1.1, and so Python, takes.
+func boolean(set func(*Config, bool)) func(*Config, *yaml.Node) error {
+	return parsed(func(c *Config, value string) error {
+		switch strings.ToLower(value) {
+		case "true", "yes", "on":
+			set(c, true)
+		case "false", "no", "off":
+			set(c, false)
+		default:
+			return errors.New("it is neither true nor false")
+		}
+		return nil
+	})
+}
+
+func word(field func(*Config) *string, allowed ...string) func(*Config, *yaml.Node) error {
+	return parsed(func(c *Config, value string) error {
+		if !slices.Contains(allowed, value) {
+			return errors.New("it is none of these")
+		}
+		*field(c) = value
+		return nil
+	})
+}
+
+func duration(field func(*Config) *time.Duration, low, high time.Duration) func(*Config, *yaml.Node) error {
+	return parsed(func(c *Config, value string) error {
+		d, err := ParseDuration(value)
+		if err != nil {
+			return err
+		}
+		if d < low || d > high {
+			return errors.New("it is out of range")
+		}
+		*field(c) = d
+		return nil
+	})
+}
+
+func durationOrZero(field func(*Config) *time.Duration, low, high time.Duration) func(*Config, *yaml.Node) error {
+	within := duration(field, low, high)
+	return func(c *Config, n *yaml.Node) error {
+		if n.Kind == yaml.ScalarNode && n.Value == "0" {
+			*field(c) = 0
+			return nil
+		}
+		return within(c, n)
+	}
+}
+
+// ParseDuration reads a duration as Go writes them, and days, as in 30d.
+func ParseDuration(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseFloat(days, 64)
+		if err != nil || math.IsNaN(n) || n < 0 || n > 36500 {
+			return 0, errors.New("it is no number of days")
+		}
+		return time.Duration(n * float64(day)), nil
+	}
+	if _, err := strconv.Atoi(text); err == nil && text != "0" {
+		return 0, errors.New("it has no unit; write s, m, h or d behind the number")
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, errors.New("it is no duration such as 30s, 5m, 2h or 30d")
+	}
+	return d, nil
+}
+
+var sizeUnits = []struct {
+	suffix string
+	bytes  float64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+	{"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12},
+	{"B", 1}, {"", 1},
+}
+
+// ParseSize reads a number of bytes, with or without a unit, as in 2GiB.
+func ParseSize(text string) (int64, error) {
+	for _, unit := range sizeUnits {
+		number, ok := strings.CutSuffix(text, unit.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if err != nil || math.IsNaN(n) || n < 0 || n*unit.bytes > math.MaxInt64/2 {
+			break
+		}
+		return int64(n * unit.bytes), nil
+	}
+	return 0, errors.New("it is no size such as 500MiB or 2GiB")
+}
+
+func retentionSize(c *Config, n *yaml.Node) error {
+	return parsed(func(c *Config, value string) error {
+		size, err := ParseSize(value)
+		if err != nil {
+			return err
+		}
+		if size < 1<<20 {
+			return errors.New("it is too little")
+		}
+		c.Retention.MaxSize = size
+		return nil
+	})(c, n)
+}
+
+func heartbeatInterval(c *Config, n *yaml.Node) error {
+	seconds := 0
+	err := integer(func(*Config) *int { return &seconds }, 10, 300)(c, n)
+	if err == nil && seconds != 0 {
+		c.HeartbeatInterval = time.Duration(seconds) * time.Second
+	}
+	return err
+}
+
+func logLevel(c *Config, n *yaml.Node) error {
+	level := "info"
+	if err := word(func(*Config) *string { return &level }, "debug", "info", "warn", "error")(c, n); err != nil {
+		return err
+	}
+	return c.Log.Level.UnmarshalText([]byte(level))
+}
+
+func serverURL(c *Config, n *yaml.Node) error {
+	return parsed(func(c *Config, value string) error {
+		if err := checkURL(value); err != nil {
+			return err
+		}
+		c.ServerURL = strings.TrimRight(value, "/")
+		return nil
+	})(c, n)
+}
+
+func images(c *Config, n *yaml.Node) error {
+	if n.Tag == "!!null" {
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode {
+		return errors.New("it is no list")
+	}
+	var patterns []string
+	for _, item := range n.Content {
+		pattern, err := scalar(item)
+		if err != nil {
+			return err
+		}
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			return fmt.Errorf("%q is no pattern", pattern)
+		}
+		patterns = append(patterns, pattern)
+	}
+	c.AllowedImages = patterns
+	return nil
+}
+
+func environment(c *Config, n *yaml.Node) error {
+	if n.Tag == "!!null" {
+		return nil
+	}
+	if n.Kind != yaml.MappingNode {
+		return errors.New("it is no map of names and values")
+	}
+	env := make(map[string]Reference, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		name := n.Content[i].Value
+		if !variableName.MatchString(name) {
+			return fmt.Errorf("%q is no name of a variable", name)
+		}
+		value, err := scalar(follow(n.Content[i+1]))
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		ref := Reference{raw: Secret(value)}
+		if err := ref.check(); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		env[name] = ref
+	}
+	c.Env = env
+	return nil
+}
+
+func checkName(name string) error {
+	switch {
+	case strings.TrimSpace(name) == "":
+		return errors.New("it is empty")
+	case strings.Contains(name, "/"):
+		return errors.New("it has a slash, which the server's addresses cannot carry")
+	}
+	return nil
+}
+
+func checkURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return errors.New("it is no address such as https://server:8080")
+	case u.User != nil:
+		return errors.New("it holds a user name or a password; the key token is the place for a token")
+	case u.RawQuery != "" || u.Fragment != "":
+		return errors.New("it has a ? or a # in it")
+	}
+	return nil
+}
+
+func checkListen(host string) error {
+	if host != "localhost" && net.ParseIP(host) == nil {
+		return errors.New("it is no IP address; the port has a key of its own")
+	}
+	return nil
+}
+
+func checkPath(p string) error {
+	if p != "~" && !strings.HasPrefix(p, "~/") && !filepath.IsAbs(p) {
+		return errors.New("it is relative, so what it names would depend on where the agent is started")
+	}
+	if slices.Contains(strings.Split(p, "/"), "..") {
+		return errors.New("it has .. in it")
+	}
+	if filepath.Clean(p) == "/" {
+		return errors.New("it is the root of the file system")
+	}
+	return nil
+}
+
+func checkShare(source string) error {
+	host, _, ok := strings.Cut(source, ":/")
+	if !ok || host == "" || strings.HasPrefix(host, "-") || strings.ContainsFunc(source, unicode.IsSpace) {
+		return errors.New("it is not of the form host:/directory")
+	}
+	return nil
+}
+
+func checkImage(image string) error {
+	if strings.HasPrefix(image, "-") || strings.ContainsFunc(image, unicode.IsSpace) || len(image) > 512 {
+		return errors.New("it is no image reference")
+	}
+	return nil
+}

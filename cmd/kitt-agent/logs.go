@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
+)
+
+// quiet is how long a log that isn't followed may say nothing before all that it
+// has so far counts as read.
+const quiet = time.Second
+
+// maxOrder is the longest command.json that is read, in bytes.
+const maxOrder = 4 << 20
+
+// errRead says that all there is so far was read.
+var errRead = errors.New("read")
+
+// newLogsCommand returns `kitt-agent logs`.
+func newLogsCommand(env *environment) *cobra.Command {
+	var follow, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "logs <command or test id>",
+		Short: "Show the log of a job",
+		Long: `Show the log of a job, from its first line.
+
+The running agent is asked for it; if none runs, the log is read from the agent's
+files. With --follow new lines are shown as they come until the job ends, also
+across a restart of the agent.`,
+		Example: "  kitt-agent logs 1111222233334444\n  kitt-agent logs 1111222233334444 --follow\n  kitt-agent logs 1111222233334444 --json",
+		Args:    exactly(1, "the id of a command or a test"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := env.config(nil)
+			if err != nil {
+				return err
+			}
+			c, err := client.New(cfg)
+			if err != nil {
+				return err
+			}
+			printer := &logPrinter{out: env.stdout, json: asJSON, terminal: logging.IsTerminal(env.stdout)}
+			end, err := followLog(cmd.Context(), c, args[0], follow, printer)
+			switch {
+			case errors.Is(err, client.ErrNotRunning) && env.readLog != nil:
+				return env.logFromDisk(cmd.Context(), cfg, args[0], printer)
+			case follow && errors.Is(err, context.Canceled) && cmd.Context().Err() != nil:
+				return nil // the usual way to stop following
+			case err != nil:
+				return err
+			}
+			if follow && end.Status != "" && !asJSON {
+				env.say("job %s%s", end.Status, because(end.Error))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job ends")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per line")
+	return cmd
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + printable(reason)
+}
+
+// followLog prints the log of a job, all of it or what there is now.
+func followLog(ctx context.Context, c *client.Client, id string, follow bool, printer *logPrinter) (client.End, error) {
+	if follow {
+		return c.Follow(ctx, id, printer.event)
+	}
+	// The stream of a job that runs doesn't end. The agent says how many lines
+	// there are; one that doesn't is taken to have sent all once it pauses.
+	status, _, err := c.Status(ctx)
+	if err != nil {
+		return client.End{}, err
+	}
+	lines := int64(-1)
+	if job := status.Job(id); job != nil && job.EndedAt.IsZero() {
+		if lines = job.LogLines; lines == 0 {
+			return client.End{}, nil
+		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	pause := time.AfterFunc(quiet, func() { cancel(errRead) })
+	defer pause.Stop()
+	seen := int64(0)
+	end, err := c.Follow(ctx, id, func(e client.Event) error {
+		pause.Reset(quiet)
+		if err := printer.event(e); err != nil {
+			return err
+		}
+		if e.Type == "log" {
+			seen++
+		}
+		if lines >= 0 && seen >= lines {
+			return errRead
+		}
+		return nil
+	})
+	if errors.Is(err, errRead) || errors.Is(context.Cause(ctx), errRead) {
+		return client.End{}, nil
+	}
+	return end, err
+}
+
+// logFromDisk prints the log of a job that no agent serves.
+func (env *environment) logFromDisk(ctx context.Context, cfg *config.Config, id string, printer *logPrinter) error {
+	dir, err := findJob(filepath.Join(cfg.Home, "jobs"), id)
+	if err != nil {
+		return err
+	}
+	return env.readLog(ctx, dir, printer.line)
+}
+
+// findJob returns the directory of the job with the given command or test id.
+func findJob(jobs, id string) (string, error) {
+	entries, err := os.ReadDir(jobs)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || !e.IsDir() {
+			continue
+		}
+		dir := filepath.Join(jobs, e.Name())
+		if e.Name() == id || testID(dir) == id {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("there is no job with the id %s in %s", quote(id), jobs)
+}
+
+// testID returns the id of the test that the job in dir is about, or an empty
+// text.
+func testID(dir string) string {
+	f, err := os.Open(filepath.Join(dir, "command.json"))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	var order struct {
+		Command struct {
+			TestID string `json:"test_id"`
+		} `json:"command"`
+	}
+	if json.NewDecoder(io.LimitReader(f, maxOrder)).Decode(&order) != nil {
+		return ""
+	}
+	return order.Command.TestID
+}
+
+// logPrinter writes lines of a log.
+type logPrinter struct {
+	out      io.Writer
+	json     bool
+	terminal bool
+}
+
+// event writes a line for a log event. Others are for programs.
+func (p *logPrinter) event(e client.Event) error {
+	switch {
+	case e.Type != "log":
+		return nil
+	case p.json:
+		return p.encode(map[string]any{"id": e.ID, "line": e.Line()})
+	}
+	return p.line(e.Line())
+}
+
+// line writes one line of the log.
+func (p *logPrinter) line(text string) error {
+	if p.json {
+		return p.encode(map[string]any{"line": text})
+	}
+	if p.terminal {
+		text = logLine(text)
+	}
+	_, err := fmt.Fprintln(p.out, text)
+	return err
+}
+
+func (p *logPrinter) encode(v any) error {
+	enc := json.NewEncoder(p.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+const rootHelp = `kitt-agent runs benchmark jobs of a KITT server on this machine.
+
+Settings come from flags, from environment variables (KITT_SERVER, KITT_TOKEN,
+KITT_NAME, KITT_PORT and others: see the README), from agent.yaml and from
+defaults, in that order. The agent's files are in ~/.kitt, or where KITT_HOME says.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 the agent is not running.`
+
+// newRootCommand returns kitt-agent with all its commands.
+func newRootCommand(env *environment) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kitt-agent",
+		Short: "Run benchmark jobs of a KITT server on this machine",
+		Long:  rootHelp,
+		Example: `  kitt-agent demo
+  kitt-agent init --server https://server:8080 --token-file token
+  kitt-agent start
+  kitt-agent status
+  kitt-agent logs 1111222233334444 -f`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			text := "there is no command " + quote(args[0])
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				text += "; did you mean " + near[0] + "?"
+			}
+			return usageError("kitt-agent --help", "%s", text)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.PersistentFlags().StringVar(&env.configPath, "config", "", "settings `file` (default ~/.kitt/agent.yaml)")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError(cmd.CommandPath()+" --help", "%s", err)
+	})
+	root.AddCommand(
+		newDemoCommand(env),
+		newInitCommand(env),
+		newStartCommand(env),
+		newStopCommand(env),
+		newStatusCommand(env),
+		newLogsCommand(env),
+		newVersionCommand(env),
+		newSuperviseCommand(env),
+	)
+	return root
+}
+
+// exactly returns a check that a command has n arguments, which are called what.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < n:
+			return usageError("kitt-agent "+cmd.Use, "%s is missing", what)
+		case len(args) > n:
+			return usageError("kitt-agent "+cmd.Use, "too many arguments: %s", quote(args[n]))
+		}
+		return nil
+	}
+}

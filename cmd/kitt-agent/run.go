@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+)
+
+// Exit codes.
+const (
+	exitOK         = 0
+	exitFailure    = 1
+	exitUsage      = 2
+	exitNotRunning = 3
+)
+
+// environment is what a command finds around itself.
+type environment struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+
+	configPath string // --config
+
+	// readLog hands each line of the log in a job's directory to emit, for
+	// when no agent runs that could be asked. Nil where logs cannot be read so.
+	readLog func(ctx context.Context, jobDir string, emit func(line string) error) error
+}
+
+// run runs one command line and returns the exit code of the process.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	env := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	return env.run(ctx, args)
+}
+
+func (env *environment) run(ctx context.Context, args []string) int {
+	root := newRootCommand(env)
+	root.SetArgs(args)
+	root.SetIn(env.stdin)
+	root.SetOut(env.stdout)
+	root.SetErr(env.stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	code := exitFailure
+	var coded *codedError
+	switch {
+	case errors.As(err, &coded):
+		code = coded.code
+	case errors.Is(err, client.ErrNotRunning):
+		code = exitNotRunning
+		err = fmt.Errorf("%w; start it with: kitt-agent start", err)
+	case ctx.Err() != nil:
+		err = errors.New("interrupted")
+	}
+	if text := err.Error(); text != "" {
+		env.say("kitt-agent: %s", strings.ReplaceAll(text, "\n", "\nkitt-agent: "))
+	}
+	return code
+}
+
+// codedError is an error with an exit code of its own. With an empty text
+// everything has been said.
+type codedError struct {
+	code int
+	text string
+}
+
+func (e *codedError) Error() string { return e.text }
+
+// usageError is the error of a command line that makes no sense. example is one
+// that does.
+func usageError(example, format string, args ...any) error {
+	return &codedError{exitUsage, fmt.Sprintf(format, args...) + "\ntry: " + example}
+}
+
+// say writes a line for a person to standard error.
+func (env *environment) say(format string, args ...any) {
+	// Where standard error is gone there is nobody to tell.
+	_, _ = fmt.Fprintf(env.stderr, format+"\n", args...)
+}
+
+// printJSON writes v to standard output, indented.
+func (env *environment) printJSON(v any) error {
+	enc := json.NewEncoder(env.stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// config returns the settings in force, and says what is odd about them.
+func (env *environment) config(flags map[string]string) (*config.Config, error) {
+	c, warnings, err := config.Sources{Path: env.configPath, Getenv: env.getenv, Flags: flags}.Resolve()
+	for _, w := range warnings {
+		env.say("kitt-agent: warning: %s", w)
+	}
+	if err != nil {
+		return nil, &codedError{exitFailure, err.Error()}
+	}
+	return c, nil
+}
+
+// changed returns the values of the flags that were given, by the names of the
+// keys that they set.
+func changed(cmd *cobra.Command, keys map[string]string) map[string]string {
+	given := map[string]string{}
+	for flag, key := range keys {
+		if f := cmd.Flags().Lookup(flag); f != nil && f.Changed {
+			given[key] = f.Value.String()
+		}
+	}
+	return given
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
+)
+
+// newStartCommand returns `kitt-agent start`.
+func newStartCommand(env *environment) *cobra.Command {
+	keys := map[string]string{"server": "server_url", "name": "name", "port": "port", "runner": "runner"}
+	cmd := &cobra.Command{
+		Use:   "start",
+		Short: "Run the agent in the foreground",
+		Long: `Run the agent in the foreground until it is interrupted or told to stop.
+
+It registers with the KITT server, keeps trying while that is away, and runs the
+jobs that it is given. When it stops, benchmarks that run in containers or through
+the local kitt go on, and the next start takes them up again.
+
+Its log goes to standard error and, as JSON, to ~/.kitt/logs/agent.log.`,
+		Example: "  kitt-agent start\n  kitt-agent start --config /etc/kitt/agent.yaml\n  kitt-agent start --runner process",
+		Args:    exactly(0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := env.config(changed(cmd, keys))
+			if err != nil {
+				return err
+			}
+			return env.start(cmd.Context(), cfg)
+		},
+	}
+	flags := cmd.Flags()
+	flags.String("server", "", "`URL` of the KITT server, in place of the configured one")
+	flags.String("name", "", "`name` of the agent at the server")
+	flags.Int("port", 0, "`port` of the agent's own API")
+	flags.String("runner", "", "what runs benchmarks: auto, docker, process or simulated")
+	return cmd
+}
+
+// start runs the agent that cfg describes until ctx is done.
+func (env *environment) start(ctx context.Context, cfg *config.Config) (err error) {
+	pid, err := pidfile.Acquire(cfg.PIDFile())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pid.Release()) }()
+
+	log, logFile, logErr := logging.New(logging.Options{
+		Level:  cfg.Log.Level,
+		Format: cfg.Log.Format,
+		Output: env.stderr,
+		Color:  logging.Color(env.stderr, env.getenv),
+		File:   cfg.LogFile(),
+	})
+	if logErr != nil {
+		log.Warn("log file not written", "err", logErr)
+	}
+	if logFile != nil {
+		defer func() { err = errors.Join(err, logFile.Close()) }()
+	}
+
+	parts, err := env.compose(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := parts.Close(); err != nil {
+			log.Warn("not closed cleanly", "err", err)
+		}
+	}()
+	if parts.config.TLS, err = serverTLS(cfg); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", cfg.ListenAddress())
+	if err != nil {
+		return fmt.Errorf("the agent's API: %w; choose another port with --port, or port: in agent.yaml", err)
+	}
+	parts.config.Listener = listener
+	a, err := agent.New(parts.config)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	log.Info("agent started", "version", version, "name", cfg.Name, "server", cfg.ServerURL,
+		"listening", listener.Addr().String(), "runner", cfg.Runner, "config", cfg.Path)
+	return a.Run(ctx)
+}
+
+// readPool returns the certificates in a PEM file.
+func readPool(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, errors.New("require_client_cert needs tls.ca, to know whose certificates count")
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate", path)
+	}
+	return pool, nil
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
+)
+
+// statusReport is what `status --json` prints.
+type statusReport struct {
+	Up     bool            `json:"up"`
+	PID    int             `json:"pid,omitempty"`
+	URL    string          `json:"url"`
+	Error  string          `json:"error,omitempty"`
+	Status json.RawMessage `json:"status,omitempty"` // the agent's own words
+}
+
+// newStatusCommand returns `kitt-agent status`.
+func newStatusCommand(env *environment) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how the agent on this machine fares",
+		Long: `Show how the agent on this machine fares: its jobs, its server, the settings in force.
+
+Exits with 3 if no agent is running, and with 1 if one is but does not answer.`,
+		Example: "  kitt-agent status\n  kitt-agent status --json\n  kitt-agent status --config /etc/kitt/agent.yaml",
+		Args:    exactly(0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := env.config(nil)
+			if err != nil {
+				return err
+			}
+			c, err := client.New(cfg)
+			if err != nil {
+				return err
+			}
+			// Only for the process id: whether the agent runs shows in its answer.
+			owner, held, findErr := pidfile.Find(cfg.PIDFile())
+			status, raw, err := c.Status(cmd.Context())
+			if errors.Is(err, client.ErrNotRunning) && held {
+				err = fmt.Errorf("process %d is running, but nothing listens at %s; see %s", owner.PID, c.URL(), cfg.LogFile())
+			}
+			if asJSON {
+				return env.printStatus(statusReport{Up: err == nil, PID: owner.PID, URL: c.URL(), Status: raw}, err)
+			}
+			if err != nil {
+				return err
+			}
+			if findErr != nil {
+				env.say("kitt-agent: warning: %s", findErr)
+			}
+			return writeStatus(env.stdout, cfg, c.URL(), owner.PID, status, time.Now())
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+// printStatus prints the report and returns an error that carries the exit code.
+func (env *environment) printStatus(report statusReport, err error) error {
+	if err == nil {
+		return env.printJSON(report)
+	}
+	report.Error = err.Error()
+	if printErr := env.printJSON(report); printErr != nil {
+		return printErr
+	}
+	if errors.Is(err, client.ErrNotRunning) {
+		return &codedError{code: exitNotRunning}
+	}
+	return &codedError{code: exitFailure}
+}
+
+// writeStatus writes the status for a person.
+func writeStatus(out io.Writer, cfg *config.Config, url string, pid int, s *client.Status, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
+	}
+	row("Agent", "%s%s", s.Name, about(s))
+	if !s.StartedAt.IsZero() {
+		row("Up", "%s", span(now.Sub(s.StartedAt)))
+	}
+	if pid > 0 {
+		row("Process", "%d", pid)
+	}
+	row("API", "%s", url)
+	row("Server", "%s", serverLine(cfg, s, now))
+	row("Models", "%d kept, %.1f GiB free", s.Storage.ModelCount, s.Storage.FreeGB)
+	if s.Undelivered > 0 {
+		row("Waiting", "%d ended jobs whose reports the server has not taken yet", s.Undelivered)
+	}
+	for _, name := range []string{"model_storage_dir", "model_share_source", "model_share_mount", "auto_cleanup", "kitt_image", "heartbeat_interval_s"} {
+		if value := s.Settings[name]; value != "" {
+			row(name, "%s", value)
+		}
+	}
+	for _, warning := range s.Warnings {
+		row("Warning", "%s", warning)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if len(s.Jobs) == 0 {
+		_, err := fmt.Fprintln(out, "\nNo job runs or waits.")
+		if err != nil || len(s.Recent) == 0 {
+			return err
+		}
+	}
+	return writeJobs(out, append(s.Jobs, s.Recent...), now)
+}
+
+// about returns what else there is to say of the agent in its first line.
+func about(s *client.Status) string {
+	text := ""
+	if s.Version != "" {
+		text = " " + s.Version
+	}
+	switch {
+	case s.Draining:
+		text += ", stopping once its jobs have ended"
+	case s.State != "":
+		text += ", " + s.State
+	case s.Running:
+		text += ", running"
+	default:
+		text += ", idle"
+	}
+	return text
+}
+
+func serverLine(cfg *config.Config, s *client.Status, now time.Time) string {
+	text := cfg.ServerURL
+	if text == "" {
+		text = "none in agent.yaml"
+	}
+	switch {
+	case s.StartedAt.IsZero(): // the Python agent doesn't tell
+		return text
+	case s.Server.LastError != "":
+		text += fmt.Sprintf(": not reached in %d attempts: %s", s.Server.FailingFor, s.Server.LastError)
+	case !s.Server.Registered:
+		text += ": not registered yet"
+	default:
+		text += ": registered as " + s.Server.AgentID
+	}
+	if !s.Server.LastBeat.IsZero() {
+		text += fmt.Sprintf(", last heartbeat %s ago", span(now.Sub(s.Server.LastBeat)))
+	}
+	return text
+}
+
+// writeJobs writes a table of jobs.
+func writeJobs(out io.Writer, jobs []client.Job, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "\nCOMMAND\tTEST\tSTATE\tMODEL\tENGINE\tSUITE\tTIME\tLINES\n")
+	for _, j := range jobs {
+		state := j.State
+		if j.Copy != nil && j.Copy.BytesTotal > 0 {
+			state += fmt.Sprintf(" (%s of %s)", size(j.Copy.BytesDone), size(j.Copy.BytesTotal))
+		}
+		note := ""
+		if j.Error != "" {
+			note = "\t" + printable(j.Error)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d%s\n", printable(j.CommandID), printable(j.TestID), printable(state),
+			printable(j.Model), printable(j.Engine), printable(j.Suite), jobTime(j, now), j.LogLines, note)
+	}
+	return w.Flush()
+}
+
+// jobTime returns how long a job waits, runs or ran.
+func jobTime(j client.Job, now time.Time) string {
+	switch {
+	case j.StartedAt.IsZero() && !j.EndedAt.IsZero():
+		return "never ran"
+	case j.StartedAt.IsZero():
+		return "waiting " + span(now.Sub(j.AcceptedAt))
+	case j.EndedAt.IsZero():
+		return span(now.Sub(j.StartedAt))
+	}
+	return span(j.EndedAt.Sub(j.StartedAt))
+}

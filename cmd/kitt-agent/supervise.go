@@ -1,0 +1,28 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/kirizan/kitt-agent/runner/process"
+)
+
+// superviseCommand is the hidden command by which the agent starts the process
+// that watches over a local benchmark and outlives the agent.
+const superviseCommand = "supervise"
+
+// newSuperviseCommand returns `kitt-agent supervise`.
+func newSuperviseCommand(*environment) *cobra.Command {
+	return &cobra.Command{
+		Use:     superviseCommand + " <directory>",
+		Short:   "Watch over a local benchmark (used by the agent itself)",
+		Example: "  kitt-agent supervise ~/.kitt/jobs/1111222233334444/process",
+		Hidden:  true,
+		Args:    exactly(1, "the directory of the run"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if code := process.Supervise(args[0]); code != exitOK {
+				return &codedError{code: code}
+			}
+			return nil
+		},
+	}
+}

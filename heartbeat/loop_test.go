@@ -1,0 +1,216 @@
+package heartbeat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// refusal is a server's final word, as agent.RefusedError is.
+type refusal struct{}
+
+func (refusal) Error() string { return "Invalid token for this agent" }
+func (refusal) Refused() bool { return true }
+
+// script is a Client that answers as told and notes when it was asked.
+type script struct {
+	mu        sync.Mutex
+	registers []time.Time
+	beats     []time.Time
+	ids       []string
+	register  func(n int) error // n counts from 0
+	beat      func(n int) (Answer, error)
+}
+
+func (s *script) Register(context.Context) (string, time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.registers)
+	s.registers = append(s.registers, time.Now())
+	if s.register != nil {
+		if err := s.register(n); err != nil {
+			return "", 0, err
+		}
+	}
+	return fmt.Sprintf("id-%d", n), 0, nil
+}
+
+func (s *script) Heartbeat(_ context.Context, id string, _ Beat) (Answer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.beats)
+	s.beats = append(s.beats, time.Now())
+	s.ids = append(s.ids, id)
+	if s.beat != nil {
+		return s.beat(n)
+	}
+	return Answer{}, nil
+}
+
+// gaps returns the waits between the beats.
+func (s *script) gaps() []time.Duration {
+	var gaps []time.Duration
+	for i := 1; i < len(s.beats); i++ {
+		gaps = append(gaps, s.beats[i].Sub(s.beats[i-1]))
+	}
+	return gaps
+}
+
+// run runs a loop over c for d of the bubble's time.
+func run(t *testing.T, cfg Config, d time.Duration, during func(l *Loop)) *Loop {
+	t.Helper()
+	if cfg.Compose == nil {
+		cfg.Compose = func() Beat { return Beat{Status: StatusIdle} }
+	}
+	l, err := New(cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	done := make(chan error)
+	go func() { done <- l.Run(ctx) }()
+	if during != nil {
+		during(l)
+	}
+	require.NoError(t, <-done)
+	return l
+}
+
+func TestIntervalIsOnlyShortened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		run(t, Config{Client: s}, 30*time.Minute, nil)
+		require.Len(t, s.registers, 1)
+		distinct := map[time.Duration]bool{}
+		for _, gap := range s.gaps() {
+			require.LessOrEqual(t, gap, 30*time.Second)
+			require.GreaterOrEqual(t, gap, 27*time.Second)
+			distinct[gap] = true
+		}
+		require.Greater(t, len(distinct), 10, "beats are jittered")
+	})
+}
+
+func TestSlowerWhileABenchmarkRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		run(t, Config{
+			Client:   s,
+			Interval: MinInterval,
+			Compose:  func() Beat { return Beat{Status: StatusRunning} },
+		}, 30*time.Minute, nil)
+		for _, gap := range s.gaps() {
+			require.LessOrEqual(t, gap, time.Minute)
+			require.GreaterOrEqual(t, gap, 54*time.Second)
+		}
+	})
+}
+
+func TestFailedBeatIsTriedAgainWithinThirtySeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{beat: func(n int) (Answer, error) {
+			if n > 0 && n < 200 {
+				return Answer{}, errors.New("connection refused")
+			}
+			return Answer{}, nil
+		}}
+		l := run(t, Config{Client: s, Interval: MaxInterval}, 3*time.Hour, nil)
+		require.Greater(t, len(s.beats), 200)
+		for _, gap := range s.gaps()[1:200] {
+			require.LessOrEqual(t, gap, 30*time.Second)
+		}
+		require.Len(t, s.registers, 1, "an outage is no reason to register again")
+		require.Zero(t, l.State().FailingFor)
+		require.Empty(t, l.State().LastError)
+	})
+}
+
+func TestUnknownAgentRegistersAgainAndBeatsOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{beat: func(n int) (Answer, error) {
+			if n == 1 {
+				return Answer{}, fmt.Errorf("beat: %w", ErrUnknownAgent)
+			}
+			return Answer{}, nil
+		}}
+		run(t, Config{Client: s}, 40*time.Second, nil)
+		require.Len(t, s.registers, 2)
+		require.Equal(t, []string{"id-0", "id-0", "id-1"}, s.ids)
+		require.Zero(t, s.gaps()[1], "the beat follows the registration at once")
+	})
+}
+
+func TestServerThatKeepsForgettingIsNotFlooded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{beat: func(int) (Answer, error) { return Answer{}, ErrUnknownAgent }}
+		run(t, Config{Client: s}, 10*time.Minute, nil)
+		require.Less(t, len(s.beats), 150)
+	})
+}
+
+func TestCanonicalIDIsAdopted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{beat: func(int) (Answer, error) { return Answer{AgentID: "canonical"}, nil }}
+		l := run(t, Config{Client: s, Name: "gpu-01"}, 40*time.Second, nil)
+		require.Equal(t, []string{"id-0", "canonical"}, s.ids)
+		require.Equal(t, "canonical", l.State().AgentID)
+	})
+}
+
+func TestRefusedRegistrationSlowsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{register: func(int) error { return refusal{} }}
+		l := run(t, Config{Client: s}, 10*time.Minute, nil)
+		require.LessOrEqual(t, len(s.registers), 21)
+		require.GreaterOrEqual(t, len(s.registers), 10)
+		require.Contains(t, l.State().LastError, "Invalid token")
+		require.False(t, l.State().Registered)
+	})
+}
+
+func TestNudgeBeatsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		run(t, Config{Client: s}, 20*time.Second, func(l *Loop) {
+			<-time.After(5 * time.Second)
+			l.Nudge()
+			l.Nudge()
+			synctest.Wait()
+		})
+		require.Len(t, s.beats, 2)
+		require.InDelta(t, 5, s.gaps()[0].Seconds(), 0.2)
+	})
+}
+
+func TestAnswerIsHandled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		want := Answer{AgentID: "a", Commands: []Command{{ID: "c"}}, Settings: map[string]string{"kitt_image": "x"}}
+		s := &script{beat: func(int) (Answer, error) { return want, nil }}
+		var got []Answer
+		run(t, Config{Client: s, Handle: func(_ context.Context, a Answer) { got = append(got, a) }}, time.Second, nil)
+		require.Equal(t, []Answer{want}, got)
+	})
+}
+
+func TestIntervalBounds(t *testing.T) {
+	t.Parallel()
+	l, err := New(Config{Client: &script{}, Compose: func() Beat { return Beat{} }})
+	require.NoError(t, err)
+	require.Error(t, l.SetInterval(MinInterval-1))
+	require.NoError(t, l.SetInterval(MinInterval))
+	require.NoError(t, l.SetInterval(MaxInterval))
+	require.Error(t, l.SetInterval(MaxInterval+1))
+	require.Equal(t, MaxInterval, l.State().Interval)
+	_, err = New(Config{Interval: time.Hour})
+	require.ErrorContains(t, err, "Client is missing")
+	require.ErrorContains(t, err, "Compose is missing")
+	require.ErrorContains(t, err, "not within 10s and 5m0s")
+}

@@ -1,0 +1,180 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/client"
+
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// namePrefix begins the name of each container of this package.
+const namePrefix = "kitt-run-"
+
+// slow is by how much longer than others the calls may take that make the
+// engine write or unpack much.
+const slow = 4
+
+// create creates the job's container, or returns the one that was created
+// before a crash.
+func (r *Runner) create(ctx context.Context, job runner.Job, image string) (string, error) {
+	if id, err := r.find(ctx, job); err != nil || id != "" {
+		return id, err
+	}
+	config, host := r.describe(job, image)
+	var err error
+	for _, name := range names(job.ID) {
+		callCtx, cancel := context.WithTimeout(ctx, slow*r.config.Timeout)
+		var made client.ContainerCreateResult
+		made, err = r.engine.ContainerCreate(callCtx, client.ContainerCreateOptions{Config: config, HostConfig: host, Name: name})
+		cancel()
+		if err == nil {
+			for _, w := range made.Warnings {
+				r.log.Warn("the Docker engine warns", "container", name, "warning", w)
+			}
+			return made.ID, nil
+		}
+		// The name is taken by another job's container: a longer one is tried.
+		if !errdefs.IsConflict(err) {
+			break
+		}
+	}
+	return "", fmt.Errorf("create the container: %w", err)
+}
+
+// names returns the container names to try for a job's ID, each with more of it.
+func names(id string) []string {
+	var all []string
+	for _, n := range []int{8, 16, 32} {
+		if n < len(id) {
+			all = append(all, namePrefix+id[:n])
+		}
+	}
+	return append(all, namePrefix+id)
+}
+
+// find returns the ID of the job's container, or an empty text.
+func (r *Runner) find(ctx context.Context, job runner.Job) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
+	defer cancel()
+	list, err := r.engine.ContainerList(ctx, client.ContainerListOptions{
+		All: true,
+		Filters: make(client.Filters).Add("label",
+			LabelCommand+"="+job.ID, LabelOwner+"="+r.config.Owner),
+	})
+	if err != nil {
+		return "", r.unreachable(err)
+	}
+	if len(list.Items) == 0 {
+		return "", nil
+	}
+	return list.Items[0].ID, nil
+}
+
+// describe returns the job's container as kitt needs it: the directories at the
+// paths that they have outside, because the engine containers that kitt starts
+// mount them by these, and the engine's socket.
+func (r *Runner) describe(job runner.Job, image string) (*container.Config, *container.HostConfig) {
+	socket := r.socket()
+	bind := func(path string, readOnly bool) mount.Mount {
+		return mount.Mount{Type: mount.TypeBind, Source: path, Target: path, ReadOnly: readOnly}
+	}
+	mounts := []mount.Mount{bind(socket, false), bind(job.ResultsDir, false)}
+	if filepath.IsAbs(job.Model) {
+		mounts = append(mounts, bind(job.Model, true))
+	}
+	env := append([]string(nil), r.config.Env...)
+	if socket != usualSocket {
+		env = append(env, "DOCKER_HOST=unix://"+socket)
+	}
+	// As the first process of a container kitt would ignore SIGTERM.
+	init := true
+	host := &container.HostConfig{
+		Init:        &init,
+		NetworkMode: "host",
+		Mounts:      mounts,
+		// Its entries bear stamps to the nanosecond, by which a log is resumed.
+		LogConfig: container.LogConfig{Type: "json-file"},
+	}
+	if job.GPUs {
+		host.DeviceRequests = []container.DeviceRequest{{Count: -1, Capabilities: [][]string{{"gpu"}}}}
+	}
+	return &container.Config{
+		Image:      image,
+		Entrypoint: []string{"kitt"},
+		Cmd:        append(job.Arguments(), "--auto-pull"),
+		Env:        env,
+		Labels:     map[string]string{LabelCommand: job.ID, LabelOwner: r.config.Owner},
+	}, host
+}
+
+// start starts a container that was created. Starting one that runs does
+// nothing.
+func (r *Runner) start(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, slow*r.config.Timeout)
+	defer cancel()
+	_, err := r.engine.ContainerStart(ctx, id, client.ContainerStartOptions{})
+	if err == nil {
+		return nil
+	}
+	if strings.Contains(err.Error(), "could not select device driver") {
+		return &runner.Error{
+			Kind:   runner.ClassGPURuntime,
+			Text:   "the Docker engine can't give a container the GPUs, because the NVIDIA Container Toolkit is missing or not set up",
+			Remedy: "install nvidia-container-toolkit, then run: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker",
+			Err:    err,
+		}
+	}
+	return fmt.Errorf("start the container: %w", err)
+}
+
+// inspect returns the container's state.
+func (r *Runner) inspect(ctx context.Context, id string) (*container.State, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
+	defer cancel()
+	c, err := r.engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if c.Container.State == nil {
+		return nil, errors.New("the Docker engine tells no state of the container")
+	}
+	return c.Container.State, nil
+}
+
+// ended says whether a container in that state won't print any more.
+func ended(s *container.State) bool {
+	return s.Status == container.StateExited || s.Status == container.StateDead
+}
+
+// stop stops a container: SIGTERM, then SIGKILL after grace. One that is gone
+// or has ended is as good as stopped.
+func (r *Runner) stop(ctx context.Context, id string, grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, grace+r.config.Timeout)
+	defer cancel()
+	seconds := int((grace + time.Second - 1) / time.Second)
+	_, err := r.engine.ContainerStop(ctx, id, client.ContainerStopOptions{Timeout: &seconds})
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("stop the container: %w", err)
+	}
+	return nil
+}
+
+// remove kills a container if it runs, and removes it.
+func (r *Runner) remove(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, slow*r.config.Timeout)
+	defer cancel()
+	_, err := r.engine.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove the container: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+// Package docker runs benchmarks in containers of the local Docker engine.
+//
+// A run is a container whose name and labels follow from the job's ID. It
+// belongs to the engine, not to this program, so it goes on while no agent is
+// there and is found again; see [Runner.Resume]. The benchmark itself starts
+// engine containers beside its own through the engine's socket; what it leaves
+// behind of these is ended by [Runner.Clean].
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// Labels of the containers of this package.
+const (
+	LabelCommand = "io.kitt.command" // the job's ID
+	LabelOwner   = "io.kitt.owner"   // Config.Owner
+)
+
+// Defaults of Config.
+const (
+	DefaultImage   = "kitt:latest"
+	DefaultOwner   = "kitt-agent"
+	DefaultTimeout = 30 * time.Second
+)
+
+// Config says how benchmarks are run. Its zero value is ready for use.
+type Config struct {
+	// Host is the engine's address, such as unix:///run/docker.sock. Empty means
+	// DOCKER_HOST, or the usual socket.
+	Host string
+
+	// DefaultImage is tried when a job names no image, or one that can't be
+	// used. Empty means kitt:latest.
+	DefaultImage string
+
+	// Owner tells the containers of this agent from those of others on the same
+	// engine. Empty means kitt-agent.
+	Owner string
+
+	// Env is added to the environment that the image gives the benchmark.
+	Env []string
+
+	// Logger is told about trouble with the engine. Nil means silence.
+	Logger *slog.Logger
+
+	// Timeout bounds each call to the engine; starting and stopping a container
+	// gets more. Zero means 30 s.
+	Timeout time.Duration
+}
+
+// A Runner runs benchmarks in containers. It keeps a file in the subdirectory
+// docker of the job's directory.
+type Runner struct {
+	config Config
+	engine *client.Client
+	log    *slog.Logger
+}
+
+var (
+	_ runner.Resumer = (*Runner)(nil)
+	_ runner.Cleaner = (*Runner)(nil)
+	_ runner.Sweeper = (*Runner)(nil)
+)
+
+// kind is what this runner calls itself in results.
+const kind = "docker"
+
+// New returns a Runner. It doesn't call the engine: an error is one of Config.
+func New(config Config) (*Runner, error) {
+	if config.DefaultImage == "" {
+		config.DefaultImage = DefaultImage
+	}
+	if config.Owner == "" {
+		config.Owner = DefaultOwner
+	}
+	if config.Timeout <= 0 {
+		config.Timeout = DefaultTimeout
+	}
+	options := []client.Opt{client.FromEnv}
+	if config.Host != "" {
+		options = append(options, client.WithHost(config.Host))
+	}
+	engine, err := client.New(options...)
+	if err != nil {
+		return nil, fmt.Errorf("docker host %q: %w", config.Host, err)
+	}
+	log := config.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Runner{config: config, engine: engine, log: log}, nil
+}
+
+// Close gives up the connections to the engine.
+func (r *Runner) Close() error { return r.engine.Close() }
+
+// Ping returns nil if the engine answers. Otherwise the error is a
+// [*runner.Error] that matches [runner.ErrUnavailable].
+func (r *Runner) Ping(ctx context.Context) error {
+	_, err := r.architecture(ctx)
+	return err
+}
+
+// engineImages says which images are those of an inference engine, by prefixes
+// of repository:tag.
+var engineImages = []struct {
+	engine   string
+	prefixes []string
+}{
+	{"vllm", []string{"vllm/vllm-openai", "nvcr.io/nvidia/vllm"}},
+	{"llama_cpp", []string{"ghcr.io/ggml-org/llama.cpp", "ghcr.io/ggerganov/llama.cpp", "kitt/llama-cpp"}},
+	{"ollama", []string{"ollama/ollama"}},
+}
+
+// Engines returns the inference engines of which there is an image on this
+// machine.
+func (r *Runner) Engines(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
+	defer cancel()
+	images, err := r.engine.ImageList(ctx, client.ImageListOptions{})
+	if err != nil {
+		return nil, r.unreachable(err)
+	}
+	var found []string
+	for _, e := range engineImages {
+		for _, image := range images.Items {
+			if slices.ContainsFunc(image.RepoTags, func(tag string) bool {
+				return slices.ContainsFunc(e.prefixes, func(p string) bool { return strings.HasPrefix(tag, p) })
+			}) {
+				found = append(found, e.engine)
+				break
+			}
+		}
+	}
+	return found, nil
+}
+
+// architecture returns the engine's, by Go's names.
+func (r *Runner) architecture(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
+	defer cancel()
+	version, err := r.engine.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return "", r.unreachable(err)
+	}
+	return version.Arch, nil
+}
+
+func (r *Runner) unreachable(err error) error {
+	return &runner.Error{
+		Kind:   runner.ClassEngine,
+		Text:   fmt.Sprintf("the Docker engine at %s does not answer: %v", r.engine.DaemonHost(), err),
+		Remedy: "sudo systemctl start docker",
+		Err:    errors.Join(runner.ErrUnavailable, err),
+	}
+}
+
+// socket returns the path of the engine's socket, as the benchmark needs it.
+func (r *Runner) socket() string {
+	if path, ok := strings.CutPrefix(r.engine.DaemonHost(), "unix://"); ok {
+		return path
+	}
+	return usualSocket
+}
+
+// usualSocket is where kitt looks for the engine by itself.
+const usualSocket = "/var/run/docker.sock"

@@ -1,0 +1,150 @@
+// Package dockertest makes images for tests that need a Docker engine: they
+// hold nothing but the program that plays kitt, so no registry is needed.
+package dockertest
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+)
+
+// timeout bounds each call to the engine.
+const timeout = time.Minute
+
+// An Engine is the Docker engine of this machine.
+type Engine struct {
+	// Client is for what the methods don't offer.
+	Client *client.Client
+
+	// Arch is the engine's architecture, by Go's names.
+	Arch string
+}
+
+// Find returns the engine that DOCKER_HOST names, or the usual one, if it
+// answers.
+func Find(ctx context.Context) (*Engine, error) {
+	c, err := client.New(client.FromEnv)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	version, err := c.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("no Docker engine answers: %w", err), c.Close())
+	}
+	return &Engine{Client: c, Arch: version.Arch}, nil
+}
+
+// Close gives up the connections to the engine.
+func (e *Engine) Close() error { return e.Client.Close() }
+
+// Build makes an image by that name, a repository and a tag, from nothing, that holds the program kitt
+// as the command kitt. An empty arch means the engine's; for another one the
+// image only claims to be made for it.
+func (e *Engine) Build(ctx context.Context, name, kitt, arch string) error {
+	if arch == "" {
+		arch = e.Arch
+	}
+	program, err := os.ReadFile(kitt)
+	if err != nil {
+		return err
+	}
+	archive, err := imageArchive(name, arch, program)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	reply, err := e.Client.ImageLoad(ctx, bytes.NewReader(archive), client.ImageLoadWithQuiet(true))
+	if err != nil {
+		return fmt.Errorf("make the image %s: %w", name, err)
+	}
+	defer reply.Close()
+	// The engine has answered 200 before it begins; how it went is said in the
+	// body.
+	for progress := json.NewDecoder(reply); ; {
+		var line struct {
+			Error string `json:"error"`
+		}
+		err := progress.Decode(&line)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil && line.Error != "" {
+			err = errors.New(line.Error)
+		}
+		if err != nil {
+			return fmt.Errorf("make the image %s: %w", name, err)
+		}
+	}
+}
+
+// Remove removes an image. One that is not there is as good as removed.
+func (e *Engine) Remove(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	_, err := e.Client.ImageRemove(ctx, name, client.ImageRemoveOptions{Force: true})
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove the image %s: %w", name, err)
+	}
+	return nil
+}
+
+// imageArchive returns an image of one layer, with the program at /usr/bin/kitt,
+// in the form of `docker save`.
+func imageArchive(name, arch string, program []byte) ([]byte, error) {
+	layer, err := pack([]file{{"usr/bin/kitt", 0o755, program}})
+	if err != nil {
+		return nil, err
+	}
+	config, err := json.Marshal(map[string]any{
+		"architecture": arch,
+		"os":           "linux",
+		"config":       map[string]any{},
+		"rootfs": map[string]any{
+			"type":     "layers",
+			"diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer))},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := json.Marshal([]any{map[string]any{
+		"Config": "config.json", "RepoTags": []string{name}, "Layers": []string{"layer.tar"},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return pack([]file{{"config.json", 0o644, config}, {"layer.tar", 0o644, layer}, {"manifest.json", 0o644, manifest}})
+}
+
+type file struct {
+	name string
+	mode int64
+	data []byte
+}
+
+func pack(files []file) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, f := range files {
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data))}); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(f.data); err != nil {
+			return nil, err
+		}
+	}
+	return b.Bytes(), w.Close()
+}

@@ -1,0 +1,85 @@
+package docker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// A record is the file run.json in Job.Dir/docker. It is written before the
+// container is created, and again with each thing that is known then.
+type record struct {
+	Version   int       `json:"version"`
+	Job       string    `json:"job"`
+	Image     string    `json:"image"`               // ID
+	At        time.Time `json:"at"`                  // when it was written first
+	Siblings  []string  `json:"siblings"`            // IDs of the engine containers that were there before
+	Container string    `json:"container,omitempty"` // ID, once it was created
+	End       *end      `json:"end,omitempty"`       // once all of its output was passed on
+}
+
+// An end is how a container ended. It is kept because the container itself is
+// removed then.
+type end struct {
+	Code     int       `json:"code"`
+	OOM      bool      `json:"oom,omitempty"`
+	Detail   string    `json:"detail,omitempty"`
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished"`
+}
+
+const (
+	version   = 1
+	maxRecord = 4 << 20 // bytes
+)
+
+func recordPath(job runner.Job) string { return filepath.Join(job.Dir, kind, "run.json") }
+
+func writeRecord(job runner.Job, rec record) error {
+	path := recordPath(job)
+	data, err := json.Marshal(rec)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
+	}
+	if err == nil {
+		err = renameio.WriteFile(path, append(data, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("note down the run: %w", err)
+	}
+	return nil
+}
+
+// readRecord returns the job's record. That there is none is no error.
+func readRecord(job runner.Job) (rec record, found bool, err error) {
+	f, err := os.Open(recordPath(job))
+	if errors.Is(err, os.ErrNotExist) {
+		return rec, false, nil
+	}
+	if err != nil {
+		return rec, false, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxRecord+1))
+	if err != nil {
+		return rec, false, err
+	}
+	if len(data) > maxRecord {
+		return rec, false, fmt.Errorf("%s: more than %d bytes", f.Name(), maxRecord)
+	}
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return rec, false, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if rec.Version != version || rec.Job != job.ID {
+		return rec, false, fmt.Errorf("%s: version %d of job %q is not understood", f.Name(), rec.Version, rec.Job)
+	}
+	return rec, true, nil
+}

@@ -1,0 +1,160 @@
+package docker
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// maxEntry bounds one entry of the engine's log, in bytes. The engine cuts
+// lines at 16 KiB.
+const maxEntry = 1 << 20
+
+// skew is how far back a log is asked for again. Entries of stdout and stderr
+// are not in the order of their stamps to the last microsecond, and a clock may
+// be set back.
+const skew = 10 * time.Second
+
+// A cursor is a place in a container's log. Entries are counted from the first
+// one that bears the greatest stamp so far, in the order of the log: that finds
+// the place again also where stamps don't ascend.
+type cursor struct {
+	pos runner.Position
+
+	// While skipping, the entries up to pos are passed over. They begin with the
+	// first that bears pos.Stamp or a later one.
+	skipping bool
+	found    bool
+	left     int64
+}
+
+// reopen makes the cursor ready for a log that begins up to skew before it.
+func (c *cursor) reopen() (since string) {
+	c.skipping, c.found, c.left = c.pos.Stamp != 0, false, c.pos.Count
+	if !c.skipping {
+		return ""
+	}
+	at := c.pos.Stamp - int64(skew)
+	return fmt.Sprintf("%d.%09d", at/1e9, at%1e9)
+}
+
+// take returns what is left to be passed on of an entry, and where it begins.
+func (c *cursor) take(stamp int64, text []byte) ([]byte, runner.Position) {
+	if c.skipping {
+		if !c.found && stamp < c.pos.Stamp {
+			return nil, c.pos
+		}
+		if !c.found && stamp > c.pos.Stamp {
+			// The entry is no more in the log, which was cut: all of it is new.
+			c.skipping = false
+			return c.take(stamp, text)
+		}
+		c.found = true
+		if c.left > 0 {
+			c.left--
+			return nil, c.pos
+		}
+		c.skipping = false
+		cut := min(c.pos.Byte, int64(len(text)))
+		return text[cut:], runner.Position{Stamp: c.pos.Stamp, Count: c.pos.Count, Byte: cut}
+	}
+	if stamp > c.pos.Stamp {
+		return text, runner.Position{Stamp: stamp}
+	}
+	return text, runner.Position{Stamp: c.pos.Stamp, Count: c.pos.Count + 1}
+}
+
+// An entryReader reads the entries of the engine's log stream: a header of
+// eight bytes, of which the last four are the length, the stamp and the text.
+type entryReader struct {
+	r   *bufio.Reader
+	buf []byte
+}
+
+var errLogFormat = errors.New("the Docker engine's log is not in the form that is known")
+
+// next returns the next entry, which is valid until the next call.
+func (e *entryReader) next() (time.Time, []byte, error) {
+	var header [8]byte
+	if _, err := io.ReadFull(e.r, header[:]); err != nil {
+		return time.Time{}, nil, err
+	}
+	size := binary.BigEndian.Uint32(header[4:])
+	if size > maxEntry || header[0] > 3 {
+		return time.Time{}, nil, errLogFormat
+	}
+	if cap(e.buf) < int(size) {
+		e.buf = make([]byte, size)
+	}
+	e.buf = e.buf[:size]
+	if _, err := io.ReadFull(e.r, e.buf); err != nil {
+		return time.Time{}, nil, err
+	}
+	if header[0] == 3 {
+		return time.Time{}, nil, fmt.Errorf("the Docker engine's log: %s", bytes.TrimSpace(e.buf))
+	}
+	stamp, text, ok := bytes.Cut(e.buf, []byte{' '})
+	if !ok {
+		return time.Time{}, nil, errLogFormat
+	}
+	at, err := time.Parse(time.RFC3339Nano, string(stamp))
+	if err != nil {
+		return time.Time{}, nil, errLogFormat
+	}
+	return at, text, nil
+}
+
+// read passes the container's log on from c until it ends: with follow, when
+// the container has ended, or the engine does not let us follow any longer.
+func (f *follower) read(ctx context.Context, follow bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// The stream has no deadline, but that it opens has.
+	opening := time.AfterFunc(f.r.config.Timeout, cancel)
+	stream, err := f.r.engine.ContainerLogs(ctx, f.id, client.ContainerLogsOptions{
+		ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow, Since: f.cursor.reopen(),
+	})
+	if err != nil {
+		opening.Stop()
+		return err
+	}
+	defer stream.Close()
+	if !opening.Stop() {
+		return context.DeadlineExceeded
+	}
+	if !follow {
+		// All of it is there.
+		defer time.AfterFunc(slow*f.r.config.Timeout, cancel).Stop()
+	}
+	entries := entryReader{r: bufio.NewReaderSize(stream, 64<<10)}
+	for {
+		at, text, err := entries.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rest, from := f.cursor.take(at.UnixNano(), text)
+		if f.cursor.skipping {
+			continue
+		}
+		// A log that can't be written is no reason to end a benchmark.
+		if len(rest) > 0 {
+			if err := f.out.WriteFrom(rest, at, from); err != nil && f.outErr == nil {
+				f.outErr = fmt.Errorf("write to the job's log: %w", err)
+			}
+		}
+		from.Byte += int64(len(rest))
+		f.cursor.pos = from
+	}
+}

@@ -1,0 +1,342 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"golang.org/x/sys/unix"
+
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// Run runs job in a container of its own, follows it to its end and removes it.
+func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
+	if ctx.Err() != nil {
+		return runner.Result{}, context.Cause(ctx)
+	}
+	image, err := r.chooseImage(ctx, job, out)
+	if err != nil {
+		return runner.Result{}, because(ctx, err)
+	}
+	siblings, err := r.siblings(ctx)
+	if err != nil {
+		return runner.Result{}, because(ctx, err)
+	}
+	rec := record{Version: version, Job: job.ID, Image: image, At: time.Now().UTC()}
+	for _, s := range siblings {
+		rec.Siblings = append(rec.Siblings, s.ID)
+	}
+	// Before the container is created: a crash in between is found too.
+	if err := writeRecord(job, rec); err != nil {
+		return runner.Result{}, err
+	}
+	rec.Container, err = r.create(ctx, job, image)
+	if err == nil {
+		err = writeRecord(job, rec)
+	}
+	if err == nil {
+		err = r.start(ctx, rec.Container)
+	}
+	if err != nil {
+		return runner.Result{}, r.undo(ctx, job, rec.Container, err)
+	}
+	return r.follow(ctx, job, rec, runner.Position{}, out)
+}
+
+// Resume goes on with the container that was begun for job. One that was
+// created and not started is started.
+func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
+	if ctx.Err() != nil {
+		return runner.Result{}, context.Cause(ctx)
+	}
+	rec, found, err := readRecord(job)
+	if err != nil {
+		return runner.Result{}, lost("its file can't be read: " + err.Error())
+	}
+	if !found {
+		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
+	}
+	f := &follower{r: r, job: job, out: out, rec: rec, id: rec.Container}
+	id, err := f.await(ctx, func() (string, error) { return r.find(ctx, job) })
+	switch {
+	case err != nil:
+		return runner.Result{}, err
+	case id == "" && rec.End != nil:
+		return f.result()
+	case id == "" && rec.Container == "":
+		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
+	case id == "":
+		return runner.Result{}, lost("its container was removed")
+	}
+	rec.Container = id
+	state, err := r.inspect(ctx, id)
+	if err == nil && state.Status == container.StateCreated {
+		if err = writeRecord(job, rec); err == nil {
+			err = r.start(ctx, id)
+		}
+		if err != nil {
+			return runner.Result{}, r.undo(ctx, job, id, err)
+		}
+	}
+	// Other errors are met again, and sat out, while following.
+	return r.follow(ctx, job, rec, from, out)
+}
+
+// because returns the cause of ctx's end, if it has ended, for the error that
+// this led to.
+func because(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w; %w", context.Cause(ctx), err)
+	}
+	return err
+}
+
+// undo removes what there is of a run that could not be started, and returns
+// err with what went wrong at that. If the run is let go of, all stays: Resume
+// finds the container, be it started or not, which undone could run twice.
+func (r *Runner) undo(ctx context.Context, job runner.Job, id string, err error) error {
+	err = because(ctx, err)
+	if ctx.Err() != nil && errors.Is(context.Cause(ctx), runner.ErrLetGo) {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	if id == "" {
+		// The engine may have created it after we gave up waiting.
+		var e error
+		if id, e = r.find(ctx, job); e != nil {
+			return errors.Join(err, e)
+		}
+	}
+	if id != "" {
+		if e := r.remove(ctx, id); e != nil {
+			return errors.Join(err, e)
+		}
+	}
+	if e := os.Remove(recordPath(job)); e != nil && !errors.Is(e, os.ErrNotExist) {
+		return errors.Join(err, e)
+	}
+	return err
+}
+
+func lost(text string) error {
+	return &runner.Error{Kind: runner.ClassLost, Text: "the benchmark is gone: " + text, Err: runner.ErrLost}
+}
+
+// A follower brings the log of one container to its Output and waits for the
+// container's end.
+type follower struct {
+	r      *Runner
+	job    runner.Job
+	out    runner.Output
+	rec    record
+	id     string
+	cursor cursor
+	outErr error // the first error of out
+	away   bool  // whether it was said that the engine does not answer
+}
+
+// Pauses between attempts to reach an engine that does not answer, and between
+// looks at the state of a container whose log is silent.
+const (
+	retryPause = time.Second
+	lookPause  = 5 * time.Second
+)
+
+// maxUnread is after how many attempts the log of a container that has ended is
+// given up.
+const maxUnread = 10
+
+func (r *Runner) follow(ctx context.Context, job runner.Job, rec record, from runner.Position, out runner.Output) (runner.Result, error) {
+	f := &follower{r: r, job: job, out: out, rec: rec, id: rec.Container, cursor: cursor{pos: from}}
+	err := f.toEnd(ctx)
+	if err != nil && ctx.Err() == nil {
+		return f.begun(), err
+	}
+	if err == nil {
+		return f.finish(context.WithoutCancel(ctx))
+	}
+	cause := context.Cause(ctx)
+	if errors.Is(cause, runner.ErrLetGo) {
+		return f.begun(), cause
+	}
+	if err := f.end(); err != nil {
+		return f.begun(), fmt.Errorf("%w; %w", cause, err)
+	}
+	return f.begun(), cause
+}
+
+// toEnd returns nil when the container has ended and all of its log was passed
+// on. An engine that goes away is waited for.
+func (f *follower) toEnd(ctx context.Context) error {
+	for unread := 0; ; {
+		err := f.readWatched(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil && !errdefs.IsNotFound(err) {
+			f.r.log.Warn("following the log of a container was cut short", "container", f.id, "error", err)
+		}
+		// That the stream has ended doesn't say that the container has: the
+		// engine may have been restarted, or have rotated the log.
+		state, err := f.await(ctx, func() (string, error) {
+			s, err := f.r.inspect(ctx, f.id)
+			if errdefs.IsNotFound(err) {
+				return "gone", nil
+			}
+			if err != nil {
+				return "", err
+			}
+			if ended(s) {
+				return "ended", nil
+			}
+			return "lives", nil
+		})
+		switch {
+		case err != nil:
+			return err
+		case state == "gone":
+			return lost("its container was removed by somebody else")
+		case state == "ended":
+			// What was printed between the end of the stream and that of the
+			// container.
+			err := f.read(ctx, false)
+			if err == nil {
+				return nil
+			}
+			if unread++; unread == maxUnread && ctx.Err() == nil {
+				return say(f.out, "the rest of the output is missing, the Docker engine can't read it: %v", err)
+			}
+		}
+		if err := pause(ctx, retryPause); err != nil {
+			return err
+		}
+	}
+}
+
+// readWatched follows the log, and ends following it when the container has
+// ended and the stream doesn't notice.
+func (f *follower) readWatched(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for silent := 0; silent < 2; {
+			if pause(ctx, lookPause) != nil {
+				return
+			}
+			if s, err := f.r.inspect(ctx, f.id); err == nil && ended(s) {
+				silent++
+			}
+		}
+		cancel()
+	}()
+	err := f.read(ctx, true)
+	cancel()
+	<-watched
+	return err
+}
+
+// await calls ask until the engine answers, and says when it doesn't and when
+// it does again.
+func (f *follower) await(ctx context.Context, ask func() (string, error)) (string, error) {
+	for {
+		answer, err := ask()
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		if err == nil {
+			if f.away {
+				f.away = false
+				return answer, say(f.out, "the Docker engine answers again")
+			}
+			return answer, nil
+		}
+		if !f.away {
+			f.away = true
+			if err := say(f.out, "waiting for the Docker engine: %v", err); err != nil {
+				return "", err
+			}
+		}
+		if err := pause(ctx, retryPause); err != nil {
+			return "", err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// finish notes down how the container ended and removes it.
+func (f *follower) finish(ctx context.Context) (runner.Result, error) {
+	s, err := f.r.inspect(ctx, f.id)
+	if err != nil {
+		return f.begun(), fmt.Errorf("ask how the container ended: %w", err)
+	}
+	f.rec.End = &end{Code: s.ExitCode, OOM: s.OOMKilled, Detail: s.Error, Started: moment(s.StartedAt), Finished: moment(s.FinishedAt)}
+	// A run whose end was noted down needs its container no more.
+	if err := writeRecord(f.job, f.rec); err != nil {
+		return f.begun(), err
+	}
+	if err := f.r.remove(ctx, f.id); err != nil {
+		// Sweep finds it.
+		f.r.log.Warn("a container that has ended stays", "container", f.id, "error", err)
+	}
+	return f.result()
+}
+
+// result returns how the run ended by what was noted down.
+func (f *follower) result() (runner.Result, error) {
+	e := f.rec.End
+	result := f.begun()
+	result.Started, result.Ended = e.Started, e.Finished
+	if e.Code == 0 {
+		return result, f.outErr
+	}
+	exit := &runner.ExitError{Code: e.Code, OOMKilled: e.OOM, Detail: e.Detail}
+	if e.Code > 128 {
+		exit.Signal = unix.SignalName(unix.Signal(e.Code - 128))
+	}
+	return result, exit
+}
+
+// begun returns what is known of a run that has not ended by itself.
+func (f *follower) begun() runner.Result {
+	return runner.Result{Runner: kind, ContainerID: f.id, Started: f.rec.At}
+}
+
+// end stops the container, passes its last words on and removes it.
+func (f *follower) end() error {
+	ctx := context.Background()
+	// remove kills what could not be stopped.
+	stopErr := f.r.stop(ctx, f.id, f.job.Grace())
+	readErr := f.read(ctx, false)
+	if err := f.r.remove(ctx, f.id); err != nil {
+		return errors.Join(stopErr, err)
+	}
+	if readErr != nil {
+		f.r.log.Warn("the last lines of a stopped container are missing", "container", f.id, "error", readErr)
+	}
+	return nil
+}
+
+// moment reads a time of the engine's.
+func moment(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}

@@ -1,0 +1,292 @@
+package docker_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/docker"
+	"github.com/kirizan/kitt-agent/runner/runnertest"
+)
+
+// A stub plays the Docker engine. Each answer is keyed by method and path,
+// without the version.
+type stub struct {
+	answers map[string]http.HandlerFunc
+
+	mu    sync.Mutex
+	calls []string
+}
+
+var apiVersion = regexp.MustCompile(`^/v1\.\d+`)
+
+func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Api-Version", "1.41")
+	call := r.Method + " " + apiVersion.ReplaceAllString(r.URL.Path, "")
+	s.mu.Lock()
+	s.calls = append(s.calls, call)
+	s.mu.Unlock()
+	answer, ok := s.answers[call]
+	if !ok {
+		http.Error(w, `{"message":"no such thing"}`, http.StatusNotFound)
+		return
+	}
+	answer(w, r)
+}
+
+func (s *stub) called(call string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, c := range s.calls {
+		if c == call {
+			n++
+		}
+	}
+	return n
+}
+
+func reply(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	}
+}
+
+func exited(code int, oom bool) string {
+	return fmt.Sprintf(`{"Id":"c1","State":{"Status":"exited","ExitCode":%d,"OOMKilled":%v,`+
+		`"StartedAt":"2026-11-23T16:16:01.5Z","FinishedAt":"2026-11-23T16:17:01.5Z"}}`, code, oom)
+}
+
+// newStub returns an engine on which every run succeeds without a word.
+func newStub(t *testing.T, change map[string]http.HandlerFunc) (*stub, *docker.Runner) {
+	s := &stub{answers: map[string]http.HandlerFunc{
+		"GET /_ping":                   reply(200, "OK"),
+		"HEAD /_ping":                  reply(200, ""),
+		"GET /version":                 reply(200, `{"Arch":"amd64","ApiVersion":"1.41"}`),
+		"GET /images/kitt:latest/json": reply(200, `{"Id":"sha256:1","Architecture":"amd64"}`),
+		"GET /containers/json":         reply(200, `[]`),
+		"POST /containers/create":      reply(201, `{"Id":"c1"}`),
+		"POST /containers/c1/start":    reply(204, ""),
+		"POST /containers/c1/stop":     reply(204, ""),
+		"GET /containers/c1/logs":      reply(200, ""),
+		"GET /containers/c1/json":      reply(200, exited(0, false)),
+		"DELETE /containers/c1":        reply(204, ""),
+	}}
+	for call, answer := range change {
+		s.answers[call] = answer
+	}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	r := newRunner(t, docker.Config{
+		Host: "tcp://" + server.Listener.Addr().String(), DefaultImage: "kitt:latest", Timeout: 5 * time.Second,
+	})
+	return s, r
+}
+
+func stubJob(t *testing.T) runner.Job {
+	return runner.Job{ID: "job-1", Dir: t.TempDir(), ResultsDir: t.TempDir(), Model: "m", GPUs: true, StopGrace: time.Second}
+}
+
+func TestMissingGPURuntime(t *testing.T) {
+	t.Parallel()
+	var body string
+	s, r := newStub(t, map[string]http.HandlerFunc{
+		"POST /containers/create": func(w http.ResponseWriter, r *http.Request) {
+			data, _ := io.ReadAll(r.Body)
+			body = string(data)
+			reply(201, `{"Id":"c1"}`)(w, r)
+		},
+		"POST /containers/c1/start": reply(500,
+			`{"message":"could not select device driver \"\" with capabilities: [[gpu]]"}`),
+	})
+	job := stubJob(t)
+	_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
+	var e *runner.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, runner.ClassGPURuntime, e.Class())
+	require.Contains(t, e.Fix(), "nvidia-container-toolkit")
+	require.NotErrorIs(t, err, runner.ErrUnavailable)
+	require.Contains(t, body, `"DeviceRequests":[{"Driver":"","Count":-1,"DeviceIDs":null,"Capabilities":[["gpu"]],"Options":null}]`)
+	require.Equal(t, 1, s.called("DELETE /containers/c1"), "it is removed")
+	_, err = r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrNotStarted)
+}
+
+func TestOutOfMemory(t *testing.T) {
+	t.Parallel()
+	_, r := newStub(t, map[string]http.HandlerFunc{"GET /containers/c1/json": reply(200, exited(137, true))})
+	result, err := r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
+	var exit *runner.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, runner.ClassOOM, exit.Class())
+	require.Equal(t, time.Minute, result.Ended.Sub(result.Started))
+}
+
+func frame(stamp, text string) string {
+	entry := stamp + " " + text
+	header := []byte{1, 0, 0, 0, 0, 0, 0, 0}
+	binary.BigEndian.PutUint32(header[4:], uint32(len(entry)))
+	return string(header) + entry
+}
+
+// TestStreamCut has the log's stream end in mid-run, as it does when the engine
+// is restarted, and then the engine answer with errors for a while.
+func TestStreamCut(t *testing.T) {
+	t.Parallel()
+	all := []string{
+		frame("2026-11-23T16:16:01.500000001Z", "one\n"), frame("2026-11-23T16:16:01.500000001Z", "two\n"),
+		frame("2026-11-23T16:16:01.500000003Z", "three\n"), frame("2026-11-23T16:16:01.500000002Z", "four\n"),
+		frame("2026-11-23T16:16:01.500000003Z", "five\n"),
+	}
+	var mu sync.Mutex
+	opened, asked := 0, 0
+	_, r := newStub(t, map[string]http.HandlerFunc{
+		"GET /containers/c1/logs": func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			opened++
+			// Each time there is one entry more, and the next is cut in two.
+			n := min(opened, len(all))
+			io.WriteString(w, strings.Join(all[:n], ""))
+			if n < len(all) {
+				io.WriteString(w, all[n][:11])
+			}
+		},
+		"GET /containers/c1/json": func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked++
+			switch {
+			case asked == 1:
+				reply(500, `{"message":"starting up"}`)(w, r)
+			case opened < len(all):
+				reply(200, `{"Id":"c1","State":{"Status":"running"}}`)(w, r)
+			default:
+				reply(200, exited(0, false))(w, r)
+			}
+		},
+	})
+	var out runnertest.Recorder
+	_, err := r.Run(t.Context(), stubJob(t), &out)
+	require.NoError(t, err)
+	require.Equal(t, "one\ntwo\nthree\nfour\nfive\n", out.Text())
+	require.Contains(t, out.Said(), "waiting for the Docker engine: ")
+	require.Contains(t, out.Said(), "the Docker engine answers again\n")
+}
+
+func TestEngineAway(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, docker.Config{Host: "unix://" + filepath.Join(t.TempDir(), "none.sock"), DefaultImage: "kitt:latest"})
+	err := r.Ping(t.Context())
+	require.ErrorIs(t, err, runner.ErrUnavailable)
+	var e *runner.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, runner.ClassEngine, e.Class())
+	_, err = r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrUnavailable)
+	_, err = r.Engines(t.Context())
+	require.Error(t, err)
+	_, err = docker.New(docker.Config{Host: "nonsense"})
+	require.Error(t, err)
+}
+
+// TestHungEngine has an engine that takes calls and never answers.
+func TestHungEngine(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(release) })
+	r := newRunner(t, docker.Config{
+		Host: "tcp://" + server.Listener.Addr().String(), DefaultImage: "kitt:latest", Timeout: 100 * time.Millisecond,
+	})
+	_, err := r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrUnavailable)
+}
+
+func TestResumeStartsWhatWasCreated(t *testing.T) {
+	t.Parallel()
+	var s *stub
+	s, r := newStub(t, map[string]http.HandlerFunc{
+		"GET /containers/json": reply(200, `[{"Id":"c1","Names":["/kitt-run-job-1"]}]`),
+		"GET /containers/c1/json": func(w http.ResponseWriter, r *http.Request) {
+			if s.called("POST /containers/c1/start") == 0 {
+				reply(200, `{"Id":"c1","State":{"Status":"created"}}`)(w, r)
+				return
+			}
+			reply(200, exited(0, false))(w, r)
+		},
+	})
+	job := stubJob(t)
+	require.NoError(t, os.Mkdir(filepath.Join(job.Dir, "docker"), 0o700))
+	intent := []byte(`{"version":1,"job":"job-1","image":"sha256:1"}`)
+	require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "docker", "run.json"), intent, 0o600))
+	_, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	require.NoError(t, err)
+	require.Equal(t, 1, s.called("POST /containers/c1/start"))
+	require.Zero(t, s.called("POST /containers/create"))
+}
+
+func TestResumeAfterACrash(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		file string
+		want error
+	}{
+		"intent only":   {`{"version":1,"job":"job-1"}`, runner.ErrNotStarted},
+		"created":       {`{"version":1,"job":"job-1","container":"c9"}`, runner.ErrLost},
+		"broken":        {`{`, runner.ErrLost},
+		"another job's": {`{"version":1,"job":"job-2"}`, runner.ErrLost},
+		"later version": {`{"version":2,"job":"job-1"}`, runner.ErrLost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, r := newStub(t, nil)
+			job := stubJob(t)
+			require.NoError(t, os.Mkdir(filepath.Join(job.Dir, "docker"), 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "docker", "run.json"), []byte(c.file), 0o600))
+			_, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+			require.ErrorIs(t, err, c.want)
+		})
+	}
+}
+
+// TestStopWhileStarting stops a run whose start hangs. One that is let go of
+// leaves the container, for Resume to find.
+func TestStopWhileStarting(t *testing.T) {
+	t.Parallel()
+	for cause, removed := range map[error]int{runner.ErrLetGo: 0, errors.New("stopped by a test"): 1} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		s, r := newStub(t, map[string]http.HandlerFunc{
+			"POST /containers/c1/start": func(_ http.ResponseWriter, r *http.Request) {
+				cancel(cause)
+				<-r.Context().Done()
+			},
+		})
+		_, err := r.Run(ctx, stubJob(t), &runnertest.Recorder{})
+		require.ErrorIs(t, err, cause)
+		require.Equal(t, removed, s.called("DELETE /containers/c1"))
+	}
+}

@@ -1,0 +1,209 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// A Fallback is a Runner that tries several in order: the first that has
+// something to run the job with runs it.
+//
+// It is a [Resumer], a [Cleaner] and a [Sweeper] on behalf of those of its
+// members that are. A member that is no Resumer is never asked to run the same
+// job again: its run counts as lost once the program has ended.
+type Fallback struct {
+	members []Runner
+}
+
+var (
+	_ Resumer = (*Fallback)(nil)
+	_ Cleaner = (*Fallback)(nil)
+	_ Sweeper = (*Fallback)(nil)
+)
+
+// NewFallback returns a Fallback that tries runners in the order given. The
+// members of a Fallback among them take its place.
+func NewFallback(runners ...Runner) *Fallback {
+	f := &Fallback{}
+	for _, r := range runners {
+		if inner, ok := r.(*Fallback); ok {
+			f.members = append(f.members, inner.members...)
+			continue
+		}
+		f.members = append(f.members, r)
+	}
+	return f
+}
+
+// fallbackFile is kept in the job's directory. It is written before a member
+// gets the job and removed if the member could not run it.
+const fallbackFile = "fallback.json"
+
+// maxFallbackFile bounds what is read back of it, in bytes.
+const maxFallbackFile = 64 << 10
+
+// An intent says which member a job was given to.
+type intent struct {
+	Version   int       `json:"version"`
+	Member    int       `json:"member"` // place in the order, from 0
+	Runner    string    `json:"runner"` // its Go type, for a reader of the file
+	Resumable bool      `json:"resumable"`
+	At        time.Time `json:"at"`
+}
+
+// Run gives job to each runner in turn until one can run it. Why one could not
+// is said on out. The error matches [ErrUnavailable] if none can.
+func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error) {
+	var reasons []string
+	for i, r := range f.members {
+		if ctx.Err() != nil {
+			return Result{}, context.Cause(ctx)
+		}
+		_, resumable := r.(Resumer)
+		err := writeIntent(job.Dir, intent{
+			Version: 1, Member: i, Runner: fmt.Sprintf("%T", r), Resumable: resumable, At: time.Now().UTC(),
+		})
+		if err != nil {
+			return Result{}, fmt.Errorf("note down which runner gets the job: %w", err)
+		}
+		result, err := r.Run(ctx, job, out)
+		if !errors.Is(err, ErrUnavailable) {
+			return result, err
+		}
+		if err := os.Remove(filepath.Join(job.Dir, fallbackFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return Result{}, fmt.Errorf("take back which runner gets the job: %w", err)
+		}
+		reason := reasonOf(err)
+		reasons = append(reasons, reason)
+		if i+1 < len(f.members) {
+			if _, err := fmt.Fprintf(out, "%s; trying the next way to run it\n", reason); err != nil {
+				return Result{}, fmt.Errorf("write to the job's log: %w", err)
+			}
+		}
+	}
+	text := "there is nothing to run the benchmark with"
+	if len(reasons) > 0 {
+		text += ": " + strings.Join(reasons, "; ")
+	}
+	return Result{}, &Error{Kind: ClassUnavailable, Text: text, Remedy: "kitt-agent build", Err: ErrUnavailable}
+}
+
+// Resume goes on with the run of the member that began it: the one that was
+// noted down is asked first, then all in order, and the first that does not
+// answer [ErrNotStarted] has the run. The error matches [ErrLost] if the job was
+// given to a member that cannot resume.
+func (f *Fallback) Resume(ctx context.Context, job Job, from Position, out Output) (Result, error) {
+	given, err := readIntent(job.Dir)
+	members := f.members
+	if err == nil && given.Member < len(members) {
+		// Only that one can have begun the job. Asked first, it needn't wait for
+		// an engine that others want to ask.
+		members = append([]Runner{members[given.Member]}, members...)
+	}
+	for _, r := range members {
+		resumer, ok := r.(Resumer)
+		if !ok {
+			continue
+		}
+		result, err := resumer.Resume(ctx, job, from, out)
+		if !errors.Is(err, ErrNotStarted) {
+			return result, err
+		}
+	}
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return Result{}, ErrNotStarted
+	case err != nil:
+		// The job was given to someone and nobody can say to whom.
+		return Result{}, &Error{
+			Kind: ClassLost, Text: "which runner had the benchmark can't be read: " + err.Error(), Err: ErrLost,
+		}
+	case given.Resumable && given.Member < len(f.members):
+		if _, still := f.members[given.Member].(Resumer); still {
+			return Result{}, ErrNotStarted
+		}
+	}
+	return Result{}, &Error{
+		Kind: ClassLost,
+		Text: "the benchmark was running when the agent stopped and could not be followed any further",
+		Err:  ErrLost,
+	}
+}
+
+// Clean has every member that can clean up do so.
+func (f *Fallback) Clean(ctx context.Context, job Job, since time.Time, out Output) error {
+	var errs []error
+	for _, r := range f.members {
+		if cleaner, ok := r.(Cleaner); ok {
+			errs = append(errs, cleaner.Clean(ctx, job, since, out))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Sweep has every member that can sweep do so and returns all the IDs.
+func (f *Fallback) Sweep(ctx context.Context, claimed func(id string) bool, grace time.Duration) ([]string, error) {
+	var (
+		ids  []string
+		errs []error
+	)
+	for _, r := range f.members {
+		sweeper, ok := r.(Sweeper)
+		if !ok {
+			continue
+		}
+		ended, err := sweeper.Sweep(ctx, claimed, grace)
+		ids = append(ids, ended...)
+		errs = append(errs, err)
+	}
+	return ids, errors.Join(errs...)
+}
+
+// reasonOf returns why a runner is unavailable, without the remedy, which is
+// given once for all of them.
+func reasonOf(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Text
+	}
+	return err.Error()
+}
+
+func writeIntent(dir string, i intent) error {
+	data, err := json.Marshal(i)
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(filepath.Join(dir, fallbackFile), data, 0o600)
+}
+
+func readIntent(dir string) (intent, error) {
+	var i intent
+	path := filepath.Join(dir, fallbackFile)
+	info, err := os.Stat(path)
+	if err != nil {
+		return i, err
+	}
+	if info.Size() > maxFallbackFile {
+		return i, fmt.Errorf("%s: %d bytes are too many", path, info.Size())
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return i, err
+	}
+	if err := json.Unmarshal(data, &i); err != nil {
+		return i, fmt.Errorf("%s: %w", path, err)
+	}
+	if i.Version != 1 || i.Member < 0 {
+		return i, fmt.Errorf("%s: version %d, member %d is not understood", path, i.Version, i.Member)
+	}
+	return i, nil
+}

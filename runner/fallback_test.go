@@ -1,0 +1,199 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/runnertest"
+)
+
+func unavailable(text string) error {
+	return &runner.Error{Kind: runner.ClassUnavailable, Text: text, Remedy: "not this", Err: runner.ErrUnavailable}
+}
+
+func newJob(t *testing.T) runner.Job {
+	return runner.Job{ID: "job-1", Dir: t.TempDir(), ResultsDir: t.TempDir()}
+}
+
+func TestFallbackTriesTheNext(t *testing.T) {
+	t.Parallel()
+	first := &runnertest.Fake{Err: unavailable("no engine here")}
+	second := &runnertest.Fake{Lines: []string{"hello"}}
+	third := &runnertest.Fake{}
+	f := runner.NewFallback(first, runner.NewFallback(second, third))
+	var out runnertest.Recorder
+	job := newJob(t)
+
+	result, err := f.Run(t.Context(), job, &out)
+	require.NoError(t, err)
+	require.Equal(t, "fake", result.Runner)
+	require.Equal(t, "hello\n", out.Text())
+	require.Equal(t, "no engine here; trying the next way to run it\n", out.Said())
+	require.Len(t, first.Jobs(), 1)
+	require.Equal(t, []runner.Job{job}, second.Jobs())
+	require.Empty(t, third.Jobs())
+}
+
+func TestFallbackWithNothingToRunWith(t *testing.T) {
+	t.Parallel()
+	f := runner.NewFallback(
+		&runnertest.Fake{Err: unavailable("no engine here")},
+		&runnertest.Fake{Err: unavailable("no kitt here")},
+	)
+	job := newJob(t)
+	_, err := f.Run(t.Context(), job, &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrUnavailable)
+	var e *runner.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, runner.ClassUnavailable, e.Class())
+	require.Equal(t, "kitt-agent build", e.Fix())
+	require.Equal(t, "there is nothing to run the benchmark with: no engine here; no kitt here", e.Text)
+
+	_, err = f.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrNotStarted, "nothing was started")
+}
+
+func TestFallbackStopsAtAFailedRun(t *testing.T) {
+	t.Parallel()
+	second := &runnertest.Fake{}
+	f := runner.NewFallback(&runnertest.Fake{Err: &runner.ExitError{Code: 1}}, second)
+	_, err := f.Run(t.Context(), newJob(t), &runnertest.Recorder{})
+	var exit *runner.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Empty(t, second.Jobs())
+}
+
+func TestFallbackStopsWhenCancelled(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	only := &runnertest.Fake{}
+	_, err := runner.NewFallback(only).Run(ctx, newJob(t), &runnertest.Recorder{})
+	require.ErrorIs(t, err, cause)
+	require.Empty(t, only.Jobs())
+}
+
+func TestFallbackResume(t *testing.T) {
+	t.Parallel()
+	resumer := func(begun ...string) runner.Runner {
+		return &runnertest.FakeResumer{Fake: runnertest.Fake{Lines: []string{"one", "two"}}, Begun: begun}
+	}
+	broken := &runnertest.FakeResumer{ResumeErr: runner.ErrLost}
+	plain := &runnertest.Fake{}
+	for _, c := range []struct {
+		name    string
+		members []runner.Runner
+		file    string
+		want    error
+		text    string
+	}{
+		{name: "the one that began it", members: []runner.Runner{plain, resumer(), resumer("job-1")}, text: "two\n"},
+		{name: "nobody", members: []runner.Runner{resumer(), plain}, want: runner.ErrNotStarted},
+		{name: "the first answer counts", members: []runner.Runner{broken, resumer("job-1")}, want: runner.ErrLost},
+		{
+			name: "the one noted down is asked first", members: []runner.Runner{broken, resumer("job-1")},
+			file: `{"version":1,"member":1,"resumable":true}`, text: "two\n",
+		},
+		{
+			name: "given to one that can't", members: []runner.Runner{resumer(), plain},
+			file: `{"version":1,"member":1,"resumable":false}`, want: runner.ErrLost,
+		},
+		{
+			name: "given to one that can and didn't", members: []runner.Runner{resumer(), plain},
+			file: `{"version":1,"member":0,"resumable":true}`, want: runner.ErrNotStarted,
+		},
+		{
+			name: "given to one that is no more", members: []runner.Runner{resumer()},
+			file: `{"version":1,"member":1,"resumable":true}`, want: runner.ErrLost,
+		},
+		{name: "unreadable", members: []runner.Runner{resumer()}, file: `{`, want: runner.ErrLost},
+		{name: "from a later version", members: []runner.Runner{resumer()}, file: `{"version":2}`, want: runner.ErrLost},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			job := newJob(t)
+			if c.file != "" {
+				require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "fallback.json"), []byte(c.file), 0o600))
+			}
+			var out runnertest.Recorder
+			_, err := runner.NewFallback(c.members...).Resume(t.Context(), job, runner.Position{Byte: 4}, &out)
+			require.ErrorIs(t, err, c.want)
+			require.Equal(t, c.text, out.Text())
+		})
+	}
+}
+
+// dying is a Runner that looks at the job's directory as a crash would leave it.
+type dying struct{ look func(runner.Job) }
+
+func (d dying) Run(_ context.Context, job runner.Job, _ runner.Output) (runner.Result, error) {
+	d.look(job)
+	return runner.Result{}, nil
+}
+
+func TestFallbackNeverRunsTwiceWhatCannotResume(t *testing.T) {
+	t.Parallel()
+	var f *runner.Fallback
+	var during error
+	f = runner.NewFallback(dying{func(job runner.Job) {
+		_, during = f.Resume(context.Background(), job, runner.Position{}, &runnertest.Recorder{})
+	}})
+	_, err := f.Run(t.Context(), newJob(t), &runnertest.Recorder{})
+	require.NoError(t, err)
+	require.ErrorIs(t, during, runner.ErrLost)
+}
+
+type keeper struct {
+	runnertest.Fake
+	ids []string
+	err error
+}
+
+func (k *keeper) Clean(_ context.Context, _ runner.Job, _ time.Time, out runner.Output) error {
+	fmt.Fprintln(out, "cleaned")
+	return k.err
+}
+
+func (k *keeper) Sweep(context.Context, func(string) bool, time.Duration) ([]string, error) {
+	return k.ids, k.err
+}
+
+func TestFallbackCleansAndSweepsWithAll(t *testing.T) {
+	t.Parallel()
+	wrong := errors.New("wrong")
+	f := runner.NewFallback(&keeper{ids: []string{"a"}, err: wrong}, &runnertest.Fake{}, &keeper{ids: []string{"b"}})
+	var out runnertest.Recorder
+	require.ErrorIs(t, f.Clean(t.Context(), newJob(t), time.Now(), &out), wrong)
+	require.Equal(t, "cleaned\ncleaned\n", out.Said())
+	ids, err := f.Sweep(t.Context(), func(string) bool { return false }, time.Minute)
+	require.ErrorIs(t, err, wrong)
+	require.Equal(t, []string{"a", "b"}, ids)
+}
+
+func ExampleNewFallback() {
+	dir, err := os.MkdirTemp("", "job")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	docker := &runnertest.Fake{Err: unavailable("no image kitt:latest")}
+	local := &runnertest.Fake{Lines: []string{"12.5 tokens per second"}}
+
+	out := runner.NewOutput(os.Stdout)
+	result, err := runner.NewFallback(docker, local).Run(context.Background(), runner.Job{ID: "a", Dir: dir}, out)
+	fmt.Println(result.Runner, err)
+	// Output:
+	// no image kitt:latest; trying the next way to run it
+	// 12.5 tokens per second
+	// fake <nil>
+}

@@ -1,0 +1,240 @@
+// Package process runs benchmarks through the kitt command of this machine.
+//
+// The benchmark's output goes into a file that the benchmark itself holds open,
+// never through a pipe: neither a slow reader nor the end of the agent can slow
+// it or end it. With a supervisor, a small process that outlives the agent and
+// writes down how the benchmark ended, a run can be resumed; see
+// [Config.Supervisor] and [Supervise].
+//
+// It needs Linux: it finds processes by way of /proc.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// Config says how benchmarks are run. Its zero value is ready for use.
+type Config struct {
+	// Command is the kitt command: a path, or a name that is looked up in PATH.
+	// Empty means kitt.
+	Command string
+
+	// Env is the whole environment of the benchmark. Nil means the agent's own
+	// without the variables that begin with KITT_, which are the agent's
+	// affair.
+	Env []string
+
+	// Supervisor is the command that calls Supervise with its last argument,
+	// which is added here; it begins with an absolute path. Without one the
+	// benchmark is a child of this process: Run then stops it on
+	// runner.ErrLetGo too, and of what the benchmark leaves behind only what
+	// stayed in its process group is ended.
+	Supervisor []string
+}
+
+// A Runner runs the kitt command of this machine. Its files lie in the
+// subdirectory process of the job's directory; it removes none of them.
+type Runner struct{ config Config }
+
+var _ runner.Resumer = (*Runner)(nil)
+
+// New returns a Runner.
+func New(config Config) *Runner {
+	if config.Command == "" {
+		config.Command = "kitt"
+	}
+	return &Runner{config}
+}
+
+// kind is what this runner calls itself in results.
+const kind = "process"
+
+// Run runs job and follows it to its end. A missing command is an error that
+// matches [runner.ErrUnavailable].
+func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
+	if ctx.Err() != nil {
+		return runner.Result{}, context.Cause(ctx)
+	}
+	path, err := r.command()
+	if err != nil {
+		return runner.Result{}, err
+	}
+	dir := directory(job)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return runner.Result{}, fmt.Errorf("make the directory of the run: %w", err)
+	}
+	for _, name := range []string{startedFile, exitFile} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return runner.Result{}, fmt.Errorf("run %s: it was begun before: there is %s", job.ID, filepath.Join(dir, name))
+		}
+	}
+	s := spec{
+		Version: version, Job: job.ID, Path: path, Args: job.Arguments(), Env: r.environment(),
+		Supervised: len(r.config.Supervisor) > 0, At: time.Now().UTC(),
+	}
+	if err := writeState(dir, specFile, s); err != nil {
+		return runner.Result{}, fmt.Errorf("note down what is to be run: %w", err)
+	}
+	if _, err := fmt.Fprintf(out, "running %s on this machine\n", path); err != nil {
+		return runner.Result{}, fmt.Errorf("write to the job's log: %w", err)
+	}
+	output, err := openOutput(dir)
+	if err != nil {
+		return runner.Result{}, fmt.Errorf("make the file for the output: %w", err)
+	}
+	defer output.Close()
+
+	var k keeper
+	if s.Supervised {
+		k, err = startSupervisor(r.config.Supervisor, dir, s.Env)
+	} else {
+		k, err = startChild(dir, s, output)
+	}
+	if err != nil {
+		return runner.Result{}, err
+	}
+	f := follower{dir: dir, job: job, out: out, keeper: k}
+	return f.follow(ctx, s.Supervised)
+}
+
+// Resume goes on with a run that has a supervisor. A run without one is lost
+// with the agent that began it, and what is left of it is ended.
+func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
+	if ctx.Err() != nil {
+		return runner.Result{}, context.Cause(ctx)
+	}
+	dir := directory(job)
+	s, found, err := readState[spec](dir, specFile)
+	if err != nil {
+		return runner.Result{}, lost("its files can't be read: "+err.Error(), nil)
+	}
+	if !found {
+		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
+	}
+	never, err := callOff(dir)
+	if err != nil {
+		return runner.Result{}, err
+	}
+	if never {
+		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
+	}
+	f := follower{dir: dir, job: job, out: out, keeper: keeper{dir: dir}, offset: from.Byte}
+	return f.follow(ctx, s.Supervised)
+}
+
+// callOff takes back a run that certainly was not begun, and says whether it
+// was not. It holds the lock meanwhile, so that a supervisor that is late finds
+// nothing to begin.
+func callOff(dir string) (bool, error) {
+	held, err := lock(dir)
+	if err != nil || held == nil {
+		return false, err
+	}
+	defer held.Close()
+	for _, name := range []string{startedFile, exitFile} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
+			return false, err
+		}
+	}
+	return true, os.Remove(filepath.Join(dir, specFile))
+}
+
+func (r *Runner) command() (string, error) {
+	path, err := exec.LookPath(r.config.Command)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return "", &runner.Error{
+			Kind:   runner.ClassUnavailable,
+			Text:   fmt.Sprintf("the command %s is not installed on this machine", r.config.Command),
+			Remedy: "kitt-agent build",
+			Err:    errors.Join(runner.ErrUnavailable, err),
+		}
+	}
+	return path, nil
+}
+
+func (r *Runner) environment() []string {
+	if r.config.Env != nil {
+		return r.config.Env
+	}
+	env := []string{}
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "KITT_") {
+			env = append(env, v)
+		}
+	}
+	return env
+}
+
+func directory(job runner.Job) string { return filepath.Join(job.Dir, kind) }
+
+func lost(text string, s *started) error {
+	if s != nil && !killAll(s.left, killLimit) {
+		text += "; parts of it can't be killed"
+	}
+	return &runner.Error{Kind: runner.ClassLost, Text: "the benchmark is gone: " + text, Err: runner.ErrLost}
+}
+
+func notStartable(reason string) error {
+	return &runner.Error{
+		Kind:   runner.ClassUnavailable,
+		Text:   "the benchmark can't be started: " + reason,
+		Remedy: "kitt-agent build",
+		Err:    runner.ErrUnavailable,
+	}
+}
+
+// startSupervisor starts the supervisor in a session of its own, with nothing
+// of this process's in its hands.
+func startSupervisor(command []string, dir string, env []string) (keeper, error) {
+	args := append(append([]string(nil), command[1:]...), dir)
+	cmd := exec.Command(command[0], args...)
+	cmd.Dir = dir
+	cmd.Env = env
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return keeper{}, fmt.Errorf("start the supervisor: %w", err)
+	}
+	k := keeper{dir: dir, pid: cmd.Process.Pid}
+	// The keeper waits for it by its PID, without a goroutine that would stay
+	// when the run is let go of.
+	return k, cmd.Process.Release()
+}
+
+// startChild starts the benchmark as a child of this process.
+func startChild(dir string, s spec, output *os.File) (keeper, error) {
+	state := started{Version: version, Boot: bootID(), At: time.Now().UTC()}
+	if err := writeState(dir, startedFile, state); err != nil {
+		return keeper{}, fmt.Errorf("note down that the run begins: %w", err)
+	}
+	cmd := exec.Command(s.Path, s.Args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, s.Env, output, output
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	kills := oomKills()
+	if err := cmd.Start(); err != nil {
+		return keeper{}, notStartable(err.Error())
+	}
+	child, _ := lookup(cmd.Process.Pid)
+	state.Child = identity{PID: cmd.Process.Pid, Start: child.Start}
+	k := keeper{dir: dir, pid: cmd.Process.Pid, child: &state, kills: kills}
+	err := errors.Join(cmd.Process.Release(), writeState(dir, startedFile, state))
+	if err != nil {
+		killAll(state.left, killLimit)
+		k.gone()
+		return keeper{}, fmt.Errorf("note down which process runs it: %w", err)
+	}
+	return k, nil
+}

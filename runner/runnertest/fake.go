@@ -1,0 +1,192 @@
+// Package runnertest helps to test what uses a runner: [Fake] plays back a
+// scripted run in memory, and [BuildFakeKitt] builds a small program that
+// stands in for the kitt command.
+package runnertest
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// A Fake is a Runner that plays back a script. Its zero value runs every job
+// at once, without output and with success. The fields are to be set before
+// the first Run.
+type Fake struct {
+	Lines  []string      // what the benchmark prints, without newlines
+	Delay  time.Duration // before each line, and before the end
+	Result runner.Result // returned when the script has ended; empty fields are filled in
+	Err    error         // likewise
+
+	mu   sync.Mutex
+	jobs []runner.Job
+}
+
+var _ runner.Runner = (*Fake)(nil)
+
+// Run records job and plays the script.
+func (f *Fake) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
+	f.record(job)
+	return f.play(ctx, runner.Position{}, out)
+}
+
+// Jobs returns the jobs that were run so far, in order.
+func (f *Fake) Jobs() []runner.Job {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]runner.Job(nil), f.jobs...)
+}
+
+func (f *Fake) record(job runner.Job) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.jobs = append(f.jobs, job)
+}
+
+func (f *Fake) play(ctx context.Context, from runner.Position, out runner.Output) (runner.Result, error) {
+	result := f.Result
+	if result.Runner == "" {
+		result.Runner = "fake"
+	}
+	if result.Started.IsZero() {
+		result.Started = time.Now()
+	}
+	var at int64
+	for _, line := range f.Lines {
+		if err := pause(ctx, f.Delay); err != nil {
+			return runner.Result{}, err
+		}
+		text := []byte(line + "\n")
+		begin := at
+		at += int64(len(text))
+		if at <= from.Byte {
+			continue
+		}
+		text = text[max(0, from.Byte-begin):]
+		err := out.WriteFrom(text, time.Time{}, runner.Position{Byte: at - int64(len(text))})
+		if err != nil {
+			return runner.Result{}, err
+		}
+	}
+	if err := pause(ctx, f.Delay); err != nil {
+		return runner.Result{}, err
+	}
+	if result.Ended.IsZero() {
+		result.Ended = time.Now()
+	}
+	return result, f.Err
+}
+
+// pause waits for d, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// A FakeResumer is a Fake that can go on with a run: a job that it has run, or
+// that is named in Begun, is played again from the position asked for, and any
+// other was never started.
+type FakeResumer struct {
+	Fake
+	Begun     []string // IDs of jobs that an earlier program began
+	ResumeErr error    // answer to every Resume, if set
+}
+
+var _ runner.Resumer = (*FakeResumer)(nil)
+
+// Resume plays the script from the position from if job was begun.
+func (f *FakeResumer) Resume(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
+	if f.ResumeErr != nil {
+		return runner.Result{}, f.ResumeErr
+	}
+	for _, id := range f.Begun {
+		if id == job.ID {
+			return f.play(ctx, from, out)
+		}
+	}
+	for _, begun := range f.Jobs() {
+		if begun.ID == job.ID {
+			return f.play(ctx, from, out)
+		}
+	}
+	return runner.Result{}, runner.ErrNotStarted
+}
+
+// A Recorder is an Output that keeps all it was given. Its zero value is empty.
+// It checks nothing: the tests that use it do.
+type Recorder struct {
+	mu       sync.Mutex
+	text     []byte // the benchmark's own
+	said     []byte // the runner's own
+	last     runner.Position
+	received func() // after each write, for tests that act at a certain point
+}
+
+var _ runner.Output = (*Recorder)(nil)
+var _ io.Writer = (*Recorder)(nil)
+
+// OnOutput has fn called after each write of the benchmark's output, in the
+// goroutine that wrote.
+func (r *Recorder) OnOutput(fn func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.received = fn
+}
+
+// Write keeps text of the runner's own.
+func (r *Recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.said = append(r.said, p...)
+	return len(p), nil
+}
+
+// WriteFrom keeps output of the benchmark and the position behind it.
+func (r *Recorder) WriteFrom(p []byte, _ time.Time, from runner.Position) error {
+	r.mu.Lock()
+	r.text = append(r.text, p...)
+	from.Byte += int64(len(p))
+	r.last = from
+	fn := r.received
+	r.mu.Unlock()
+	if fn != nil {
+		fn()
+	}
+	return nil
+}
+
+// Text returns what the benchmark printed.
+func (r *Recorder) Text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return string(r.text)
+}
+
+// Said returns what the runner itself said.
+func (r *Recorder) Said() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return string(r.said)
+}
+
+// Position returns the position that follows the last byte kept.
+func (r *Recorder) Position() runner.Position {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}

@@ -1,0 +1,135 @@
+#!/bin/bash
+# Copies model trees with ours and with cp, rsync, rclone and Python's copytree,
+# in turns, and prints each one's speed as a ratio to copytree: the median of
+# the paired ratios, with the lowest and highest. Ours hashes what it copies.
+#
+#   scripts/bench-copy.sh [disk] [fuse]     both if none is named
+#
+# RUNS=5  SHARD_MB=256 (four of them)  SMALL=4000  ONE_MB=1024
+# LATENCY=2ms  LIMIT=100000000 (bytes a second of each stream)  DIR=/var/tmp
+# PEERS="copytree cp rsync rclone rclone-tuned ours"  TREES="shards small one"
+#
+# Wants: go, cp, python3, rsync, rclone, and FUSE for fuse. Peers that are not
+# installed are left out, and said.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+RUNS=${RUNS:-5} SHARD_MB=${SHARD_MB:-256} SMALL=${SMALL:-4000} ONE_MB=${ONE_MB:-1024}
+LATENCY=${LATENCY:-2ms} LIMIT=${LIMIT:-100000000} DIR=${DIR:-/var/tmp}
+PEERS=${PEERS:-copytree cp rsync rclone rclone-tuned ours} TREES=${TREES:-shards small one}
+SOURCES=${*:-disk fuse}
+
+top=$(mktemp -d "$DIR/bench-copy.XXXXXX")
+served=
+finish() {
+	[ -z "$served" ] || { umount "$top/mnt" || umount -l "$top/mnt"; wait "$served" || true; }
+	rm -rf -- "$top"
+}
+trap finish EXIT
+
+(cd storage/testdata/nfsfuse && go build -o "$top/nfsfuse" . && go build -o "$top/pull" ./pull)
+
+peers=
+for peer in $PEERS; do
+	case $peer in
+	copytree) tool=python3 ;;
+	ours) tool=go ;;
+	*) tool=${peer%-tuned} ;;
+	esac
+	if command -v "$tool" >/dev/null; then peers+=" $peer"; else echo "left out: $peer is not installed" >&2; fi
+done
+
+share=$top/share
+mkdir -p "$share" "$top/mnt"
+# File names do not say safetensors: random bytes are none.
+for tree in $TREES; do
+	mkdir -p "$share/$tree"
+	case $tree in
+	shards)
+		for i in 1 2 3 4; do head -c "${SHARD_MB}M" /dev/urandom >"$share/shards/model-$i.weights"; done
+		for i in $(seq 20); do head -c 20000 /dev/urandom >"$share/shards/small-$i.json"; done
+		;;
+	small)
+		for d in $(seq 0 39); do
+			mkdir "$share/small/$d"
+			for i in $(seq $((SMALL / 40))); do head -c 10000 /dev/urandom >"$share/small/$d/$i"; done
+		done
+		;;
+	one) head -c "${ONE_MB}M" /dev/urandom >"$share/one/model.weights" ;;
+	*) echo "unknown tree $tree" >&2 && exit 2 ;;
+	esac
+done
+sync -f "$top"
+
+# forget takes a tree out of the page cache, without touching anybody else's.
+forget() { python3 - "$@" <<'PY'
+import os, sys
+for top in sys.argv[1:]:
+    for d, _, names in os.walk(top):
+        for n in names:
+            f = os.open(os.path.join(d, n), os.O_RDONLY)
+            os.posix_fadvise(f, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(f)
+PY
+}
+
+copy() { # peer from tree to
+	case $1 in
+	copytree) python3 -c 'import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2])' "$2/$3" "$4/$3" ;;
+	cp) cp -r "$2/$3" "$4/$3" ;;
+	rsync) rsync -a "$2/$3" "$4/" ;;
+	rclone) rclone copy --config /dev/null -q "$2/$3" "$4/$3" ;;
+	rclone-tuned) rclone copy --config /dev/null -q --transfers 8 --multi-thread-streams 8 "$2/$3" "$4/$3" ;;
+	ours) "$top/pull" "$2" "$4" "$3" 2>/dev/null >>"$top/memory" ;;
+	esac
+}
+
+measure() { # label, from, tree
+	local run peer begun
+	: >"$top/times"
+	for run in $(seq 0 "$RUNS"); do # the first one only warms up
+		for peer in $peers; do
+			rm -rf "$top/to" && mkdir "$top/to" && sync -f "$top"
+			# The cold source is that of the share behind a FUSE mount, too.
+			forget "$share/$3"
+			if [ "$1" = fuse ]; then remount; fi
+			begun=$(date +%s%N)
+			copy "$peer" "$2" "$3" "$top/to"
+			echo "$run $peer $(($(date +%s%N) - begun))" >>"$top/times"
+			if [ "$run" = 0 ]; then diff -rq "$share/$3" "$top/to/$3" >&2; fi
+		done
+	done
+	rm -rf "$top/to"
+	python3 - "$1" "$3" "$top/times" <<'PY'
+import statistics, sys
+label, tree, name = sys.argv[1:]
+runs = {}
+for line in open(name):
+    run, peer, took = line.split()
+    if run != "0":
+        runs.setdefault(peer, []).append(int(took) / 1e9)
+base = runs.get("copytree") or next(iter(runs.values()))
+for peer, took in runs.items():
+    ratios = sorted(b / t for b, t in zip(base, took))
+    print(f"{label:5} {tree:7} {peer:13} {statistics.median(took):8.3f} s   x {statistics.median(ratios):5.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+PY
+}
+
+remount() {
+	if [ -n "$served" ]; then umount "$top/mnt"; wait "$served" || true; fi
+	"$top/nfsfuse" -latency "$LATENCY" -limit "$LIMIT" "$share" "$top/mnt" >"$top/served" &
+	served=$!
+	until grep -q mounted "$top/served"; do kill -0 "$served"; done
+}
+
+echo "source tree    program        median      against copytree: median (lowest to highest) of $RUNS"
+for source in $SOURCES; do
+	for tree in $TREES; do
+		case $source in
+		disk) measure disk "$share" "$tree" ;;
+		fuse) measure fuse "$top/mnt" "$tree" ;;
+		*) echo "unknown source $source" >&2 && exit 2 ;;
+		esac
+	done
+done
+[ ! -f "$top/memory" ] || echo "ours, $(sort -t: -k2 -n "$top/memory" | tail -1)"

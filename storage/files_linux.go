@@ -1,0 +1,203 @@
+package storage
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// openBeneath opens a file below dir, which is root's own directory. The kernel
+// follows no link on the way and lets nothing lead out (openat2(2), Linux 5.6);
+// older kernels take the slower way of os.Root.
+func openBeneath(root *os.Root, dir *os.File, rel string, flags int, perm fs.FileMode) (*os.File, error) {
+	how := unix.OpenHow{
+		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK),
+		Mode:    uint64(perm.Perm()),
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	if flags&os.O_CREATE == 0 {
+		how.Mode = 0
+	}
+	for {
+		fd, err := unix.Openat2(int(dir.Fd()), rel, &how)
+		switch {
+		case err == nil:
+			// O_NONBLOCK was only against a FIFO put in the file's place; left
+			// on, os.NewFile would ask the share to poll the file.
+			_ = unix.SetNonblock(fd, false) // cannot fail on an open file
+			return os.NewFile(uintptr(fd), rel), nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+			continue
+		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM) && flags&os.O_CREATE == 0:
+			return root.OpenFile(rel, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, perm)
+		}
+		return nil, &fs.PathError{Op: "open", Path: rel, Err: err}
+	}
+}
+
+// lstatAt looks at name in dir. fresh asks a network file system to ask its
+// server (statx(2), AT_STATX_FORCE_SYNC).
+func lstatAt(root *os.Root, dir *os.File, name, rel string, fresh bool) (meta, error) {
+	if strings.Contains(name, "/") {
+		// A path of several components: os.Root keeps it from leading out.
+		info, err := root.Lstat(rel)
+		if err != nil {
+			return meta{}, err
+		}
+		return metaOf(info), nil
+	}
+	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	if fresh {
+		flags |= unix.AT_STATX_FORCE_SYNC
+	}
+	var st unix.Statx_t
+	for {
+		err := unix.Statx(int(dir.Fd()), name, flags, unix.STATX_BASIC_STATS, &st)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return meta{}, &fs.PathError{Op: "statx", Path: rel, Err: err}
+		}
+		break
+	}
+	return meta{
+		mode: modeOf(uint32(st.Mode)), size: int64(st.Size), allocated: int64(st.Blocks) * 512,
+		mtime: st.Mtime.Sec*int64(time.Second) + int64(st.Mtime.Nsec),
+		ctime: st.Ctime.Sec*int64(time.Second) + int64(st.Ctime.Nsec),
+		dev:   unix.Mkdev(st.Dev_major, st.Dev_minor), ino: st.Ino, links: uint64(st.Nlink),
+	}, nil
+}
+
+// modeOf translates stat(2)'s mode.
+func modeOf(m uint32) fs.FileMode {
+	mode := fs.FileMode(m & 0o777)
+	switch m & unix.S_IFMT {
+	case unix.S_IFREG:
+	case unix.S_IFDIR:
+		mode |= fs.ModeDir
+	case unix.S_IFLNK:
+		mode |= fs.ModeSymlink
+	default:
+		mode |= fs.ModeIrregular
+	}
+	return mode
+}
+
+// metaOf takes what os.Stat found.
+func metaOf(info fs.FileInfo) meta {
+	m := meta{mode: info.Mode(), size: info.Size(), allocated: info.Size(), mtime: info.ModTime().UnixNano(), links: 1}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		m.allocated = st.Blocks * 512
+		m.ctime = st.Ctim.Nano()
+		m.dev, m.ino, m.links = st.Dev, st.Ino, uint64(st.Nlink)
+	}
+	return m
+}
+
+// reflink makes dst share src's blocks, if the file system can
+// (ioctl_ficlone(2)).
+func reflink(dst, src *os.File) bool {
+	return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil
+}
+
+// preallocate reserves a file's space in one piece where the file system can;
+// an error is returned only if there is no space.
+func preallocate(f *os.File, size int64) error {
+	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return &fs.PathError{Op: "fallocate", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// nextData returns where the next data at or after off begins, or size if there
+// is none. A file system that cannot say has data everywhere.
+func nextData(f *os.File, off, size int64) int64 {
+	at, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return size
+	case err != nil:
+		return off
+	}
+	return at
+}
+
+// dataBytes returns how many bytes of f are not in holes.
+func dataBytes(f *os.File, size int64) int64 {
+	var sum int64
+	for off := int64(0); off < size; {
+		off = nextData(f, off, size)
+		if off >= size {
+			break
+		}
+		hole, err := unix.Seek(int(f.Fd()), off, unix.SEEK_HOLE)
+		if err != nil || hole <= off {
+			return size
+		}
+		sum += min(hole, size) - off
+		off = hole
+	}
+	return sum
+}
+
+// adviseRandom keeps the kernel from reading ahead of what is asked for, which
+// is large and in parallel anyway.
+func adviseRandom(f *os.File) {
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // only advice
+}
+
+// forget tells the kernel that a range will not be needed again.
+func forget(f *os.File, off, n int64) {
+	_ = unix.Fadvise(int(f.Fd()), off, n, unix.FADV_DONTNEED) // only advice
+}
+
+// writeBack begins to write a range to disk without waiting for it, so that it
+// can be forgotten later.
+func writeBack(f *os.File, off, n int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE) // only haste
+}
+
+// renameNew renames a file unless there is one at the new place.
+func renameNew(oldPath, newPath string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, oldPath, unix.AT_FDCWD, newPath, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		// The file system cannot; we hold the storage's lock, and rename(2)
+		// itself replaces no directory that has anything in it.
+		if _, statErr := os.Lstat(newPath); statErr == nil {
+			return &os.LinkError{Op: "rename", Old: oldPath, New: newPath, Err: fs.ErrExist}
+		}
+		return os.Rename(oldPath, newPath)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: oldPath, New: newPath, Err: err}
+	}
+	return nil
+}
+
+// syncAll writes everything in f's file system to disk (syncfs(2)).
+func syncAll(f *os.File) error { return unix.Syncfs(int(f.Fd())) }
+
+// bootID names this start of the machine, or is empty.
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
+}
+
+// memoryTotal returns the machine's RAM in bytes (sysinfo(2)).
+func memoryTotal() int64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0
+	}
+	return int64(info.Totalram) * int64(info.Unit)
+}

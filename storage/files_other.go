@@ -1,0 +1,44 @@
+//go:build !linux
+
+package storage
+
+import (
+	"io/fs"
+	"os"
+)
+
+// What only Linux offers is done the plain way elsewhere.
+
+func openBeneath(root *os.Root, _ *os.File, rel string, flags int, perm fs.FileMode) (*os.File, error) {
+	return root.OpenFile(rel, flags, perm)
+}
+
+func lstatAt(root *os.Root, _ *os.File, _, rel string, _ bool) (meta, error) {
+	info, err := root.Lstat(rel)
+	if err != nil {
+		return meta{}, err
+	}
+	return metaOf(info), nil
+}
+
+func metaOf(info fs.FileInfo) meta {
+	return meta{mode: info.Mode(), size: info.Size(), allocated: info.Size(), mtime: info.ModTime().UnixNano(), links: 1}
+}
+
+func reflink(_, _ *os.File) bool              { return false }
+func preallocate(*os.File, int64) error       { return nil }
+func nextData(_ *os.File, off, _ int64) int64 { return off }
+func dataBytes(_ *os.File, size int64) int64  { return size }
+func adviseRandom(*os.File)                   {}
+func forget(*os.File, int64, int64)           {}
+func writeBack(*os.File, int64, int64)        {}
+func syncAll(f *os.File) error                { return f.Sync() }
+func bootID() string                          { return "" }
+func memoryTotal() int64                      { return 0 }
+
+func renameNew(oldPath, newPath string) error {
+	if _, err := os.Lstat(newPath); err == nil {
+		return &os.LinkError{Op: "rename", Old: oldPath, New: newPath, Err: fs.ErrExist}
+	}
+	return os.Rename(oldPath, newPath)
+}

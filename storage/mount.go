@@ -1,0 +1,183 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// A commandRunner runs a program and returns what it printed.
+type commandRunner func(ctx context.Context, name string, args ...string) ([]byte, error)
+
+// maxOutput is how much is kept of what mount prints.
+const maxOutput = 4 << 10
+
+// runCommand runs a program without input, in a process group of its own that
+// is killed when ctx is done.
+func runCommand(ctx context.Context, name string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	var out bytes.Buffer
+	cmd.Stdout = &boundedWriter{w: &out, left: maxOutput}
+	cmd.Stderr = cmd.Stdout
+	cmd.WaitDelay = time.Second
+	ownGroup(cmd)
+	err := cmd.Run()
+	return out.Bytes(), err
+}
+
+// A boundedWriter passes on what fits and swallows the rest.
+type boundedWriter struct {
+	w    io.Writer
+	left int
+}
+
+func (b *boundedWriter) Write(p []byte) (int, error) {
+	n := min(len(p), b.left)
+	b.left -= n
+	if _, err := b.w.Write(p[:n]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// ensureMounted makes sure that the share is where it should be: something is
+// there, or a file system is mounted there, or it can be mounted through
+// /etc/fstab or with sudo, which never asks for a password.
+func (l *Local) ensureMounted(ctx context.Context, st state, note func(string)) error {
+	// Two jobs that mount at once would mount twice.
+	select {
+	case l.mounting <- struct{}{}:
+		defer func() { <-l.mounting }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	dir := st.ShareMount
+	present, err := l.shareThere(ctx, dir)
+	if err != nil || present {
+		return err
+	}
+	var tried []string
+	attempt := func(name string, args ...string) (bool, error) {
+		line := strings.Join(append([]string{name}, args...), " ")
+		note("mounting the share: " + line)
+		var out []byte
+		err := l.gates.run(ctx, "mount "+dir, 1, func(ctx context.Context, pulses []*pulse) error {
+			pulses[0].begin(&opMount, &dir)
+			defer pulses[0].end()
+			// Ends before the gate would leave it behind.
+			ctx, cancel := context.WithTimeout(ctx, l.gates.timeout*3/4)
+			defer cancel()
+			printed, err := l.command(ctx, name, args...)
+			if ctx.Err() != nil {
+				err = fmt.Errorf("took longer than %v", l.gates.timeout*3/4)
+			}
+			out = printed
+			return err
+		})
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if err == nil {
+			return l.shareThere(ctx, dir)
+		}
+		why := err.Error()
+		if classOf(err) != ClassHung { // then out may still be written to
+			if text := strings.Join(strings.Fields(string(out)), " "); text != "" {
+				why = text
+			}
+		}
+		note(fmt.Sprintf("could not mount the share: %s: %s", line, why))
+		tried = append(tried, line+": "+why)
+		return false, nil
+	}
+	commands := [][]string{{"mount", dir}}
+	if st.ShareSource != "" {
+		commands = append(commands, []string{"sudo", "-n", "mount", "-t", "nfs", "--", st.ShareSource, dir})
+	}
+	for _, c := range commands {
+		if ok, err := attempt(c[0], c[1:]...); ok || err != nil {
+			return err
+		}
+	}
+	return &Error{
+		Kind:   ClassUnmounted,
+		Text:   fmt.Sprintf("the share is not mounted at %s (%s)", dir, strings.Join(tried, "; ")),
+		Remedy: "add this line to /etc/fstab: " + fstabLine(st.ShareSource, dir),
+	}
+}
+
+// fstabLine returns the line that lets any user mount the share (fstab(5)).
+func fstabLine(source, dir string) string {
+	if source == "" {
+		source = "SERVER:/PATH"
+	}
+	escape := strings.NewReplacer(" ", `\040`, "\t", `\011`, `\`, `\134`)
+	return fmt.Sprintf("%s  %s  nfs  defaults,nofail,user  0  0", escape.Replace(source), escape.Replace(dir))
+}
+
+// shareThere reports whether a share is at dir: content, or a mount.
+func (l *Local) shareThere(ctx context.Context, dir string) (bool, error) {
+	there := false
+	err := l.gates.probe(ctx, dir, &opMount, dir, func() error {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if !info.IsDir() {
+			return fail(ClassSettings, "set model_share_mount to a directory", "the share's mount point %q is not a directory", dir)
+		}
+		f, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		names, err := f.Readdirnames(1)
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		there = len(names) > 0
+		return errors.Join(err, f.Close())
+	})
+	if err == nil && there {
+		return true, nil
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return false, &Error{Kind: ClassUnmounted, Text: fmt.Sprintf("the share's mount point %s does not exist", dir),
+			Remedy: "sudo mkdir -p " + dir, Err: err}
+	}
+	if err != nil {
+		return false, explain("look at the share", dir, err)
+	}
+	mounted, err := mountPoints()
+	if err != nil {
+		return false, explain("look for the mount at", dir, err)
+	}
+	for _, m := range mounted {
+		// An automounter's trigger is there before what it mounts.
+		if m.path == dir && m.kind != "autofs" {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// mountOf returns the mount point that path is on, which is the gate for it.
+func mountOf(path string) string {
+	best := "/"
+	mounts, err := mountPoints()
+	if err != nil {
+		return best
+	}
+	for _, m := range mounts {
+		if m.holds(path) && len(m.path) > len(best) {
+			best = m.path
+		}
+	}
+	return best
+}

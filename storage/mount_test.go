@@ -1,0 +1,215 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func shareOf(t *testing.T, mount, source string, command commandRunner) (*Local, string) {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := New(Config{Settings: Settings{Dir: filepath.Join(dir, "models"), ShareMount: mount, ShareSource: source}, ShareTimeout: time.Second})
+	require.NoError(t, err)
+	l.command = command
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	return l, filepath.Join(dir, "models")
+}
+
+func TestMountsTheShare(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		works string // the command that mounts
+		want  []string
+	}{
+		{"through fstab", "mount", []string{"mount DIR"}},
+		{"with sudo", "sudo", []string{"mount DIR", "sudo -n mount -t nfs -- nas:/models DIR"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			mount := t.TempDir()
+			var ran []string
+			l, dir := shareOf(t, mount, "nas:/models", func(_ context.Context, name string, args ...string) ([]byte, error) {
+				ran = append(ran, strings.ReplaceAll(strings.Join(append([]string{name}, args...), " "), mount, "DIR"))
+				if name != tt.works {
+					return []byte("mount: only root can do that\n"), errors.New("exit status 1")
+				}
+				return nil, os.WriteFile(filepath.Join(mount, "m.gguf"), []byte("1"), 0o644)
+			})
+			lease, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
+			require.NoError(t, err)
+			require.Equal(t, filepath.Join(dir, "m.gguf"), lease.Path)
+			require.Equal(t, tt.want, ran)
+			_, err = l.Acquire(t.Context(), Request{Model: "absent.gguf", Holder: "j"})
+			require.ErrorIs(t, err, ErrNotFound)
+			require.Equal(t, tt.want, ran, "content present counts as mounted")
+		})
+	}
+}
+
+func TestShareThatCannotBeMounted(t *testing.T) {
+	t.Parallel()
+	mount := t.TempDir()
+	l, _ := shareOf(t, mount, "nas:/my models", func(context.Context, string, ...string) ([]byte, error) {
+		return []byte("no such device"), errors.New("exit status 32")
+	})
+	var log strings.Builder
+	_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j", Log: &log})
+	e, ok := errors.AsType[*Error](err)
+	require.True(t, ok, err)
+	require.Equal(t, ClassUnmounted, e.Class())
+	require.Equal(t, `add this line to /etc/fstab: nas:/my\040models  `+mount+"  nfs  defaults,nofail,user  0  0", e.Fix())
+	require.Contains(t, log.String(), "could not mount the share: mount "+mount+": no such device")
+
+	lease, err := l.Acquire(t.Context(), Request{Model: "qwen2.5:7b", Holder: "j"})
+	require.NoError(t, err)
+	require.Equal(t, OriginIdentifier, lease.Origin)
+
+	missing, _ := shareOf(t, filepath.Join(mount, "absent"), "", nil)
+	_, err = missing.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
+	require.Equal(t, ClassUnmounted, classOf(err))
+	file := filepath.Join(mount, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o644))
+	wrong, _ := shareOf(t, file, "", nil)
+	_, err = wrong.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
+	require.Equal(t, ClassSettings, classOf(err))
+}
+
+func TestMountCommandThatHangs(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	out, err := runCommand(ctx, "sh", "-c", "echo begun; sleep 60 & wait")
+	require.Error(t, err)
+	require.Equal(t, "begun\n", string(out))
+	require.Less(t, time.Since(start), 10*time.Second)
+}
+
+func TestHungShareIsLeftBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGates(30 * time.Second)
+		wake := make(chan struct{})
+		path := "weights"
+		start := time.Now()
+		late := false
+		err := g.run(t.Context(), "/mnt", 2, func(ctx context.Context, pulses []*pulse) error {
+			pulses[1].begin(&opRead, &path)
+			<-wake
+			late = ctx.Err() != nil
+			return nil
+		})
+		require.Equal(t, ClassHung, classOf(err))
+		require.Contains(t, err.Error(), `read "weights" took longer than 30s`)
+		require.InDelta(t, 30, time.Since(start).Seconds(), 3)
+
+		start = time.Now()
+		err = g.probe(t.Context(), "/mnt", &opStat, "/mnt", func() error { t.Error("begun on a share that hangs"); return nil })
+		require.Equal(t, ClassHung, classOf(err))
+		require.Zero(t, time.Since(start))
+		require.NoError(t, g.probe(t.Context(), "/other", &opStat, "/other", func() error { return nil }))
+
+		close(wake)
+		synctest.Wait()
+		require.True(t, late, "what comes back late is told so")
+		require.NoError(t, g.probe(t.Context(), "/mnt", &opStat, "/mnt", func() error { return nil }))
+	})
+}
+
+func TestProbesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGates(time.Minute)
+		at, most := 0, 0
+		ended := make(chan error, 5)
+		for range cap(ended) {
+			go func() {
+				ended <- g.probe(t.Context(), "/mnt", &opStat, "/mnt", func() error {
+					at++
+					most = max(most, at)
+					time.Sleep(time.Second) // in synctest's time
+					at--
+					return nil
+				})
+			}()
+		}
+		for range cap(ended) {
+			require.NoError(t, <-ended)
+		}
+		require.Equal(t, 1, most)
+	})
+}
+
+func TestRestartOfTheMachineBeforeTheCopyWasOnDisk(t *testing.T) {
+	t.Parallel()
+	share := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(share, "m.gguf"), []byte("weights"), 0o644))
+	l, dir := shareOf(t, share, "", nil)
+	lease, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
+	require.NoError(t, err)
+	require.NoError(t, lease.Release())
+	require.NoError(t, l.Close())
+
+	// As after a power cut: another boot, not known to be on disk, zeroes in it.
+	p, err := openPlace(dir)
+	require.NoError(t, err)
+	name := p.manifestPath(keyOf("m.gguf"))
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(name, []byte(strings.Replace(string(data), bootID(), "another", 1)), 0o644))
+	require.NoError(t, os.Remove(p.own("copies", keyOf("m.gguf")+".synced")))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "m.gguf"), make([]byte, 7), 0o644))
+	require.NoError(t, p.root.Close())
+
+	next, err := New(Config{Settings: Settings{Dir: dir, ShareMount: share}})
+	require.NoError(t, err)
+	var log strings.Builder
+	_, err = next.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j", Log: &log})
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "was damaged by the restart")
+	got, err := os.ReadFile(filepath.Join(dir, "m.gguf"))
+	require.NoError(t, err)
+	require.Equal(t, "weights", string(got))
+	require.NoError(t, next.Close())
+}
+
+func TestInterruptedRemovalGoesOn(t *testing.T) {
+	t.Parallel()
+	share := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(share, "m"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(share, "m/w"), []byte("weights"), 0o644))
+	for _, hidden := range []bool{false, true} {
+		l, dir := shareOf(t, share, "", nil)
+		lease, err := l.Acquire(t.Context(), Request{Model: "m", Holder: "j"})
+		require.NoError(t, err)
+		require.NoError(t, lease.Release())
+		require.NoError(t, l.Close())
+		p, err := openPlace(dir)
+		require.NoError(t, err)
+		key := keyOf("m")
+		require.NoError(t, os.Rename(p.manifestPath(key), p.own("copies", key+".gone")))
+		if hidden {
+			require.NoError(t, os.Rename(p.abs("m"), p.gone("m")))
+		}
+		require.NoError(t, p.root.Close())
+
+		next, err := New(Config{Settings: Settings{Dir: dir, ShareMount: share}})
+		require.NoError(t, err)
+		list, err := next.List(t.Context())
+		require.NoError(t, err)
+		if hidden {
+			require.Empty(t, list)
+			require.NoDirExists(t, p.gone("m"))
+		} else {
+			require.Len(t, list, 1, "still ours, so that it can go")
+		}
+		require.NoError(t, next.Close())
+	}
+}

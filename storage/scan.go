@@ -1,0 +1,396 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// Bounds of one model.
+const (
+	maxEntries = 2_000_000
+	scanBatch  = 64 // directories held open at once
+)
+
+// meta is what the file system says about one file.
+type meta struct {
+	mode         fs.FileMode
+	size         int64
+	allocated    int64 // bytes that it takes on its disk; less than size if it is sparse
+	mtime, ctime int64 // nanoseconds since 1970
+	dev, ino     uint64
+	links        uint64
+}
+
+// same reports whether two looks at a file saw the same content. Inode numbers
+// are left out: some servers make new ones up at each look.
+func (m meta) same(o meta) bool {
+	return m.size == o.size && m.mtime == o.mtime && m.ctime == o.ctime && m.mode.Type() == o.mode.Type()
+}
+
+// sparse reports whether the file has holes worth keeping.
+func (m meta) sparse() bool { return m.allocated+64<<10 <= m.size }
+
+// An entry is one file, directory or link of a model.
+type entry struct {
+	path string // in the model; "." is the model itself
+	src  string // on the share, without links
+	link string // text of a symbolic link that stays one, or path of the entry that a hard link shares its file with
+	meta
+	kind entryKind
+}
+
+type entryKind uint8
+
+const (
+	kindDir entryKind = iota
+	kindFile
+	kindSymlink
+	kindHardlink
+)
+
+// A tree is all of a model, sorted by path.
+type tree struct {
+	entries []entry
+	files   int
+	bytes   int64 // of all files
+}
+
+// changed returns the path of an entry that differs between two looks at a tree.
+func (t *tree) changed(o *tree) (string, bool) {
+	for i := range min(len(t.entries), len(o.entries)) {
+		a, b := &t.entries[i], &o.entries[i]
+		if a.path != b.path || a.kind != b.kind || a.src != b.src || a.link != b.link {
+			return min(a.path, b.path), true
+		}
+		// A directory's own times say nothing: atime-like bookkeeping of some
+		// servers moves them, and its entries are compared one by one.
+		if a.kind != kindDir && !a.same(b.meta) {
+			return a.path, true
+		}
+	}
+	switch {
+	case len(t.entries) < len(o.entries):
+		return o.entries[len(t.entries)].path, true
+	case len(t.entries) > len(o.entries):
+		return t.entries[len(o.entries)].path, true
+	}
+	return "", false
+}
+
+// A source is a directory tree that models are copied from.
+type source struct {
+	mount  string   // where it is mounted
+	seenAt []string // prefixes of absolute links that lead below it
+	root   *os.Root
+	dir    *os.File // the root's own directory
+}
+
+// openSource opens the share that is mounted at mount.
+func openSource(mount string) (*source, error) {
+	root, err := os.OpenRoot(mount)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := root.Open(".")
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	src := &source{mount: mount, seenAt: []string{mount}, root: root, dir: dir}
+	return src, nil
+}
+
+func (s *source) close() error { return errors.Join(s.dir.Close(), s.root.Close()) }
+
+// open opens a file of the share, whose path has no links in it.
+func (s *source) open(rel string) (*os.File, error) {
+	return openBeneath(s.root, s.dir, rel, os.O_RDONLY, 0)
+}
+
+// A scanner looks at a whole model. Its parallel looks hide the share's latency.
+type scanner struct {
+	src    *source
+	model  string // on the share, without links
+	pulses []*pulse
+	fresh  bool         // ask the server, not the cache
+	note   func(string) // takes lines for the job's reader
+
+	tree  tree
+	seen  map[[2]uint64]int // entries by device and inode, for hard links
+	bySrc map[string]int    // entries that were reached through links
+}
+
+// A scanDir is a directory still to be read.
+type scanDir struct {
+	path  string
+	src   string
+	top   int // levels that a link in it may climb and stay in what is copied
+	up    *scanDir
+	id    [2]uint64
+	depth int
+
+	file  *os.File
+	names []string
+}
+
+// A found is one name in a directory, looked at.
+type found struct {
+	dir    *scanDir
+	name   string
+	meta   meta
+	text   string // of a symbolic link
+	real   string // where a link that leaves the tree leads, without links
+	target meta   // of what is there
+	err    error
+}
+
+// scan looks at the model at rel, which has no links in it.
+func scan(ctx context.Context, src *source, rel string, pulses []*pulse, fresh bool, note func(string)) (*tree, error) {
+	s := &scanner{src: src, model: rel, pulses: pulses, fresh: fresh, note: note,
+		seen: map[[2]uint64]int{}, bySrc: map[string]int{}}
+	p := pulses[0]
+	p.begin(&opStat, &rel)
+	top, err := lstatAt(src.root, src.dir, rel, rel, fresh)
+	p.end()
+	if err != nil {
+		return nil, explain("look at", rel, err)
+	}
+	s.tree.entries = append(s.tree.entries, entry{path: ".", src: rel, meta: top, kind: kindDir})
+	switch {
+	case top.mode.IsRegular():
+		s.tree.entries[0].kind = kindFile
+	case top.mode.IsDir():
+		first := &scanDir{path: ".", src: rel, id: [2]uint64{top.dev, top.ino}}
+		if err := s.walk(ctx, first); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fail(ClassInvalid, "name a directory or a file", "%q is neither a directory nor a file", rel)
+	}
+	slices.SortFunc(s.tree.entries, func(a, b entry) int { return strings.Compare(a.path, b.path) })
+	for i := range s.tree.entries {
+		if e := &s.tree.entries[i]; e.kind == kindFile {
+			s.tree.files++
+			s.tree.bytes += e.size
+		}
+	}
+	return &s.tree, nil
+}
+
+func (s *scanner) walk(ctx context.Context, first *scanDir) error {
+	queue := []*scanDir{first}
+	for len(queue) > 0 {
+		n := min(len(queue), scanBatch)
+		batch := queue[len(queue)-n:] // the last ones first: fewer directories wait
+		queue = slices.Clone(queue[:len(queue)-n])
+		more, err := s.readBatch(ctx, batch)
+		if err != nil {
+			return err
+		}
+		queue = append(queue, more...)
+	}
+	return nil
+}
+
+// readBatch reads the directories of batch and returns those that it found.
+func (s *scanner) readBatch(ctx context.Context, batch []*scanDir) (more []*scanDir, err error) {
+	defer func() {
+		for _, d := range batch {
+			if d.file != nil {
+				err = errors.Join(err, d.file.Close())
+			}
+		}
+	}()
+	err = parallel(ctx, s.pulses, len(batch), func(p *pulse, i int) error { return s.list(p, batch[i]) })
+	if err != nil {
+		return nil, err
+	}
+	var all []found
+	for _, d := range batch {
+		for _, name := range d.names {
+			all = append(all, found{dir: d, name: name})
+		}
+		d.names = nil
+	}
+	if len(s.tree.entries)+len(all) > maxEntries {
+		return nil, fail(ClassInvalid, "name one model rather than a directory of many", "%q has more than %d files", s.model, maxEntries)
+	}
+	err = parallel(ctx, s.pulses, len(all), func(p *pulse, i int) error { return s.look(p, &all[i]) })
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		d, err := s.add(&all[i])
+		if err != nil {
+			return nil, err
+		}
+		if d != nil {
+			more = append(more, d)
+		}
+	}
+	return more, nil
+}
+
+func (s *scanner) list(p *pulse, d *scanDir) error {
+	p.begin(&opList, &d.src)
+	defer p.end()
+	file, err := s.src.open(d.src)
+	if err != nil {
+		return explain("open", d.src, err)
+	}
+	d.file = file
+	for {
+		p.begin(&opList, &d.src)
+		names, err := file.Readdirnames(4096)
+		d.names = append(d.names, names...)
+		if len(d.names) > maxEntries {
+			return fail(ClassInvalid, "name one model rather than a directory of many", "%q has more than %d files", d.src, maxEntries)
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return explain("list", d.src, err)
+		}
+	}
+}
+
+// look fills in f. What a link leads to is looked at only if the link leaves
+// the tree.
+func (s *scanner) look(p *pulse, f *found) error {
+	rel := path.Join(f.dir.src, f.name)
+	p.begin(&opStat, &rel)
+	defer p.end()
+	var err error
+	if f.meta, err = lstatAt(s.src.root, f.dir.file, f.name, rel, s.fresh); err != nil {
+		return explain("look at", rel, err)
+	}
+	if f.meta.mode&fs.ModeSymlink == 0 {
+		return nil
+	}
+	if f.text, err = s.src.root.Readlink(rel); err != nil {
+		return explain("read the link", rel, err)
+	}
+	if staysBelow(f.dir.top, f.text) {
+		return nil
+	}
+	if f.real, f.err = resolveIn(s.src.root, s.src.seenAt, rel); f.err != nil {
+		return nil
+	}
+	if inside(s.model, f.real) {
+		return nil
+	}
+	if reservedShare(f.real) {
+		f.err = escapes(rel)
+		return nil
+	}
+	f.target, f.err = lstatAt(s.src.root, s.src.dir, f.real, f.real, s.fresh)
+	return nil
+}
+
+// reservedShare reports whether following a link there would take in the whole
+// share.
+func reservedShare(rel string) bool { return rel == "." }
+
+// add puts f into the tree and returns it if it is a directory to be read.
+func (s *scanner) add(f *found) (*scanDir, error) {
+	at := path.Join(f.dir.path, f.name)
+	src := path.Join(f.dir.src, f.name)
+	m := f.meta
+	followed := false
+	if m.mode&fs.ModeSymlink != 0 {
+		text := f.text
+		switch {
+		case f.real == "" && f.err == nil: // stays in the tree
+			s.tree.entries = append(s.tree.entries, entry{path: at, src: src, link: text, meta: m, kind: kindSymlink})
+			return nil, nil
+		case errors.Is(f.err, fs.ErrNotExist):
+			s.note(fmt.Sprintf("left out %q: a link to nothing", src))
+			return nil, nil
+		case f.err != nil:
+			return nil, explain("follow the link", src, f.err)
+		case inside(s.model, f.real):
+			text = relativeLink(f.dir.path, strings.TrimPrefix(strings.TrimPrefix(f.real, s.model), "/"))
+			s.tree.entries = append(s.tree.entries, entry{path: at, src: src, link: text, meta: m, kind: kindSymlink})
+			return nil, nil
+		}
+		m, src, followed = f.target, f.real, true
+	}
+	switch {
+	case m.mode.IsRegular():
+		s.addFile(entry{path: at, src: src, meta: m, kind: kindFile}, followed)
+		return nil, nil
+	case m.mode.IsDir():
+		d := &scanDir{path: at, src: src, up: f.dir, id: [2]uint64{m.dev, m.ino}, depth: f.dir.depth + 1, top: f.dir.top + 1}
+		if followed {
+			d.top = 0
+		}
+		for up := f.dir; up != nil; up = up.up {
+			if up.id == d.id && d.id[1] != 0 || up.src == d.src {
+				return nil, fail(ClassLoop, "remove the link or mount that leads back", "directory %q contains itself as %q", up.src, path.Join(f.dir.src, f.name))
+			}
+		}
+		if d.depth > maxDepth {
+			return nil, fail(ClassLoop, "remove the link or mount that leads back", "%q is more than %d directories deep", src, maxDepth)
+		}
+		s.tree.entries = append(s.tree.entries, entry{path: at, src: src, meta: m, kind: kindDir})
+		return d, nil
+	default:
+		s.note(fmt.Sprintf("left out %q: neither a file nor a directory", src))
+		return nil, nil
+	}
+}
+
+// addFile adds a file, as a hard link if the tree has its content already.
+func (s *scanner) addFile(e entry, followed bool) {
+	id := [2]uint64{e.dev, e.ino}
+	first, ok := s.seen[id]
+	// Some servers make inode numbers up, so they count only together with
+	// what else is known.
+	if ok = ok && e.links > 1 && s.tree.entries[first].same(e.meta); !ok && followed {
+		first, ok = s.bySrc[e.src]
+	}
+	if ok {
+		e.kind, e.link = kindHardlink, s.tree.entries[first].path
+	} else {
+		if e.links > 1 {
+			s.seen[id] = len(s.tree.entries)
+		}
+		if followed {
+			s.bySrc[e.src] = len(s.tree.entries)
+		}
+	}
+	s.tree.entries = append(s.tree.entries, e)
+}
+
+// parallel calls f for 0 to n-1 from as many goroutines as there are pulses. It
+// returns the first error, after all of them have ended.
+func parallel(ctx context.Context, pulses []*pulse, n int, f func(p *pulse, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for _, p := range pulses[:min(n, len(pulses))] {
+		workers.Go(func() {
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				if err := f(p, i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return context.Cause(ctx)
+}

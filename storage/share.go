@@ -1,0 +1,159 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Bounds of the search for a model by its name.
+const (
+	searchDepth   = 6
+	searchEntries = 50_000
+	searchTime    = 2 * time.Minute
+)
+
+// pulsed is a linkReader that shows its pulse.
+type pulsed struct {
+	linkReader
+	p *pulse
+}
+
+func (r pulsed) Lstat(name string) (fs.FileInfo, error) {
+	r.p.begin(&opStat, &name)
+	defer r.p.end()
+	return r.linkReader.Lstat(name)
+}
+
+func (r pulsed) Readlink(name string) (string, error) {
+	r.p.begin(&opStat, &name)
+	defer r.p.end()
+	return r.linkReader.Readlink(name)
+}
+
+// findOnShare returns where on the share the model is, without links. The error
+// matches [ErrNotFound] if it is not there.
+func (l *Local) findOnShare(ctx context.Context, st state, name modelName, inPlace bool) (rel string, err error) {
+	paths, search := name.candidates(st.dir, st.ShareMount, inPlace)
+	var found string
+	err = l.gates.run(ctx, st.ShareMount, 1, func(ctx context.Context, pulses []*pulse) (err error) {
+		p := pulses[0]
+		p.begin(&opOpen, &st.ShareMount)
+		src, err := openSource(st.ShareMount)
+		p.end()
+		if err != nil {
+			return explain("open the share", st.ShareMount, err)
+		}
+		defer func() { err = errors.Join(err, src.close()) }()
+		at, err := lookUp(ctx, src, p, paths)
+		if at == "" && err == nil && search {
+			at, err = searchFor(ctx, src, p, name.parts[len(name.parts)-1])
+		}
+		if err == nil && at == "" {
+			err = &Error{Kind: ClassNotFound, Text: "there is no model " + quoteAll([]string{name.text}) + " on the share " + st.ShareMount,
+				Remedy: "name it by its path on the share", Err: ErrNotFound}
+		}
+		found = at
+		return err
+	})
+	if err != nil {
+		return "", firstOf(err)
+	}
+	return found, nil
+}
+
+// lookUp returns the first of paths that is there.
+func lookUp(ctx context.Context, src *source, p *pulse, paths []string) (string, error) {
+	for _, candidate := range paths {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		at, err := resolveIn(pulsed{src.root, p}, src.seenAt, candidate)
+		switch {
+		case err == nil && at != ".":
+			return at, nil
+		case err == nil:
+			return "", fail(ClassInvalid, "name one model", "%q is the whole share", candidate)
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		default:
+			return "", explain("look for", candidate, err)
+		}
+	}
+	return "", nil
+}
+
+// searchFor returns the only file or directory of that name on the share.
+func searchFor(ctx context.Context, src *source, p *pulse, name string) (string, error) {
+	type level struct {
+		dir   string
+		depth int
+	}
+	var matches []string
+	seen, started := 0, time.Now()
+	giveUp := func() error {
+		if len(matches) > 1 {
+			return nil
+		}
+		return &Error{Kind: ClassNotFound, Text: quoteAll([]string{name}) + " was not found for sure: the share is too large to search",
+			Remedy: "name the model by its path on the share", Err: ErrNotFound}
+	}
+	for queue := []level{{".", 0}}; len(queue) > 0; queue = queue[1:] {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		at := queue[0]
+		p.begin(&opList, &at.dir)
+		dir, err := src.open(at.dir)
+		p.end()
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+			continue // not ours to see, or gone
+		}
+		if err != nil {
+			return "", explain("search", at.dir, err)
+		}
+		for err == nil {
+			p.begin(&opList, &at.dir)
+			var entries []fs.DirEntry
+			entries, err = dir.ReadDir(1024)
+			p.end()
+			for _, d := range entries {
+				seen++
+				below := path.Join(at.dir, d.Name())
+				switch {
+				case d.Name() == name && (d.IsDir() || d.Type().IsRegular()):
+					matches = append(matches, below)
+				case d.IsDir() && at.depth < searchDepth && !strings.HasPrefix(d.Name(), "."):
+					queue = append(queue, level{below, at.depth + 1})
+				}
+			}
+			if seen > searchEntries || time.Since(started) > searchTime {
+				err := errors.Join(giveUp(), dir.Close())
+				if err != nil {
+					return "", err
+				}
+				return "", ambiguous(name, matches)
+			}
+		}
+		if closeErr := dir.Close(); !errors.Is(err, io.EOF) || closeErr != nil {
+			return "", explain("search", at.dir, errors.Join(err, closeErr))
+		}
+	}
+	switch len(matches) {
+	case 0:
+		return "", nil
+	case 1:
+		return matches[0], nil
+	}
+	return "", ambiguous(name, matches)
+}
+
+func ambiguous(name string, matches []string) error {
+	slices.Sort(matches)
+	return fail(ClassAmbiguous, "name the one you want by its path", "%q could be any of %s", name, quoteAll(matches[:min(len(matches), 10)]))
+}

@@ -1,0 +1,240 @@
+// Package storagetest has what programs and tests need around package storage:
+// a [Fake] storage that copies nothing, and [Test], the contract of
+// [storage.Storage] as code, which every implementation can be held against.
+package storagetest
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/kirizan/kitt-agent/storage"
+)
+
+// A Fake is a [storage.Storage] that copies nothing. Its zero value has every
+// model at once, under the name by which it was asked for. It records what it
+// was asked. Set its fields before its first use; its methods are safe for
+// concurrent use.
+type Fake struct {
+	// Paths are the local paths of models, by the name that is asked for. A
+	// model without one is handed on as an identifier.
+	Paths map[string]string
+
+	// Absent are models that there are none of: asking for one fails with
+	// [storage.ErrNotFound].
+	Absent []string
+
+	// Err, if set, is what every Acquire returns.
+	Err error
+
+	// Block, if set, is waited for by every Acquire, which returns early when
+	// its context is done.
+	Block <-chan struct{}
+
+	// Steps are reported to Request.Progress, in order, before Acquire returns.
+	Steps []storage.Progress
+
+	// Lines are written to Request.Log, each with a line break behind it.
+	Lines []string
+
+	// State is what Usage returns, with UsageErr.
+	State    storage.Usage
+	UsageErr error
+
+	// EvictErr, if set, is what Evict returns.
+	EvictErr error
+
+	mu       sync.Mutex
+	acquired []storage.Request
+	held     map[hold]*storage.Lease
+	unleased map[string]bool // copies that nobody holds
+	released []storage.Request
+	evicted  []string
+	plans    [][]string
+	settings []storage.Settings
+}
+
+type hold struct{ holder, model string }
+
+var (
+	_ storage.Storage    = (*Fake)(nil)
+	_ storage.Planner    = (*Fake)(nil)
+	_ storage.Configurer = (*Fake)(nil)
+)
+
+// Acquire records req and returns a lease on req.Model, as the fields say.
+func (f *Fake) Acquire(ctx context.Context, req storage.Request) (*storage.Lease, error) {
+	f.mu.Lock()
+	f.acquired = append(f.acquired, req)
+	f.mu.Unlock()
+	if f.Block != nil {
+		select {
+		case <-f.Block:
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if f.Err != nil {
+		return nil, f.Err
+	}
+	if req.Model == "" || slices.Contains(f.Absent, req.Model) {
+		return nil, &storage.Error{Kind: storage.ClassNotFound, Text: "there is no model " + req.Model, Err: storage.ErrNotFound}
+	}
+	for _, line := range f.Lines {
+		if req.Log != nil {
+			if _, err := io.WriteString(req.Log, line+"\n"); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, step := range f.Steps {
+		if req.Progress != nil {
+			req.Progress(step)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := hold{req.Holder, req.Model}
+	if lease := f.held[h]; lease != nil {
+		return lease, nil
+	}
+	path, origin := req.Model, storage.OriginIdentifier
+	if local, ok := f.Paths[req.Model]; ok {
+		path, origin = local, storage.OriginCopied
+	}
+	var lease *storage.Lease
+	lease = storage.NewLease(path, origin, func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.held[h] == lease {
+			delete(f.held, h)
+			f.released = append(f.released, req)
+			if origin == storage.OriginCopied && !f.heldLocked(req.Model) {
+				f.unleased[req.Model] = true
+			}
+		}
+		return nil
+	})
+	if f.held == nil {
+		f.held, f.unleased = map[hold]*storage.Lease{}, map[string]bool{}
+	}
+	f.held[h] = lease
+	delete(f.unleased, req.Model)
+	return lease, nil
+}
+
+// heldLocked reports whether anybody holds model. f.mu must be held.
+func (f *Fake) heldLocked(model string) bool {
+	for h := range f.held {
+		if h.model == model {
+			return true
+		}
+	}
+	return false
+}
+
+// Evict records model and removes what was copied and is not held. Nothing on
+// disk is touched.
+func (f *Fake) Evict(ctx context.Context, model string) (storage.Eviction, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.evicted = append(f.evicted, model)
+	if ctx.Err() != nil {
+		return storage.Eviction{}, context.Cause(ctx)
+	}
+	if f.EvictErr != nil {
+		return storage.Eviction{}, f.EvictErr
+	}
+	if model != "" && slices.Contains(f.Absent, model) {
+		return storage.Eviction{}, &storage.Error{Kind: storage.ClassNotFound, Text: "there is no model " + model, Err: storage.ErrNotFound}
+	}
+	var done storage.Eviction
+	for h, lease := range f.held {
+		if (model == "" || h.model == model) && lease.Origin == storage.OriginCopied {
+			done.Kept = append(done.Kept, storage.Kept{Path: lease.Path, Reason: "in use by " + h.holder})
+		}
+	}
+	slices.SortFunc(done.Kept, func(a, b storage.Kept) int { return strings.Compare(a.Path+a.Reason, b.Path+b.Reason) })
+	for name := range f.unleased {
+		if model == "" || name == model {
+			done.Removed = append(done.Removed, f.Paths[name])
+			delete(f.unleased, name)
+		}
+	}
+	slices.Sort(done.Removed)
+	return done, nil
+}
+
+// Usage returns State and UsageErr.
+func (f *Fake) Usage(ctx context.Context) (storage.Usage, error) {
+	if ctx.Err() != nil {
+		return storage.Usage{}, context.Cause(ctx)
+	}
+	return f.State, f.UsageErr
+}
+
+// Plan records models.
+func (f *Fake) Plan(models []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.plans = append(f.plans, slices.Clone(models))
+}
+
+// Configure records settings.
+func (f *Fake) Configure(settings storage.Settings) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.settings = append(f.settings, settings)
+	return nil
+}
+
+// Acquired returns the requests that were made, in order.
+func (f *Fake) Acquired() []storage.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.acquired)
+}
+
+// Released returns the requests whose leases have been released, in order.
+func (f *Fake) Released() []storage.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.released)
+}
+
+// Held returns the models that are held, sorted, each once for every holder.
+func (f *Fake) Held() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	models := make([]string, 0, len(f.held))
+	for h := range f.held {
+		models = append(models, h.model)
+	}
+	slices.Sort(models)
+	return models
+}
+
+// Evicted returns what Evict was asked to remove, in order.
+func (f *Fake) Evicted() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.evicted)
+}
+
+// Plans returns what Plan was told, in order.
+func (f *Fake) Plans() [][]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.plans)
+}
+
+// Settings returns what Configure was told, in order.
+func (f *Fake) Settings() []storage.Settings {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.settings)
+}

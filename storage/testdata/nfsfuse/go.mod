@@ -1,0 +1,20 @@
+module github.com/kirizan/kitt-agent/storage/testdata/nfsfuse
+
+go 1.26.0
+
+replace github.com/kirizan/kitt-agent => ../../..
+
+require (
+	github.com/hanwen/go-fuse/v2 v2.12.1
+	github.com/kirizan/kitt-agent v0.0.0-00010101000000-000000000000
+	github.com/stretchr/testify v1.12.1
+)
+
+require (
+	github.com/google/renameio/v2 v2.0.2 // indirect
+	github.com/klauspost/cpuid/v2 v2.2.10 // indirect
+	github.com/moby/sys/mountinfo v0.7.3 // indirect
+	github.com/zeebo/xxh3 v1.1.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
