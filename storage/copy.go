@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,11 @@ const (
 	bufferSize = 1 << 20 // of one read, and of each worker's memory
 	maxSpan    = 16      // pieces that one worker copies in a row
 	zeroBlock  = 4 << 10 // smallest hole that is kept
+
+	// localStreams is how many parts of large files are copied at once from a
+	// local disk, at least. On ext4 with two cores 4 took 0.20 s for 512 MiB,
+	// 16 took 0.24 s, and without preallocation 0.34 s and 0.41 s.
+	localStreams = 4
 )
 
 // A copying is one run of the copy engine: it brings the model at rel on the
@@ -40,6 +46,7 @@ type copying struct {
 	dir     *os.File // stage itself
 	journal *journal
 	tree    *tree
+	remote  bool        // the share is behind a network
 	huge    bool        // the model would push everything else out of the page cache
 	noClone atomic.Bool // the file system shares no blocks with the share
 	zeroes  []byte
@@ -98,6 +105,7 @@ func (c *copying) attempt(ctx context.Context, pulses []*pulse) (err error) {
 		return explain("open the share", c.mount, err)
 	}
 	defer func() { err = errors.Join(err, c.src.close()) }()
+	c.remote = isRemote(c.src.dir)
 	if c.tree, err = scan(ctx, c.src, c.rel, pulses, false, c.note); err != nil {
 		return err
 	}
@@ -266,7 +274,8 @@ func (c *copying) spans(workers int) []span {
 	bySize := slices.Clone(c.files)
 	slices.SortStableFunc(bySize, func(a, b *copyFile) int {
 		// Sizes of one magnitude count as one, so that neighbours stay so.
-		return bits.Len64(uint64(b.size)) - bits.Len64(uint64(a.size))
+		// Pieces are powers of two, so files of one piece come last.
+		return magnitude(b.size) - magnitude(a.size)
 	})
 	var all []span
 	for _, f := range bySize {
@@ -282,15 +291,35 @@ func (c *copying) spans(workers int) []span {
 	return all
 }
 
+// magnitude is the same for sizes between two powers of two, the upper included.
+func magnitude(size int64) int { return bits.Len64(uint64(max(size, 1) - 1)) }
+
 func (c *copying) copyFiles(ctx context.Context, pulses []*pulse) error {
 	spans := c.spans(len(pulses))
 	workers := make(map[*pulse]*worker, len(pulses))
 	for _, p := range pulses {
 		workers[p] = &worker{c: c, pulse: p, hasher: xxh3.New()}
 	}
-	err := parallel(ctx, pulses, len(spans), func(p *pulse, i int) error {
+	// A network's latency is hidden by many requests at once. A local disk
+	// wants few long streams, and many hands only for small files.
+	large, streams := 0, len(pulses)
+	if !c.remote {
+		streams = min(max(localStreams, runtime.NumCPU()/2), len(pulses))
+		large, _ = slices.BinarySearchFunc(spans, 1, func(s span, _ int) int {
+			if len(s.file.hashes) > 1 {
+				return -1
+			}
+			return 1
+		})
+	}
+	err := parallel(ctx, pulses[:streams], large, func(p *pulse, i int) error {
 		return workers[p].copySpan(ctx, spans[i])
 	})
+	if err == nil {
+		err = parallel(ctx, pulses, len(spans)-large, func(p *pulse, i int) error {
+			return workers[p].copySpan(ctx, spans[large+i])
+		})
+	}
 	for _, w := range workers {
 		err = errors.Join(err, w.closeFiles())
 	}
@@ -403,7 +432,7 @@ func (w *worker) openSource() error {
 	if !metaOf(info).same(f.meta) {
 		return fail(ClassChanged, "copy the model when nothing writes to it", "%q changed while the model was copied", f.src)
 	}
-	if len(f.hashes) > 1 {
+	if len(f.hashes) > 1 && w.c.remote {
 		adviseRandom(src)
 	}
 	return nil

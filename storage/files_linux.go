@@ -147,6 +147,21 @@ func dataBytes(f *os.File, size int64) int64 {
 	return sum
 }
 
+// isRemote reports whether a directory is on anything but a well-known local
+// file system (statfs(2)).
+func isRemote(dir *os.File) bool {
+	var st unix.Statfs_t
+	if unix.Fstatfs(int(dir.Fd()), &st) != nil {
+		return true
+	}
+	switch int64(st.Type) {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC,
+		unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC, 0x2fc12fc1: // the last is ZFS
+		return false
+	}
+	return true
+}
+
 // adviseRandom keeps the kernel from reading ahead of what is asked for, which
 // is large and in parallel anyway.
 func adviseRandom(f *os.File) {

@@ -29,6 +29,7 @@ func reflink(_, _ *os.File) bool              { return false }
 func preallocate(*os.File, int64) error       { return nil }
 func nextData(_ *os.File, off, _ int64) int64 { return off }
 func dataBytes(_ *os.File, size int64) int64  { return size }
+func isRemote(*os.File) bool                  { return true }
 func adviseRandom(*os.File)                   {}
 func forget(*os.File, int64, int64)           {}
 func writeBack(*os.File, int64, int64)        {}
