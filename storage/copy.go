@@ -47,6 +47,7 @@ type copying struct {
 	journal *journal
 	tree    *tree
 	remote  bool        // the share is behind a network
+	fresh   bool        // no earlier attempt left anything in stage
 	huge    bool        // the model would push everything else out of the page cache
 	noClone atomic.Bool // the file system shares no blocks with the share
 	zeroes  []byte
@@ -164,8 +165,10 @@ func (c *copying) openStage(workers int) (err error) {
 func (c *copying) sweepStage() error {
 	top := filepath.Join(c.stage, "data")
 	if _, err := os.Lstat(top); errors.Is(err, fs.ErrNotExist) {
+		c.fresh = true
 		return nil
 	}
+	c.fresh = false
 	kinds := make(map[string]entryKind, len(c.tree.entries))
 	for i := range c.tree.entries {
 		kinds[c.tree.entries[i].path] = c.tree.entries[i].kind
@@ -445,7 +448,7 @@ func (w *worker) begin() error {
 	if f.size == 0 {
 		return explain("write", f.path, w.dst.Truncate(0))
 	}
-	if f.had == nil {
+	if f.had == nil && !c.fresh {
 		if err := w.dst.Truncate(0); err != nil {
 			return explain("write", f.path, err)
 		}

@@ -147,12 +147,17 @@ func readJournal(r io.Reader) (piece int64, old map[string]*journalled, last int
 	return piece, old, last
 }
 
-func (j *journal) write(rec record) error {
-	line, err := json.Marshal(rec)
-	if err != nil {
-		return err
+// write writes whole lines at once.
+func (j *journal) write(recs ...record) error {
+	var lines []byte
+	for _, rec := range recs {
+		line, err := json.Marshal(rec)
+		if err != nil {
+			return err
+		}
+		lines = append(append(lines, line...), '\n')
 	}
-	_, err = j.file.Write(append(line, '\n'))
+	_, err := j.file.Write(lines)
 	return err
 }
 
@@ -169,6 +174,7 @@ func (j *journal) had(e *entry) *journalled {
 func (j *journal) add(e *entry, at int, h hash) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	var recs []record
 	number, ok := j.begun[e.path]
 	if !ok {
 		j.last++
@@ -180,11 +186,9 @@ func (j *journal) add(e *entry, at int, h hash) error {
 		} else {
 			rec.RawPath = []byte(e.path)
 		}
-		if err := j.write(rec); err != nil {
-			return fmt.Errorf("note progress: %w", err)
-		}
+		recs = append(recs, rec)
 	}
-	if err := j.write(record{File: number, At: at, Hash: h.String()}); err != nil {
+	if err := j.write(append(recs, record{File: number, At: at, Hash: h.String()})...); err != nil {
 		return fmt.Errorf("note progress: %w", err)
 	}
 	return nil
