@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	bufferSize = 1 << 20 // of one read, and of each worker's memory
-	maxSpan    = 16      // pieces that one worker copies in a row
-	zeroBlock  = 4 << 10 // smallest hole that is kept
+	bufferSize = 1 << 20  // of one read, and of each worker's memory
+	maxSpan    = 64 << 20 // bytes that one worker copies in a row
+	zeroBlock  = 4 << 10  // smallest hole that is kept
 
 	// localStreams is how many parts of large files are copied at once from a
 	// local disk, at least. On ext4 with two cores 4 took 0.20 s for 512 MiB,
@@ -149,7 +149,7 @@ func (c *copying) openStage(workers int) (err error) {
 	if c.dir, err = c.root.Open("."); err != nil {
 		return errors.Join(err, c.root.Close())
 	}
-	c.journal, err = openJournal(filepath.Join(c.stage, "journal"), pieceFor(c.tree.bytes, workers))
+	c.journal, err = openJournal(filepath.Join(c.stage, "journal"), pieceFor(c.tree.bytes, c.streams(workers)))
 	if err == nil {
 		err = c.sweepStage()
 		if err != nil {
@@ -283,7 +283,7 @@ func (c *copying) spans(workers int) []span {
 	var all []span
 	for _, f := range bySize {
 		n := len(f.hashes)
-		step := min(max(n/(2*workers), 1), maxSpan)
+		step := int(min(max(int64(n/(2*c.streams(workers))), 1), max(maxSpan/c.journal.piece, 1)))
 		if n == 0 {
 			all = append(all, span{file: f})
 		}
@@ -292,6 +292,14 @@ func (c *copying) spans(workers int) []span {
 		}
 	}
 	return all
+}
+
+// streams is how many parts of large files are copied at once.
+func (c *copying) streams(workers int) int {
+	if c.remote {
+		return workers
+	}
+	return min(max(localStreams, runtime.NumCPU()/2), workers)
 }
 
 // magnitude is the same for sizes between two powers of two, the upper included.
@@ -305,9 +313,8 @@ func (c *copying) copyFiles(ctx context.Context, pulses []*pulse) error {
 	}
 	// A network's latency is hidden by many requests at once. A local disk
 	// wants few long streams, and many hands only for small files.
-	large, streams := 0, len(pulses)
+	large, streams := len(spans), c.streams(len(pulses))
 	if !c.remote {
-		streams = min(max(localStreams, runtime.NumCPU()/2), len(pulses))
 		large, _ = slices.BinarySearchFunc(spans, 1, func(s span, _ int) int {
 			if len(s.file.hashes) > 1 {
 				return -1
@@ -435,8 +442,8 @@ func (w *worker) openSource() error {
 	if !metaOf(info).same(f.meta) {
 		return fail(ClassChanged, "copy the model when nothing writes to it", "%q changed while the model was copied", f.src)
 	}
-	if len(f.hashes) > 1 && w.c.remote {
-		adviseRandom(src)
+	if len(f.hashes) > 1 {
+		advise(src, w.c.remote)
 	}
 	return nil
 }

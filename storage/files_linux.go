@@ -162,10 +162,14 @@ func isRemote(dir *os.File) bool {
 	return true
 }
 
-// adviseRandom keeps the kernel from reading ahead of what is asked for, which
-// is large and in parallel anyway.
-func adviseRandom(f *os.File) {
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // only advice
+// advise keeps the kernel from reading ahead of what is asked of a network, which
+// is large and in parallel anyway, and has it read further ahead on a local disk.
+func advise(f *os.File, remote bool) {
+	how := unix.FADV_SEQUENTIAL
+	if remote {
+		how = unix.FADV_RANDOM
+	}
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, how) // only advice
 }
 
 // forget tells the kernel that a range will not be needed again.

@@ -30,7 +30,7 @@ func preallocate(*os.File, int64) error       { return nil }
 func nextData(_ *os.File, off, _ int64) int64 { return off }
 func dataBytes(_ *os.File, size int64) int64  { return size }
 func isRemote(*os.File) bool                  { return true }
-func adviseRandom(*os.File)                   {}
+func advise(*os.File, bool)                   {}
 func forget(*os.File, int64, int64)           {}
 func writeBack(*os.File, int64, int64)        {}
 func syncAll(f *os.File) error                { return f.Sync() }
