@@ -64,6 +64,7 @@ type counters struct {
 // A copyFile is a file that is being copied.
 type copyFile struct {
 	*entry
+	number int // in the journal; 0 until it is in there
 	hashes []hash
 	left   atomic.Int64 // pieces that are not whole yet
 	had    *journalled
@@ -71,7 +72,7 @@ type copyFile struct {
 	sum    hash
 
 	once sync.Once
-	err  error // of preparing it
+	err  error // of readying it
 }
 
 // A span is a run of pieces of one file, which one worker copies.
@@ -131,8 +132,8 @@ func (c *copying) attempt(ctx context.Context, pulses []*pulse) (err error) {
 	if err != nil {
 		return err
 	}
-	if at, changed := c.tree.changed(again); changed {
-		return fail(ClassChanged, "copy the model when nothing writes to it", "%q changed while it was copied", path.Join(c.rel, at))
+	if again.print != c.tree.print {
+		return fail(ClassChanged, "copy the model when nothing writes to it", "%q changed while it was copied", c.rel)
 	}
 	return c.directoryTimes()
 }
@@ -196,12 +197,30 @@ func (c *copying) sweepStage() error {
 	})
 }
 
+// srcOf returns where an entry is on the share.
+func (c *copying) srcOf(e *entry) string {
+	if e.src != "" {
+		return e.src
+	}
+	return path.Join(c.rel, e.path)
+}
+
 // to returns where an entry goes, relative to the staging directory.
 func to(rel string) string { return path.Join("data", rel) }
 
 // prepare sees what is there already, asks for space and makes the directories.
 func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
-	c.files = nil
+	c.files = make([]*copyFile, 0, c.tree.files)
+	// Many files have one piece; their hashes come from large allocations.
+	var spare []hash
+	hashes := func(n int) []hash {
+		if n > cap(spare)-len(spare) {
+			spare = make([]hash, 0, max(n, 4096))
+		}
+		at := len(spare)
+		spare = spare[:at+n]
+		return spare[at : at+n : at+n]
+	}
 	var staged, cost int64
 	sparse := []*entry{}
 	for i := range c.tree.entries {
@@ -210,7 +229,7 @@ func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
 		case kindDir:
 			cost += zeroBlock
 		case kindFile:
-			f := &copyFile{entry: e, hashes: make([]hash, pieces(e.size, c.journal.piece)), had: c.journal.had(e)}
+			f := &copyFile{entry: e, hashes: hashes(pieces(e.size, c.journal.piece)), had: c.journal.had(e)}
 			f.left.Store(int64(len(f.hashes)))
 			c.files = append(c.files, f)
 			if f.had != nil {
@@ -218,7 +237,7 @@ func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
 					staged += metaOf(info).allocated
 				}
 			}
-			if e.sparse() {
+			if e.holes {
 				sparse = append(sparse, e)
 			} else {
 				cost += (e.size + zeroBlock - 1) &^ (zeroBlock - 1)
@@ -227,11 +246,12 @@ func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
 	}
 	var holey atomic.Int64
 	err := parallel(ctx, pulses, len(sparse), func(p *pulse, i int) error {
-		p.begin(&opOpen, &sparse[i].src)
+		at := c.srcOf(sparse[i])
+		p.begin(&opOpen, &at)
 		defer p.end()
-		f, err := c.src.open(sparse[i].src)
+		f, err := c.src.open(at)
 		if err != nil {
-			return explain("open", sparse[i].src, err)
+			return explain("open", at, err)
 		}
 		holey.Add(dataBytes(f, sparse[i].size))
 		return f.Close()
@@ -353,6 +373,7 @@ type worker struct {
 	buffer []byte
 
 	file     *copyFile
+	at       string // on the share
 	src, dst *os.File
 }
 
@@ -399,7 +420,7 @@ func (w *worker) copySpan(ctx context.Context, s span) error {
 			return err
 		}
 		f.hashes[at] = sum
-		if err := w.c.journal.add(f.entry, at, sum); err != nil {
+		if err := w.c.journal.add(f, at, sum); err != nil {
 			return explain("write", w.c.stage, err)
 		}
 		w.c.count.bytesDone.Add(n)
@@ -428,19 +449,20 @@ func (w *worker) openSource() error {
 		return nil
 	}
 	f := w.file
-	w.pulse.begin(&opOpen, &f.src)
+	w.at = w.c.srcOf(f.entry)
+	w.pulse.begin(&opOpen, &w.at)
 	defer w.pulse.end()
-	src, err := w.c.src.open(f.src)
+	src, err := w.c.src.open(w.at)
 	if err != nil {
-		return explain("open", f.src, err)
+		return explain("open", w.at, err)
 	}
 	w.src = src
 	info, err := src.Stat()
 	if err != nil {
-		return explain("look at", f.src, err)
+		return explain("look at", w.at, err)
 	}
-	if !metaOf(info).same(f.meta) {
-		return fail(ClassChanged, "copy the model when nothing writes to it", "%q changed while the model was copied", f.src)
+	if !metaOf(info).same(f.stamp) {
+		return fail(ClassChanged, "copy the model when nothing writes to it", "%q changed while the model was copied", w.at)
 	}
 	if len(f.hashes) > 1 {
 		advise(src, w.c.remote)
@@ -472,13 +494,13 @@ func (w *worker) begin() error {
 		}
 		c.noClone.Store(true)
 	}
-	if len(f.hashes) == 1 && !f.sparse() {
+	if len(f.hashes) == 1 && !f.holes {
 		return nil // one write gives it both
 	}
 	if err := w.dst.Truncate(f.size); err != nil {
 		return explain("write", f.path, err)
 	}
-	if !f.sparse() {
+	if !f.holes {
 		return explain("reserve space for", f.path, preallocate(w.dst, f.size))
 	}
 	return nil
@@ -505,7 +527,7 @@ func (w *worker) piece(ctx context.Context, at int, off, n int64) (hash, error) 
 	for end := off + n; off < end; {
 		step := min(bufferSize, end-off)
 		block := w.buffer[:step]
-		if f.sparse() && nextData(w.src, off, f.size) >= off+step {
+		if f.holes && nextData(w.src, off, f.size) >= off+step {
 			_, _ = w.hasher.Write(w.c.zeroes[:step]) // cannot fail
 			off += step
 			continue
@@ -534,7 +556,7 @@ func (w *worker) piece(ctx context.Context, at int, off, n int64) (hash, error) 
 
 func (w *worker) read(block []byte, off int64) error {
 	f := w.file
-	w.pulse.begin(&opRead, &f.src)
+	w.pulse.begin(&opRead, &w.at)
 	n, err := w.src.ReadAt(block, off)
 	w.pulse.end()
 	w.c.count.bytesRead.Add(int64(n))
@@ -543,14 +565,14 @@ func (w *worker) read(block []byte, off int64) error {
 	}
 	if errors.Is(err, io.EOF) {
 		return fail(ClassChanged, "copy the model when nothing writes to it",
-			"%q ended at %d of its %d bytes", f.src, off+int64(n), f.size)
+			"%q ended at %d of its %d bytes", w.at, off+int64(n), f.size)
 	}
-	return explain("read", f.src, err)
+	return explain("read", w.at, err)
 }
 
 // write writes a block, except for its holes if the file is sparse.
 func (w *worker) write(block []byte, off int64) error {
-	if !w.file.sparse() {
+	if !w.file.holes {
 		_, err := w.dst.WriteAt(block, off)
 		return err
 	}
@@ -675,7 +697,7 @@ func (c *copying) directoryTimes() error {
 
 // discard makes sure that a file is copied anew.
 func (c *copying) discard(f *copyFile) error {
-	err := c.journal.forget(f.path)
+	err := c.journal.forget(f)
 	if rm := c.root.Remove(to(f.path)); rm != nil && !errors.Is(rm, fs.ErrNotExist) {
 		err = errors.Join(err, rm)
 	}

@@ -67,10 +67,13 @@ func lstatAt(root *os.Root, dir *os.File, name, rel string, fresh bool) (meta, e
 		break
 	}
 	return meta{
-		mode: modeOf(uint32(st.Mode)), size: int64(st.Size), allocated: int64(st.Blocks) * 512,
-		mtime: st.Mtime.Sec*int64(time.Second) + int64(st.Mtime.Nsec),
-		ctime: st.Ctime.Sec*int64(time.Second) + int64(st.Ctime.Nsec),
-		dev:   unix.Mkdev(st.Dev_major, st.Dev_minor), ino: st.Ino, links: uint64(st.Nlink),
+		stamp: stamp{
+			mode: modeOf(uint32(st.Mode)), size: int64(st.Size),
+			mtime: st.Mtime.Sec*int64(time.Second) + int64(st.Mtime.Nsec),
+			ctime: st.Ctime.Sec*int64(time.Second) + int64(st.Ctime.Nsec),
+		},
+		allocated: int64(st.Blocks) * 512,
+		dev:       unix.Mkdev(st.Dev_major, st.Dev_minor), ino: st.Ino, links: uint64(st.Nlink),
 	}, nil
 }
 
@@ -91,7 +94,7 @@ func modeOf(m uint32) fs.FileMode {
 
 // metaOf takes what os.Stat found.
 func metaOf(info fs.FileInfo) meta {
-	m := meta{mode: info.Mode(), size: info.Size(), allocated: info.Size(), mtime: info.ModTime().UnixNano(), links: 1}
+	m := meta{stamp: stamp{mode: info.Mode(), size: info.Size(), mtime: info.ModTime().UnixNano()}, allocated: info.Size(), links: 1}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		m.allocated = st.Blocks * 512
 		m.ctime = st.Ctim.Nano()

@@ -22,7 +22,7 @@ func lstatAt(root *os.Root, _ *os.File, _, rel string, _ bool) (meta, error) {
 }
 
 func metaOf(info fs.FileInfo) meta {
-	return meta{mode: info.Mode(), size: info.Size(), allocated: info.Size(), mtime: info.ModTime().UnixNano(), links: 1}
+	return meta{stamp: stamp{mode: info.Mode(), size: info.Size(), mtime: info.ModTime().UnixNano()}, allocated: info.Size(), links: 1}
 }
 
 func reflink(_, _ *os.File) bool              { return false }
