@@ -21,7 +21,7 @@ func TestExample(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, server.URL, "embedded", t.TempDir()) }()
+	go func() { done <- run(ctx, server.URL, "embedded", t.TempDir(), 0) }()
 	require.NoError(t, server.WaitForStatus(ctx, id, "completed"))
 	require.Len(t, server.Results(), 1)
 	cancel()
