@@ -2,9 +2,12 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -14,6 +17,9 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/agent/kittapi"
+	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -110,4 +116,74 @@ func BenchmarkNextJob(b *testing.B) {
 		ended = time.Time{}
 	}
 	b.ReportMetric(float64(gaps.Microseconds())/1000/float64(max(n, 1)), "ms-to-next-job")
+}
+
+// stamped is a client of a server that notes how long each line took from its
+// print to the server's word that it has it.
+type stamped struct {
+	*kittapi.Client
+	mu    sync.Mutex
+	waits []time.Duration
+}
+
+func (s *stamped) ReportLog(ctx context.Context, testID, text string) error {
+	if err := s.Client.ReportLog(ctx, testID, text); err != nil {
+		return err
+	}
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for line := range strings.SplitSeq(text, "\n") {
+		var printed int64
+		if _, err := fmt.Sscanf(line, "printed at %d", &printed); err == nil {
+			s.waits = append(s.waits, now.Sub(time.Unix(0, printed)))
+		}
+	}
+	return nil
+}
+
+// BenchmarkPrintToServer measures the time from a line's print to the server's
+// word that it has it, over real HTTP: at two lines a second, and in a flood of
+// 20,000 lines.
+func BenchmarkPrintToServer(b *testing.B) {
+	for _, rate := range []struct {
+		name  string
+		lines int
+		pause time.Duration
+	}{
+		{"trickle", 10, 500 * time.Millisecond},
+		{"flood", 20_000, 0},
+	} {
+		b.Run(rate.name, func(b *testing.B) {
+			server, err := kittapitest.NewServer(kittapitest.Config{})
+			require.NoError(b, err)
+			defer server.Close()
+			client, err := kittapi.New(kittapi.Config{URL: server.URL})
+			require.NoError(b, err)
+			s := &stamped{Client: client}
+			run := &play{run: func(_ context.Context, _ runner.Job, out runner.Output) (runner.Result, error) {
+				for range rate.lines {
+					fmt.Fprintf(out, "printed at %d\n", time.Now().UnixNano())
+					<-time.After(rate.pause)
+				}
+				return runner.Result{}, nil
+			}}
+			a := runAgent(b, agent.Config{Name: "bench", Dir: b.TempDir(), Server: s, Runner: run})
+			require.NoError(b, server.WaitForAgent(b.Context(), "bench"))
+			for b.Loop() {
+				id, commandID, err := server.Launch("bench", "m")
+				require.NoError(b, err)
+				_, err = a.Submit(heartbeat.Command{ // as a heartbeat would, without the wait for it
+					ID: commandID, TestID: id, Type: agent.TypeRunTest, Payload: json.RawMessage(`{"model_path":"m"}`),
+				})
+				require.NoError(b, err)
+				require.NoError(b, server.WaitForEnd(b.Context(), id))
+			}
+			require.Len(b, s.waits, b.N*rate.lines)
+			slices.Sort(s.waits)
+			b.ReportMetric(float64(s.waits[len(s.waits)/2].Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(s.waits[len(s.waits)*99/100].Microseconds())/1000, "p99-ms")
+			b.ReportMetric(float64(server.Requests()["POST /api/v1/quicktest/{id}/logs"])/float64(b.N), "requests")
+		})
+	}
 }

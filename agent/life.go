@@ -249,10 +249,13 @@ func (a *Agent) finish(j *job, log *logstream.Log, lease *storage.Lease) {
 	a.conclude(j, log, outcome)
 }
 
+// releaseLog gives a job's log up. The last to do so after its delivery makes the
+// job small.
 func (a *Agent) releaseLog(j *job, release func() error) {
 	if err := release(); err != nil {
 		a.log.Warn("log not closed", "job", j.id, "err", err)
 	}
+	a.tidy(j)
 }
 
 func (a *Agent) release(j *job, lease *storage.Lease) {

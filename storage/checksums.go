@@ -80,7 +80,7 @@ func (c *copying) verify(ctx context.Context, pulses []*pulse) error {
 	return parallel(ctx, pulses, len(c.files), func(_ *pulse, i int) error {
 		f := c.files[i]
 		sum, summed := sums[f.path]
-		name := path.Base(f.src)
+		name := path.Base(c.srcOf(f.entry))
 		if f.path != "." {
 			name = path.Base(f.path)
 		}

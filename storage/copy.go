@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -19,9 +20,14 @@ import (
 )
 
 const (
-	bufferSize = 1 << 20 // of one read, and of each worker's memory
-	maxSpan    = 16      // pieces that one worker copies in a row
-	zeroBlock  = 4 << 10 // smallest hole that is kept
+	bufferSize = 1 << 20  // of one read, and of each worker's memory
+	maxSpan    = 64 << 20 // bytes that one worker copies in a row
+	zeroBlock  = 4 << 10  // smallest hole that is kept
+
+	// localStreams is how many parts of large files are copied at once from a
+	// local disk, at least. On ext4 with two cores 4 took 0.20 s for 512 MiB,
+	// 16 took 0.24 s, and without preallocation 0.34 s and 0.41 s.
+	localStreams = 4
 )
 
 // A copying is one run of the copy engine: it brings the model at rel on the
@@ -40,6 +46,8 @@ type copying struct {
 	dir     *os.File // stage itself
 	journal *journal
 	tree    *tree
+	remote  bool        // the share is behind a network
+	fresh   bool        // no earlier attempt left anything in stage
 	huge    bool        // the model would push everything else out of the page cache
 	noClone atomic.Bool // the file system shares no blocks with the share
 	zeroes  []byte
@@ -56,6 +64,7 @@ type counters struct {
 // A copyFile is a file that is being copied.
 type copyFile struct {
 	*entry
+	number int // in the journal; 0 until it is in there
 	hashes []hash
 	left   atomic.Int64 // pieces that are not whole yet
 	had    *journalled
@@ -63,7 +72,7 @@ type copyFile struct {
 	sum    hash
 
 	once sync.Once
-	err  error // of preparing it
+	err  error // of readying it
 }
 
 // A span is a run of pieces of one file, which one worker copies.
@@ -98,6 +107,7 @@ func (c *copying) attempt(ctx context.Context, pulses []*pulse) (err error) {
 		return explain("open the share", c.mount, err)
 	}
 	defer func() { err = errors.Join(err, c.src.close()) }()
+	c.remote = isRemote(c.src.dir)
 	if c.tree, err = scan(ctx, c.src, c.rel, pulses, false, c.note); err != nil {
 		return err
 	}
@@ -122,8 +132,8 @@ func (c *copying) attempt(ctx context.Context, pulses []*pulse) (err error) {
 	if err != nil {
 		return err
 	}
-	if at, changed := c.tree.changed(again); changed {
-		return fail(ClassChanged, "copy the model when nothing writes to it", "%q changed while it was copied", path.Join(c.rel, at))
+	if again.print != c.tree.print {
+		return fail(ClassChanged, "copy the model when nothing writes to it", "%q changed while it was copied", c.rel)
 	}
 	return c.directoryTimes()
 }
@@ -140,7 +150,7 @@ func (c *copying) openStage(workers int) (err error) {
 	if c.dir, err = c.root.Open("."); err != nil {
 		return errors.Join(err, c.root.Close())
 	}
-	c.journal, err = openJournal(filepath.Join(c.stage, "journal"), pieceFor(c.tree.bytes, workers))
+	c.journal, err = openJournal(filepath.Join(c.stage, "journal"), pieceFor(c.tree.bytes, c.streams(workers)))
 	if err == nil {
 		err = c.sweepStage()
 		if err != nil {
@@ -156,8 +166,10 @@ func (c *copying) openStage(workers int) (err error) {
 func (c *copying) sweepStage() error {
 	top := filepath.Join(c.stage, "data")
 	if _, err := os.Lstat(top); errors.Is(err, fs.ErrNotExist) {
+		c.fresh = true
 		return nil
 	}
+	c.fresh = false
 	kinds := make(map[string]entryKind, len(c.tree.entries))
 	for i := range c.tree.entries {
 		kinds[c.tree.entries[i].path] = c.tree.entries[i].kind
@@ -185,12 +197,30 @@ func (c *copying) sweepStage() error {
 	})
 }
 
+// srcOf returns where an entry is on the share.
+func (c *copying) srcOf(e *entry) string {
+	if e.src != "" {
+		return e.src
+	}
+	return path.Join(c.rel, e.path)
+}
+
 // to returns where an entry goes, relative to the staging directory.
 func to(rel string) string { return path.Join("data", rel) }
 
 // prepare sees what is there already, asks for space and makes the directories.
 func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
-	c.files = nil
+	c.files = make([]*copyFile, 0, c.tree.files)
+	// Many files have one piece; their hashes come from large allocations.
+	var spare []hash
+	hashes := func(n int) []hash {
+		if n > cap(spare)-len(spare) {
+			spare = make([]hash, 0, max(n, 4096))
+		}
+		at := len(spare)
+		spare = spare[:at+n]
+		return spare[at : at+n : at+n]
+	}
 	var staged, cost int64
 	sparse := []*entry{}
 	for i := range c.tree.entries {
@@ -199,7 +229,7 @@ func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
 		case kindDir:
 			cost += zeroBlock
 		case kindFile:
-			f := &copyFile{entry: e, hashes: make([]hash, pieces(e.size, c.journal.piece)), had: c.journal.had(e)}
+			f := &copyFile{entry: e, hashes: hashes(pieces(e.size, c.journal.piece)), had: c.journal.had(e)}
 			f.left.Store(int64(len(f.hashes)))
 			c.files = append(c.files, f)
 			if f.had != nil {
@@ -207,7 +237,7 @@ func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
 					staged += metaOf(info).allocated
 				}
 			}
-			if e.sparse() {
+			if e.holes {
 				sparse = append(sparse, e)
 			} else {
 				cost += (e.size + zeroBlock - 1) &^ (zeroBlock - 1)
@@ -216,11 +246,12 @@ func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
 	}
 	var holey atomic.Int64
 	err := parallel(ctx, pulses, len(sparse), func(p *pulse, i int) error {
-		p.begin(&opOpen, &sparse[i].src)
+		at := c.srcOf(sparse[i])
+		p.begin(&opOpen, &at)
 		defer p.end()
-		f, err := c.src.open(sparse[i].src)
+		f, err := c.src.open(at)
 		if err != nil {
-			return explain("open", sparse[i].src, err)
+			return explain("open", at, err)
 		}
 		holey.Add(dataBytes(f, sparse[i].size))
 		return f.Close()
@@ -266,12 +297,13 @@ func (c *copying) spans(workers int) []span {
 	bySize := slices.Clone(c.files)
 	slices.SortStableFunc(bySize, func(a, b *copyFile) int {
 		// Sizes of one magnitude count as one, so that neighbours stay so.
-		return bits.Len64(uint64(b.size)) - bits.Len64(uint64(a.size))
+		// Pieces are powers of two, so files of one piece come last.
+		return magnitude(b.size) - magnitude(a.size)
 	})
 	var all []span
 	for _, f := range bySize {
 		n := len(f.hashes)
-		step := min(max(n/(2*workers), 1), maxSpan)
+		step := int(min(max(int64(n/(2*c.streams(workers))), 1), max(maxSpan/c.journal.piece, 1)))
 		if n == 0 {
 			all = append(all, span{file: f})
 		}
@@ -282,15 +314,42 @@ func (c *copying) spans(workers int) []span {
 	return all
 }
 
+// streams is how many parts of large files are copied at once.
+func (c *copying) streams(workers int) int {
+	if c.remote {
+		return workers
+	}
+	return min(max(localStreams, runtime.NumCPU()/2), workers)
+}
+
+// magnitude is the same for sizes between two powers of two, the upper included.
+func magnitude(size int64) int { return bits.Len64(uint64(max(size, 1) - 1)) }
+
 func (c *copying) copyFiles(ctx context.Context, pulses []*pulse) error {
 	spans := c.spans(len(pulses))
 	workers := make(map[*pulse]*worker, len(pulses))
 	for _, p := range pulses {
 		workers[p] = &worker{c: c, pulse: p, hasher: xxh3.New()}
 	}
-	err := parallel(ctx, pulses, len(spans), func(p *pulse, i int) error {
+	// A network's latency is hidden by many requests at once. A local disk
+	// wants few long streams, and many hands only for small files.
+	large, streams := len(spans), c.streams(len(pulses))
+	if !c.remote {
+		large, _ = slices.BinarySearchFunc(spans, 1, func(s span, _ int) int {
+			if len(s.file.hashes) > 1 {
+				return -1
+			}
+			return 1
+		})
+	}
+	err := parallel(ctx, pulses[:streams], large, func(p *pulse, i int) error {
 		return workers[p].copySpan(ctx, spans[i])
 	})
+	if err == nil {
+		err = parallel(ctx, pulses, len(spans)-large, func(p *pulse, i int) error {
+			return workers[p].copySpan(ctx, spans[large+i])
+		})
+	}
 	for _, w := range workers {
 		err = errors.Join(err, w.closeFiles())
 	}
@@ -314,6 +373,7 @@ type worker struct {
 	buffer []byte
 
 	file     *copyFile
+	at       string // on the share
 	src, dst *os.File
 }
 
@@ -360,7 +420,7 @@ func (w *worker) copySpan(ctx context.Context, s span) error {
 			return err
 		}
 		f.hashes[at] = sum
-		if err := w.c.journal.add(f.entry, at, sum); err != nil {
+		if err := w.c.journal.add(f, at, sum); err != nil {
 			return explain("write", w.c.stage, err)
 		}
 		w.c.count.bytesDone.Add(n)
@@ -389,22 +449,23 @@ func (w *worker) openSource() error {
 		return nil
 	}
 	f := w.file
-	w.pulse.begin(&opOpen, &f.src)
+	w.at = w.c.srcOf(f.entry)
+	w.pulse.begin(&opOpen, &w.at)
 	defer w.pulse.end()
-	src, err := w.c.src.open(f.src)
+	src, err := w.c.src.open(w.at)
 	if err != nil {
-		return explain("open", f.src, err)
+		return explain("open", w.at, err)
 	}
 	w.src = src
 	info, err := src.Stat()
 	if err != nil {
-		return explain("look at", f.src, err)
+		return explain("look at", w.at, err)
 	}
-	if !metaOf(info).same(f.meta) {
-		return fail(ClassChanged, "copy the model when nothing writes to it", "%q changed while the model was copied", f.src)
+	if !metaOf(info).same(f.stamp) {
+		return fail(ClassChanged, "copy the model when nothing writes to it", "%q changed while the model was copied", w.at)
 	}
 	if len(f.hashes) > 1 {
-		adviseRandom(src)
+		advise(src, w.c.remote)
 	}
 	return nil
 }
@@ -416,7 +477,7 @@ func (w *worker) begin() error {
 	if f.size == 0 {
 		return explain("write", f.path, w.dst.Truncate(0))
 	}
-	if f.had == nil {
+	if f.had == nil && !c.fresh {
 		if err := w.dst.Truncate(0); err != nil {
 			return explain("write", f.path, err)
 		}
@@ -433,13 +494,13 @@ func (w *worker) begin() error {
 		}
 		c.noClone.Store(true)
 	}
-	if len(f.hashes) == 1 && !f.sparse() {
+	if len(f.hashes) == 1 && !f.holes {
 		return nil // one write gives it both
 	}
 	if err := w.dst.Truncate(f.size); err != nil {
 		return explain("write", f.path, err)
 	}
-	if !f.sparse() {
+	if !f.holes {
 		return explain("reserve space for", f.path, preallocate(w.dst, f.size))
 	}
 	return nil
@@ -466,7 +527,7 @@ func (w *worker) piece(ctx context.Context, at int, off, n int64) (hash, error) 
 	for end := off + n; off < end; {
 		step := min(bufferSize, end-off)
 		block := w.buffer[:step]
-		if f.sparse() && nextData(w.src, off, f.size) >= off+step {
+		if f.holes && nextData(w.src, off, f.size) >= off+step {
 			_, _ = w.hasher.Write(w.c.zeroes[:step]) // cannot fail
 			off += step
 			continue
@@ -495,7 +556,7 @@ func (w *worker) piece(ctx context.Context, at int, off, n int64) (hash, error) 
 
 func (w *worker) read(block []byte, off int64) error {
 	f := w.file
-	w.pulse.begin(&opRead, &f.src)
+	w.pulse.begin(&opRead, &w.at)
 	n, err := w.src.ReadAt(block, off)
 	w.pulse.end()
 	w.c.count.bytesRead.Add(int64(n))
@@ -504,14 +565,14 @@ func (w *worker) read(block []byte, off int64) error {
 	}
 	if errors.Is(err, io.EOF) {
 		return fail(ClassChanged, "copy the model when nothing writes to it",
-			"%q ended at %d of its %d bytes", f.src, off+int64(n), f.size)
+			"%q ended at %d of its %d bytes", w.at, off+int64(n), f.size)
 	}
-	return explain("read", f.src, err)
+	return explain("read", w.at, err)
 }
 
 // write writes a block, except for its holes if the file is sparse.
 func (w *worker) write(block []byte, off int64) error {
-	if !w.file.sparse() {
+	if !w.file.holes {
 		_, err := w.dst.WriteAt(block, off)
 		return err
 	}
@@ -636,7 +697,7 @@ func (c *copying) directoryTimes() error {
 
 // discard makes sure that a file is copied anew.
 func (c *copying) discard(f *copyFile) error {
-	err := c.journal.forget(f.path)
+	err := c.journal.forget(f)
 	if rm := c.root.Remove(to(f.path)); rm != nil && !errors.Is(rm, fs.ErrNotExist) {
 		err = errors.Join(err, rm)
 	}

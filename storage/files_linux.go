@@ -67,10 +67,13 @@ func lstatAt(root *os.Root, dir *os.File, name, rel string, fresh bool) (meta, e
 		break
 	}
 	return meta{
-		mode: modeOf(uint32(st.Mode)), size: int64(st.Size), allocated: int64(st.Blocks) * 512,
-		mtime: st.Mtime.Sec*int64(time.Second) + int64(st.Mtime.Nsec),
-		ctime: st.Ctime.Sec*int64(time.Second) + int64(st.Ctime.Nsec),
-		dev:   unix.Mkdev(st.Dev_major, st.Dev_minor), ino: st.Ino, links: uint64(st.Nlink),
+		stamp: stamp{
+			mode: modeOf(uint32(st.Mode)), size: int64(st.Size),
+			mtime: st.Mtime.Sec*int64(time.Second) + int64(st.Mtime.Nsec),
+			ctime: st.Ctime.Sec*int64(time.Second) + int64(st.Ctime.Nsec),
+		},
+		allocated: int64(st.Blocks) * 512,
+		dev:       unix.Mkdev(st.Dev_major, st.Dev_minor), ino: st.Ino, links: uint64(st.Nlink),
 	}, nil
 }
 
@@ -91,7 +94,7 @@ func modeOf(m uint32) fs.FileMode {
 
 // metaOf takes what os.Stat found.
 func metaOf(info fs.FileInfo) meta {
-	m := meta{mode: info.Mode(), size: info.Size(), allocated: info.Size(), mtime: info.ModTime().UnixNano(), links: 1}
+	m := meta{stamp: stamp{mode: info.Mode(), size: info.Size(), mtime: info.ModTime().UnixNano()}, allocated: info.Size(), links: 1}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		m.allocated = st.Blocks * 512
 		m.ctime = st.Ctim.Nano()
@@ -147,10 +150,29 @@ func dataBytes(f *os.File, size int64) int64 {
 	return sum
 }
 
-// adviseRandom keeps the kernel from reading ahead of what is asked for, which
-// is large and in parallel anyway.
-func adviseRandom(f *os.File) {
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // only advice
+// isRemote reports whether a directory is on anything but a well-known local
+// file system (statfs(2)).
+func isRemote(dir *os.File) bool {
+	var st unix.Statfs_t
+	if unix.Fstatfs(int(dir.Fd()), &st) != nil {
+		return true
+	}
+	switch int64(st.Type) {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC,
+		unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC, 0x2fc12fc1: // the last is ZFS
+		return false
+	}
+	return true
+}
+
+// advise keeps the kernel from reading ahead of what is asked of a network, which
+// is large and in parallel anyway, and has it read further ahead on a local disk.
+func advise(f *os.File, remote bool) {
+	how := unix.FADV_SEQUENTIAL
+	if remote {
+		how = unix.FADV_RANDOM
+	}
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, how) // only advice
 }
 
 // forget tells the kernel that a range will not be needed again.

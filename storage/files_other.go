@@ -22,14 +22,15 @@ func lstatAt(root *os.Root, _ *os.File, _, rel string, _ bool) (meta, error) {
 }
 
 func metaOf(info fs.FileInfo) meta {
-	return meta{mode: info.Mode(), size: info.Size(), allocated: info.Size(), mtime: info.ModTime().UnixNano(), links: 1}
+	return meta{stamp: stamp{mode: info.Mode(), size: info.Size(), mtime: info.ModTime().UnixNano()}, allocated: info.Size(), links: 1}
 }
 
 func reflink(_, _ *os.File) bool              { return false }
 func preallocate(*os.File, int64) error       { return nil }
 func nextData(_ *os.File, off, _ int64) int64 { return off }
 func dataBytes(_ *os.File, size int64) int64  { return size }
-func adviseRandom(*os.File)                   {}
+func isRemote(*os.File) bool                  { return true }
+func advise(*os.File, bool)                   {}
 func forget(*os.File, int64, int64)           {}
 func writeBack(*os.File, int64, int64)        {}
 func syncAll(f *os.File) error                { return f.Sync() }

@@ -429,8 +429,16 @@ func (l *Local) dropDamaged(ctx context.Context, p *place, m *manifest) error {
 	return errAgain
 }
 
+// syncDelay is how long a copy waits before it is written to disk in full, so
+// that the job's start does not wait for the disk. The kernel has begun by then.
+const syncDelay = 2 * time.Second
+
 // markSynced writes a copy to disk and notes that it is there.
 func (l *Local) markSynced(p *place, rel string) {
+	select {
+	case <-time.After(syncDelay):
+	case <-l.closing:
+	}
 	err := syncFile(p.abs(rel))
 	if err == nil {
 		err = writeFile(p.own("copies", keyOf(rel)+".synced"), nil)

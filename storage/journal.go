@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-	"unicode/utf8"
 )
 
 // A hash is an XXH3-128 of a piece, or of the hashes of pieces.
@@ -74,10 +73,9 @@ type journal struct {
 	piece int64
 	old   map[string]*journalled // what earlier runs had
 
-	mu    sync.Mutex
-	file  *os.File
-	last  int // number of the last file that was begun
-	begun map[string]int
+	mu   sync.Mutex
+	file *os.File
+	last int // number of the last file that was begun
 }
 
 // maxJournal bounds what is read of a journal; one piece takes about 60 bytes.
@@ -90,7 +88,7 @@ func openJournal(path string, piece int64) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{file: file, begun: map[string]int{}}
+	j := &journal{file: file}
 	j.piece, j.old, j.last = readJournal(io.LimitReader(file, maxJournal))
 	if j.piece == 0 {
 		j.piece = piece
@@ -147,12 +145,17 @@ func readJournal(r io.Reader) (piece int64, old map[string]*journalled, last int
 	return piece, old, last
 }
 
-func (j *journal) write(rec record) error {
-	line, err := json.Marshal(rec)
-	if err != nil {
-		return err
+// write writes whole lines at once.
+func (j *journal) write(recs ...record) error {
+	var lines []byte
+	for _, rec := range recs {
+		line, err := json.Marshal(rec)
+		if err != nil {
+			return err
+		}
+		lines = append(append(lines, line...), '\n')
 	}
-	_, err = j.file.Write(append(line, '\n'))
+	_, err := j.file.Write(lines)
 	return err
 }
 
@@ -166,41 +169,31 @@ func (j *journal) had(e *entry) *journalled {
 }
 
 // add notes that a piece of a file is whole.
-func (j *journal) add(e *entry, at int, h hash) error {
+func (j *journal) add(f *copyFile, at int, h hash) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	number, ok := j.begun[e.path]
-	if !ok {
+	var recs []record
+	if f.number == 0 {
 		j.last++
-		number = j.last
-		j.begun[e.path] = number
-		rec := record{File: number, Size: e.size, MTime: e.mtime, CTime: e.ctime}
-		if utf8.ValidString(e.path) {
-			rec.Path = e.path
-		} else {
-			rec.RawPath = []byte(e.path)
-		}
-		if err := j.write(rec); err != nil {
-			return fmt.Errorf("note progress: %w", err)
-		}
+		f.number = j.last
+		rec := record{File: f.number, Size: f.size, MTime: f.mtime, CTime: f.ctime}
+		rec.Path, rec.RawPath = packPath(f.path)
+		recs = append(recs, rec)
 	}
-	if err := j.write(record{File: number, At: at, Hash: h.String()}); err != nil {
+	if err := j.write(append(recs, record{File: f.number, At: at, Hash: h.String()})...); err != nil {
 		return fmt.Errorf("note progress: %w", err)
 	}
 	return nil
 }
 
 // forget notes that a file is to be copied anew.
-func (j *journal) forget(path string) error {
+func (j *journal) forget(f *copyFile) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	delete(j.old, path)
-	number, ok := j.begun[path]
-	if !ok {
+	if f.number == 0 {
 		return nil
 	}
-	delete(j.begun, path)
-	return j.write(record{File: number, Forget: true})
+	return j.write(record{File: f.number, Forget: true})
 }
 
 func (j *journal) close() error {

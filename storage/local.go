@@ -63,6 +63,7 @@ type Local struct {
 	gates    *gates
 	command  commandRunner
 	mounting chan struct{} // one mount command at a time
+	closing  chan struct{} // closed by Close
 
 	mu      sync.Mutex
 	state   state
@@ -118,7 +119,7 @@ func New(cfg Config) (*Local, error) {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
 	return &Local{
-		cfg: cfg, gates: newGates(cfg.ShareTimeout), command: runCommand, mounting: make(chan struct{}, 1),
+		cfg: cfg, gates: newGates(cfg.ShareTimeout), command: runCommand, mounting: make(chan struct{}, 1), closing: make(chan struct{}),
 		state: st, places: map[string]*place{}, flights: map[string]*flight{},
 	}, nil
 }
@@ -200,7 +201,10 @@ func (l *Local) wanted(st state) func(*manifest) bool {
 // Leases stay. It may be called more than once.
 func (l *Local) Close() error {
 	l.mu.Lock()
-	l.closed = true
+	if !l.closed {
+		l.closed = true
+		close(l.closing)
+	}
 	for _, f := range l.flights {
 		f.cancel(errClosed)
 	}

@@ -85,10 +85,7 @@ func (p *place) writeManifest(m *manifest, c *copying) (err error) {
 	if err := enc.Encode(head); err != nil {
 		return err
 	}
-	sums := make(map[string]*copyFile, len(c.files))
-	for _, f := range c.files {
-		sums[f.path] = f
-	}
+	files := c.files // in the order of the entries
 	for i := range c.tree.entries {
 		e := &c.tree.entries[i]
 		it := item{Kind: e.kind}
@@ -96,8 +93,11 @@ func (p *place) writeManifest(m *manifest, c *copying) (err error) {
 		if e.kind == kindFile || e.kind == kindHardlink {
 			it.Size, it.MTime = e.size, e.mtime
 		}
-		if f := sums[e.path]; f != nil && !f.cloned {
-			it.Hash = f.sum.String()
+		if e.kind == kindFile {
+			if !files[0].cloned {
+				it.Hash = files[0].sum.String()
+			}
+			files = files[1:]
 		}
 		if err := enc.Encode(it); err != nil {
 			return err

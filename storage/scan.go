@@ -12,28 +12,37 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/zeebo/xxh3"
 )
 
 // Bounds of one model.
 const (
 	maxEntries = 2_000_000
-	scanBatch  = 64 // directories held open at once
+	scanBatch  = 32   // directories held open at once
+	scanPart   = 2048 // names looked at before they are put into the tree
 )
 
-// meta is what the file system says about one file.
-type meta struct {
+// A stamp tells the content of a file from what it was before.
+type stamp struct {
 	mode         fs.FileMode
+	holes        bool // it is sparse
 	size         int64
-	allocated    int64 // bytes that it takes on its disk; less than size if it is sparse
 	mtime, ctime int64 // nanoseconds since 1970
-	dev, ino     uint64
-	links        uint64
 }
 
 // same reports whether two looks at a file saw the same content. Inode numbers
 // are left out: some servers make new ones up at each look.
-func (m meta) same(o meta) bool {
-	return m.size == o.size && m.mtime == o.mtime && m.ctime == o.ctime && m.mode.Type() == o.mode.Type()
+func (s stamp) same(o stamp) bool {
+	return s.size == o.size && s.mtime == o.mtime && s.ctime == o.ctime && s.mode.Type() == o.mode.Type()
+}
+
+// meta is what the file system says about one file.
+type meta struct {
+	stamp
+	allocated int64 // bytes that it takes on its disk
+	dev, ino  uint64
+	links     uint64
 }
 
 // sparse reports whether the file has holes worth keeping.
@@ -42,9 +51,9 @@ func (m meta) sparse() bool { return m.allocated+64<<10 <= m.size }
 // An entry is one file, directory or link of a model.
 type entry struct {
 	path string // in the model; "." is the model itself
-	src  string // on the share, without links
+	src  string // on the share, without links, if that is not path below the model
 	link string // text of a symbolic link that stays one, or path of the entry that a hard link shares its file with
-	meta
+	stamp
 	kind entryKind
 }
 
@@ -62,28 +71,33 @@ type tree struct {
 	entries []entry
 	files   int
 	bytes   int64 // of all files
+	print   fingerprint
 }
 
-// changed returns the path of an entry that differs between two looks at a tree.
-func (t *tree) changed(o *tree) (string, bool) {
-	for i := range min(len(t.entries), len(o.entries)) {
-		a, b := &t.entries[i], &o.entries[i]
-		if a.path != b.path || a.kind != b.kind || a.src != b.src || a.link != b.link {
-			return min(a.path, b.path), true
-		}
-		// A directory's own times say nothing: atime-like bookkeeping of some
-		// servers moves them, and its entries are compared one by one.
-		if a.kind != kindDir && !a.same(b.meta) {
-			return a.path, true
-		}
+// A fingerprint is the same for two looks at a tree that found the same: it is
+// the sum of hashes of all entries, so their order does not matter and a second
+// look needs no memory for them.
+type fingerprint struct {
+	entries int
+	sum     [2]uint64
+}
+
+func (f *fingerprint) add(e *entry) {
+	h := xxh3.New()
+	// Which of two hard links came first is chance, and a directory's own times
+	// say nothing: some servers move them, and its entries count themselves.
+	switch e.kind {
+	case kindDir:
+		fmt.Fprintf(h, "%q", e.path) // cannot fail
+	case kindSymlink:
+		fmt.Fprintf(h, "%q %q", e.path, e.link)
+	default:
+		fmt.Fprintf(h, "%q %d %d %d %v", e.path, e.size, e.mtime, e.ctime, e.mode.Type())
 	}
-	switch {
-	case len(t.entries) < len(o.entries):
-		return o.entries[len(t.entries)].path, true
-	case len(t.entries) > len(o.entries):
-		return t.entries[len(o.entries)].path, true
-	}
-	return "", false
+	sum := h.Sum128()
+	f.entries++
+	f.sum[0] += sum.Lo
+	f.sum[1] += sum.Hi
 }
 
 // A source is a directory tree that models are copied from.
@@ -120,12 +134,19 @@ type scanner struct {
 	src    *source
 	model  string // on the share, without links
 	pulses []*pulse
-	fresh  bool         // ask the server, not the cache
+	again  bool         // a second look, which keeps only the fingerprint
 	note   func(string) // takes lines for the job's reader
 
 	tree  tree
-	seen  map[[2]uint64]int // entries by device and inode, for hard links
-	bySrc map[string]int    // entries that were reached through links
+	count int
+	seen  map[[2]uint64]firstLink // files by device and inode, for hard links
+	bySrc map[string]firstLink    // files that were reached through links
+}
+
+// A firstLink is the entry that later ones share their file with.
+type firstLink struct {
+	path string
+	stamp
 }
 
 // A scanDir is a directory still to be read.
@@ -152,22 +173,23 @@ type found struct {
 	err    error
 }
 
-// scan looks at the model at rel, which has no links in it.
-func scan(ctx context.Context, src *source, rel string, pulses []*pulse, fresh bool, note func(string)) (*tree, error) {
-	s := &scanner{src: src, model: rel, pulses: pulses, fresh: fresh, note: note,
-		seen: map[[2]uint64]int{}, bySrc: map[string]int{}}
+// scan looks at the model at rel, which has no links in it. A second look asks
+// the server rather than the cache and returns no entries.
+func scan(ctx context.Context, src *source, rel string, pulses []*pulse, again bool, note func(string)) (*tree, error) {
+	s := &scanner{src: src, model: rel, pulses: pulses, again: again, note: note,
+		seen: map[[2]uint64]firstLink{}, bySrc: map[string]firstLink{}}
 	p := pulses[0]
 	p.begin(&opStat, &rel)
-	top, err := lstatAt(src.root, src.dir, rel, rel, fresh)
+	top, err := lstatAt(src.root, src.dir, rel, rel, again)
 	p.end()
 	if err != nil {
 		return nil, explain("look at", rel, err)
 	}
-	s.tree.entries = append(s.tree.entries, entry{path: ".", src: rel, meta: top, kind: kindDir})
 	switch {
 	case top.mode.IsRegular():
-		s.tree.entries[0].kind = kindFile
+		s.addFile(".", rel, top)
 	case top.mode.IsDir():
+		s.put(entry{path: ".", stamp: top.stamp, kind: kindDir})
 		first := &scanDir{path: ".", src: rel, id: [2]uint64{top.dev, top.ino}}
 		if err := s.walk(ctx, first); err != nil {
 			return nil, err
@@ -183,6 +205,14 @@ func scan(ctx context.Context, src *source, rel string, pulses []*pulse, fresh b
 		}
 	}
 	return &s.tree, nil
+}
+
+func (s *scanner) put(e entry) {
+	s.count++
+	s.tree.print.add(&e)
+	if !s.again {
+		s.tree.entries = append(s.tree.entries, e)
+	}
 }
 
 func (s *scanner) walk(ctx context.Context, first *scanDir) error {
@@ -213,28 +243,40 @@ func (s *scanner) readBatch(ctx context.Context, batch []*scanDir) (more []*scan
 	if err != nil {
 		return nil, err
 	}
-	var all []found
+	// Looked at in parts, so that a directory of any size takes little memory.
+	part := make([]found, 0, scanPart)
+	flush := func() error {
+		err := parallel(ctx, s.pulses, len(part), func(p *pulse, i int) error { return s.look(p, &part[i]) })
+		if err != nil {
+			return err
+		}
+		for i := range part {
+			d, err := s.add(&part[i])
+			if err != nil {
+				return err
+			}
+			if d != nil {
+				more = append(more, d)
+			}
+		}
+		if s.count > maxEntries {
+			return fail(ClassInvalid, "name one model rather than a directory of many", "%q has more than %d files", s.model, maxEntries)
+		}
+		part = part[:0]
+		return nil
+	}
 	for _, d := range batch {
 		for _, name := range d.names {
-			all = append(all, found{dir: d, name: name})
+			if part = append(part, found{dir: d, name: name}); len(part) == cap(part) {
+				if err := flush(); err != nil {
+					return nil, err
+				}
+			}
 		}
 		d.names = nil
 	}
-	if len(s.tree.entries)+len(all) > maxEntries {
-		return nil, fail(ClassInvalid, "name one model rather than a directory of many", "%q has more than %d files", s.model, maxEntries)
-	}
-	err = parallel(ctx, s.pulses, len(all), func(p *pulse, i int) error { return s.look(p, &all[i]) })
-	if err != nil {
+	if err := flush(); err != nil {
 		return nil, err
-	}
-	for i := range all {
-		d, err := s.add(&all[i])
-		if err != nil {
-			return nil, err
-		}
-		if d != nil {
-			more = append(more, d)
-		}
 	}
 	return more, nil
 }
@@ -270,7 +312,7 @@ func (s *scanner) look(p *pulse, f *found) error {
 	p.begin(&opStat, &rel)
 	defer p.end()
 	var err error
-	if f.meta, err = lstatAt(s.src.root, f.dir.file, f.name, rel, s.fresh); err != nil {
+	if f.meta, err = lstatAt(s.src.root, f.dir.file, f.name, rel, s.again); err != nil {
 		return explain("look at", rel, err)
 	}
 	if f.meta.mode&fs.ModeSymlink == 0 {
@@ -292,7 +334,7 @@ func (s *scanner) look(p *pulse, f *found) error {
 		f.err = escapes(rel)
 		return nil
 	}
-	f.target, f.err = lstatAt(s.src.root, s.src.dir, f.real, f.real, s.fresh)
+	f.target, f.err = lstatAt(s.src.root, s.src.dir, f.real, f.real, s.again)
 	return nil
 }
 
@@ -310,7 +352,7 @@ func (s *scanner) add(f *found) (*scanDir, error) {
 		text := f.text
 		switch {
 		case f.real == "" && f.err == nil: // stays in the tree
-			s.tree.entries = append(s.tree.entries, entry{path: at, src: src, link: text, meta: m, kind: kindSymlink})
+			s.put(entry{path: at, link: text, stamp: m.stamp, kind: kindSymlink})
 			return nil, nil
 		case errors.Is(f.err, fs.ErrNotExist):
 			s.note(fmt.Sprintf("left out %q: a link to nothing", src))
@@ -319,14 +361,14 @@ func (s *scanner) add(f *found) (*scanDir, error) {
 			return nil, explain("follow the link", src, f.err)
 		case inside(s.model, f.real):
 			text = relativeLink(f.dir.path, strings.TrimPrefix(strings.TrimPrefix(f.real, s.model), "/"))
-			s.tree.entries = append(s.tree.entries, entry{path: at, src: src, link: text, meta: m, kind: kindSymlink})
+			s.put(entry{path: at, link: text, stamp: m.stamp, kind: kindSymlink})
 			return nil, nil
 		}
 		m, src, followed = f.target, f.real, true
 	}
 	switch {
 	case m.mode.IsRegular():
-		s.addFile(entry{path: at, src: src, meta: m, kind: kindFile}, followed)
+		s.addFile(at, src, m)
 		return nil, nil
 	case m.mode.IsDir():
 		d := &scanDir{path: at, src: src, up: f.dir, id: [2]uint64{m.dev, m.ino}, depth: f.dir.depth + 1, top: f.dir.top + 1}
@@ -341,7 +383,7 @@ func (s *scanner) add(f *found) (*scanDir, error) {
 		if d.depth > maxDepth {
 			return nil, fail(ClassLoop, "remove the link or mount that leads back", "%q is more than %d directories deep", src, maxDepth)
 		}
-		s.tree.entries = append(s.tree.entries, entry{path: at, src: src, meta: m, kind: kindDir})
+		s.put(entry{path: at, stamp: m.stamp, kind: kindDir})
 		return d, nil
 	default:
 		s.note(fmt.Sprintf("left out %q: neither a file nor a directory", src))
@@ -350,25 +392,31 @@ func (s *scanner) add(f *found) (*scanDir, error) {
 }
 
 // addFile adds a file, as a hard link if the tree has its content already.
-func (s *scanner) addFile(e entry, followed bool) {
-	id := [2]uint64{e.dev, e.ino}
+func (s *scanner) addFile(at, src string, m meta) {
+	e := entry{path: at, stamp: m.stamp, kind: kindFile}
+	e.holes = m.sparse()
+	followed := src != path.Join(s.model, at)
+	if followed {
+		e.src = src
+	}
+	id := [2]uint64{m.dev, m.ino}
 	first, ok := s.seen[id]
 	// Some servers make inode numbers up, so they count only together with
 	// what else is known.
-	if ok = ok && e.links > 1 && s.tree.entries[first].same(e.meta); !ok && followed {
-		first, ok = s.bySrc[e.src]
+	if ok = ok && m.links > 1 && first.same(m.stamp); !ok && followed {
+		first, ok = s.bySrc[src]
 	}
 	if ok {
-		e.kind, e.link = kindHardlink, s.tree.entries[first].path
+		e.kind, e.link = kindHardlink, first.path
 	} else {
-		if e.links > 1 {
-			s.seen[id] = len(s.tree.entries)
+		if m.links > 1 {
+			s.seen[id] = firstLink{at, m.stamp}
 		}
 		if followed {
-			s.bySrc[e.src] = len(s.tree.entries)
+			s.bySrc[src] = firstLink{at, m.stamp}
 		}
 	}
-	s.tree.entries = append(s.tree.entries, e)
+	s.put(e)
 }
 
 // parallel calls f for 0 to n-1 from as many goroutines as there are pulses. It

@@ -4,6 +4,30 @@
 // A [Storage] takes the path or name of a model and gives a [Lease] on a whole
 // local copy. A copy that is leased is never deleted, nor is a model that the
 // storage did not copy itself.
+//
+// [Local] is the Storage of this machine's disk. It looks for a model in its
+// storage directory, then on a share, which it mounts if it has to, then
+// elsewhere on the machine; an identifier that is no path is left to the engine.
+// What is on the share is copied to the same path below the storage directory.
+//
+// A copy is made in a staging directory beside its place and appears by one
+// rename. It is read in pieces, many at once from a network and few from a local
+// disk, and hashed (XXH3-128) on the way; a journal in the staging directory
+// tells which pieces are whole, so that an interrupted copy goes on where it
+// was. Where the file system can share blocks nothing is read at all. Otherwise
+// the bytes pass through us, as they have to be hashed: copy_file_range would
+// mean to read them twice. The source is looked at again at the end; headers of
+// safetensors and GGUF files and checksums on the share are held against the
+// copy; what does not fit is copied once more, and then refused.
+//
+// A copy is not waited for until it is on disk. Should the machine lose power
+// before it is, the copy is checked against its hashes at its next use.
+//
+// Everything that touches the share runs behind a gate: an operation that does
+// not come back in time is left behind, and while it hangs nothing else is begun
+// there. Several storages, also of several processes, may use one directory;
+// what they must agree on is in files below its directory .kitt, changed under a
+// lock.
 package storage
 
 import (

@@ -120,15 +120,15 @@ func (s *Server) WaitForAgent(ctx context.Context, name string) error {
 // WaitForStatus returns once a test has the given status. If ctx ends before
 // that, the error says what became of the test, with its log.
 func (s *Server) WaitForStatus(ctx context.Context, testID, status string) error {
-	return s.waitFor(ctx, testID, func(now string) bool { return now == status })
+	return s.waitFor(ctx, testID, status, func(now string) bool { return now == status })
 }
 
 // WaitForEnd returns once a test is completed or failed.
 func (s *Server) WaitForEnd(ctx context.Context, testID string) error {
-	return s.waitFor(ctx, testID, func(now string) bool { return now == "completed" || now == "failed" })
+	return s.waitFor(ctx, testID, "ended", func(now string) bool { return now == "completed" || now == "failed" })
 }
 
-func (s *Server) waitFor(ctx context.Context, testID string, done func(status string) bool) error {
+func (s *Server) waitFor(ctx context.Context, testID, want string, done func(status string) bool) error {
 	if _, ok := s.Test(testID); !ok {
 		return fmt.Errorf("there is no test %q", testID)
 	}
@@ -141,9 +141,6 @@ func (s *Server) waitFor(ctx context.Context, testID string, done func(status st
 		return nil
 	}
 	t, _ := s.Test(testID)
-	reason := ""
-	if t.Error != "" {
-		reason = " (" + t.Error + ")"
-	}
-	return fmt.Errorf("test %s is %q%s: %w; its log:\n%s", testID, t.Status, reason, err, strings.Join(s.Lines(testID), "\n"))
+	return fmt.Errorf("test %s is %s, not %s (%s; so far %s): %w; its log:\n%s", testID, t.Status, want, t.Error,
+		strings.Join(t.History, ", "), err, strings.Join(s.Lines(testID), "\n"))
 }

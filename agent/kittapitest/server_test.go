@@ -120,7 +120,7 @@ func TestWaitForStatusTellsWhatBecameOfTheTest(t *testing.T) {
 	defer cancel()
 	err = s.WaitForStatus(ctx, test, "completed")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorContains(t, err, `"failed" (Exit 1)`)
+	require.ErrorContains(t, err, "is failed, not completed (Exit 1; so far queued, failed)")
 	require.ErrorContains(t, err, "no such model")
 	require.ErrorContains(t, s.WaitForStatus(ctx, "nope", "completed"), "no test")
 }

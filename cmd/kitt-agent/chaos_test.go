@@ -55,9 +55,28 @@ type daemon struct {
 	home string
 	port int
 
+	out output
+
 	mu  sync.Mutex
 	cmd *exec.Cmd
-	out bytes.Buffer
+}
+
+// output keeps what a process prints while others look at it.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // newDaemon configures an agent of the server at url.
@@ -329,8 +348,6 @@ func processesOf(t *testing.T, prog program) []string {
 
 // tail returns the end of what the agent printed.
 func tail(d *daemon) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	text := d.out.String()
 	return text[max(0, len(text)-6000):]
 }

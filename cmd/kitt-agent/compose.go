@@ -71,7 +71,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 	}
 	p.config = agent.Config{
 		Name:              cfg.Name,
-		Version:           version,
+		Version:           thisBuild().Version,
 		Dir:               cfg.Home,
 		Server:            server,
 		Runner:            run,
@@ -116,7 +116,7 @@ func newServer(cfg *config.Config) (*kittapi.Client, error) {
 		CAFile:      config.Expand(cfg.TLS.CA),
 		CertFile:    config.Expand(cfg.TLS.Cert),
 		KeyFile:     config.Expand(cfg.TLS.Key),
-		UserAgent:   "kitt-agent/" + version,
+		UserAgent:   "kitt-agent/" + thisBuild().Version,
 	})
 }
 

@@ -177,7 +177,7 @@ func newDemoAgent(dir, url string, run runner.Runner, listener net.Listener) (*a
 	machine, _ := hwdetect.Profile(demoProfile)
 	return agent.New(agent.Config{
 		Name:     demoAgent,
-		Version:  version,
+		Version:  thisBuild().Version,
 		Dir:      dir,
 		Server:   api,
 		Runner:   run,

@@ -17,6 +17,7 @@ import (
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
+	"github.com/kirizan/kitt-agent/logstream"
 )
 
 // quiet is how long a log that isn't followed may say nothing before all that it
@@ -54,7 +55,7 @@ across a restart of the agent.`,
 			printer := &logPrinter{out: env.stdout, json: asJSON, terminal: logging.IsTerminal(env.stdout)}
 			end, err := followLog(cmd.Context(), c, args[0], follow, printer)
 			switch {
-			case errors.Is(err, client.ErrNotRunning) && env.readLog != nil:
+			case errors.Is(err, client.ErrNotRunning):
 				return env.logFromDisk(cmd.Context(), cfg, args[0], printer)
 			case follow && errors.Is(err, context.Canceled) && cmd.Context().Err() != nil:
 				return nil // the usual way to stop following
@@ -200,4 +201,30 @@ func (p *logPrinter) encode(v any) error {
 	enc := json.NewEncoder(p.out)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// readLog hands each line of the log in a job's directory to emit.
+func readLog(ctx context.Context, jobDir string, emit func(line string) error) error {
+	log, err := logstream.Open(filepath.Join(jobDir, "log"), logstream.Options{})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	reader := log.Reader(0)
+	defer reader.Close()
+	for reader.Seq() < log.Len() {
+		records, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			if r.Repeats() {
+				continue
+			}
+			if err := emit(r.Text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

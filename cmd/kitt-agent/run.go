@@ -32,13 +32,13 @@ type environment struct {
 	configPath string // --config
 
 	// readLog hands each line of the log in a job's directory to emit, for
-	// when no agent runs that could be asked. Nil where logs cannot be read so.
+	// when no agent runs that could be asked.
 	readLog func(ctx context.Context, jobDir string, emit func(line string) error) error
 }
 
 // run runs one command line and returns the exit code of the process.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	env := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	env := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, readLog: readLog}
 	return env.run(ctx, args)
 }
 

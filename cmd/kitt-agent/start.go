@@ -90,7 +90,7 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	log.Info("agent started", "version", version, "name", cfg.Name, "server", cfg.ServerURL,
+	log.Info("agent started", "version", thisBuild().Version, "name", cfg.Name, "server", cfg.ServerURL,
 		"listening", listener.Addr().String(), "runner", cfg.Runner, "config", cfg.Path)
 	return a.Run(ctx)
 }

@@ -22,22 +22,23 @@ func main() {
 	server := flag.String("server", "http://127.0.0.1:8080", "URL of the KITT server")
 	name := flag.String("name", "embedded", "name of the agent at the server")
 	dir := flag.String("dir", filepath.Join(os.TempDir(), "kitt-embed"), "where jobs are kept")
+	speed := flag.Float64("speed", 1, "factor on the delays of the simulated benchmarks; 0 for none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *server, *name, *dir); err != nil {
+	if err := run(ctx, *server, *name, *dir, *speed); err != nil {
 		fmt.Fprintln(os.Stderr, "embed:", err)
 		os.Exit(1)
 	}
 }
 
 // run runs the agent until ctx is done.
-func run(ctx context.Context, server, name, dir string) error {
+func run(ctx context.Context, server, name, dir string, speed float64) error {
 	client, err := kittapi.New(kittapi.Config{URL: server, Token: kittapi.Secret(os.Getenv("KITT_TOKEN"))})
 	if err != nil {
 		return err
 	}
-	benchmarks, err := simulated.New(simulated.Config{Speed: 1})
+	benchmarks, err := simulated.New(simulated.Config{Speed: speed})
 	if err != nil {
 		return err
 	}

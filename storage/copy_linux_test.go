@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -255,30 +254,6 @@ func TestChecksumsAndHeaders(t *testing.T) {
 	b := newBench(t)
 	write(t, b.share, map[string]string{"x.gguf": "1", "x.gguf.sha256": sum("2")})
 	b.refused(t, "x.gguf", storage.ClassDamaged)
-}
-
-func TestSourceThatChangesMeanwhile(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	// A file that is written to all the time never makes a model.
-	write(t, b.share, map[string]string{"n/w": noise(8<<20, 2)})
-	stop, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for n := int64(0); ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			now := time.Unix(1_000_000_000+n, 0)
-			_ = os.Chtimes(filepath.Join(b.share, "n/w"), now, now)
-		}
-	}()
-	b.refused(t, "n", storage.ClassChanged)
-	close(stop)
-	<-ended
-	b.get(t, "n")
 }
 
 // mounted makes a file system of its own for a test.
