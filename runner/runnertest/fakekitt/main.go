@@ -60,6 +60,7 @@ func main() {
 }
 
 func run(args []string) (int, error) {
+	begun := time.Now()
 	if len(args) == 1 && args[0] == childWord {
 		stay()
 	}
@@ -86,7 +87,7 @@ func run(args []string) (int, error) {
 	if s.exit != 0 || s.noMetrics {
 		return s.exit, nil
 	}
-	if err := writeMetrics(*dir, *model, *engine, *suite); err != nil {
+	if err := writeMetrics(begun, *dir, *model, *engine, *suite); err != nil {
 		return 1, err
 	}
 	return 0, nil
@@ -244,7 +245,7 @@ func stay() {
 
 // writeMetrics writes metrics.json by way of a rename, so that nobody sees half
 // of it.
-func writeMetrics(dir, model, engine, suite string) error {
+func writeMetrics(begun time.Time, dir, model, engine, suite string) error {
 	var m map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(metrics))
 	decoder.UseNumber()
@@ -252,6 +253,7 @@ func writeMetrics(dir, model, engine, suite string) error {
 		return err
 	}
 	m["model"], m["engine"], m["suite_name"] = model, engine, suite
+	m["total_time_seconds"] = time.Since(begun).Seconds() // as the program itself saw it
 	m["timestamp"] = time.Now().UTC().Format("2006-01-02T15:04:05.000000")
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
