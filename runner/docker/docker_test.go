@@ -220,14 +220,18 @@ func TestContainer(t *testing.T) {
 	require.Equal(t, map[string]bool{"/var/run/docker.sock": false, job.ResultsDir: false, model: true}, mounts)
 }
 
+// notOurs is what is said of a signal that this agent didn't send.
+const notOurs = "not by this agent: somebody else stopped its container, or the Docker engine was stopped"
+
 func TestExit(t *testing.T) {
 	needEngine(t)
 	t.Parallel()
 	r := newRunner(t, docker.Config{})
 	for model, want := range map[string]runner.ExitError{
 		"fake:lines=1,exit=3":    {Code: 3},
-		"fake:lines=1,signal=9":  {Code: 137, Signal: "SIGKILL"},
-		"fake:lines=1,signal=15": {Code: 143, Signal: "SIGTERM"},
+		"fake:lines=1,signal=1":  {Code: 129, Signal: "SIGHUP"},
+		"fake:lines=1,signal=9":  {Code: 137, Signal: "SIGKILL", Detail: notOurs},
+		"fake:lines=1,signal=15": {Code: 143, Signal: "SIGTERM", Detail: notOurs},
 	} {
 		t.Run(model, func(t *testing.T) {
 			t.Parallel()
