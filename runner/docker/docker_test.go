@@ -203,7 +203,7 @@ func TestContainer(t *testing.T) {
 	require.Equal(t, "/kitt-run-"+job.ID[:16], c.Name)
 	require.Equal(t, []string{"kitt"}, c.Config.Entrypoint)
 	require.Equal(t, []string{
-		"run", "-m", model, "-e", "ollama", "-s", "quick", "-o", job.ResultsDir, "--mode", "native", "--auto-pull",
+		"run", "-m", model, "-e", "ollama", "-s", "quick", "-o", job.ResultsDir, "--auto-pull", "--mode", "native",
 	}, c.Config.Cmd)
 	require.Equal(t, job.ID, c.Config.Labels["io.kitt.command"])
 	require.Equal(t, "somebody", c.Config.Labels["io.kitt.owner"])
@@ -270,9 +270,34 @@ func TestMissingModel(t *testing.T) {
 	t.Parallel()
 	r, job := newRunner(t, docker.Config{}), newJob(t, filepath.Join(t.TempDir(), "missing"))
 	_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
-	require.ErrorContains(t, err, "bind source path does not exist")
+	require.ErrorContains(t, err, "the model can't be found")
 	_, err = r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrNotStarted)
+}
+
+func TestPaths(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, docker.Config{})
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	colon, link := filepath.Join(dir, "a:b"), filepath.Join(dir, "link")
+	require.NoError(t, os.Mkdir(colon, 0o700))
+	require.NoError(t, os.Symlink(colon, link))
+	for _, c := range []struct{ model, results, want, fix string }{
+		{model: colon, results: dir, want: "a path with a ':' can't be handed to a container", fix: "use a path without ':'"},
+		{model: link, results: dir, want: "symbolic link", fix: "use its own path, " + colon},
+		{model: "qwen2.5:7b", results: colon, want: "directory of the results", fix: "use a path without ':'"},
+		{model: "qwen2.5:7b", results: dir + "/./", want: "not written in full", fix: "use its own path, " + dir},
+	} {
+		job := runner.Job{ID: "a", Dir: dir, ResultsDir: c.results, Model: c.model}
+		_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
+		var e *runner.Error
+		require.ErrorAs(t, err, &e, c.model)
+		require.Equal(t, runner.ClassPath, e.Class())
+		require.Contains(t, e.Text, c.want)
+		require.Equal(t, c.fix, e.Fix())
+		require.NotErrorIs(t, err, runner.ErrUnavailable)
+	}
 }
 
 func TestLetGoAndResume(t *testing.T) {

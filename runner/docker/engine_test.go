@@ -3,6 +3,7 @@ package docker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -166,4 +167,32 @@ func TestCancelWhileTheEngineIsAway(t *testing.T) {
 	require.EqualError(t, err, cause.Error(), "nothing is left of it")
 	_, err = r.Resume(t.Context(), job, runner.Position{}, &out)
 	require.ErrorIs(t, err, runner.ErrLost)
+}
+
+// TestLogsAreKept runs on an engine that is set up to keep little of a log, and
+// to drop lines rather than let anybody wait. The benchmark's log is whole all
+// the same when somebody comes back to it after its end.
+func TestLogsAreKept(t *testing.T) {
+	t.Parallel()
+	_, r := privateEngine(t, "--log-opt", "max-size=100k", "--log-opt", "max-file=2",
+		"--log-opt", "mode=non-blocking", "--log-opt", "max-buffer-size=4k", "--log-opt", "compress=true")
+	job := privateJob(t, "fake:lines=20000,width=100")
+	ctx, letGo := context.WithCancelCause(within(t, time.Minute))
+	var out runnertest.Recorder
+	out.OnOutput(func() { letGo(runner.ErrLetGo) })
+	_, err := r.Run(ctx, job, &out)
+	require.ErrorIs(t, err, runner.ErrLetGo)
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(filepath.Join(job.ResultsDir, "metrics.json"))
+		return err == nil
+	}, time.Minute, 10*time.Millisecond)
+
+	out.OnOutput(nil)
+	_, err = r.Resume(within(t, time.Minute), job, out.Position(), &out)
+	require.NoError(t, err)
+	text := out.Text()
+	require.Len(t, text, 20000*100)
+	for i := range 20000 {
+		require.True(t, strings.HasPrefix(text[100*i:], fmt.Sprintf("line %d ", i)), "line %d", i)
+	}
 }

@@ -19,6 +19,9 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if ctx.Err() != nil {
 		return runner.Result{}, context.Cause(ctx)
 	}
+	if err := checkPaths(job); err != nil {
+		return runner.Result{}, err
+	}
 	image, err := r.chooseImage(ctx, job, out)
 	if err != nil {
 		return runner.Result{}, because(ctx, err)
