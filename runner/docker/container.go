@@ -26,29 +26,53 @@ const slow = 4
 // create creates the job's container, or returns the one that was created
 // before a crash.
 func (r *Runner) create(ctx context.Context, job runner.Job, image string) (string, error) {
-	if id, err := r.find(ctx, job); err != nil || id != "" {
+	if id, err := r.find(ctx, job, ""); err != nil || id != "" {
 		return id, err
 	}
 	config, host := r.describe(job, image)
-	var err error
 	for _, name := range names(job.ID) {
-		var id string
-		id, err = r.createAs(ctx, name, config, host)
+		id, err := r.createAs(ctx, name, config, host)
 		if err != nil && strings.Contains(err.Error(), "max-buffer-size") {
 			// The engine was given a buffer for all logs, which takes back that
 			// writers wait. Then the buffer is made so big that they hardly lose.
 			host.LogConfig.Config["mode"], host.LogConfig.Config["max-buffer-size"] = "non-blocking", "256m"
 			id, err = r.createAs(ctx, name, config, host)
 		}
-		if err == nil {
-			return id, nil
+		if errdefs.IsConflict(err) {
+			if id, err = r.holder(ctx, name, job); err == nil && id == "" {
+				continue // another job's container: a longer name is tried
+			}
 		}
-		// The name is taken by another job's container: a longer one is tried.
-		if !errdefs.IsConflict(err) {
-			break
+		if err != nil {
+			return "", fmt.Errorf("create the container: %w", err)
+		}
+		return id, nil
+	}
+	return "", fmt.Errorf("create the container: every name for it is taken, also %s%s", namePrefix, job.ID)
+}
+
+// holder returns the ID of the container that has the name if that is the job's
+// own: a program that was killed may have asked for it, and the engine made it
+// since we looked. A name is taken a moment before its container is there.
+func (r *Runner) holder(ctx context.Context, name string, job runner.Job) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
+	defer cancel()
+	for {
+		c, err := r.engine.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+		if err == nil {
+			if config := c.Container.Config; config != nil &&
+				config.Labels[LabelCommand] == job.ID && config.Labels[LabelOwner] == r.config.Owner {
+				return c.Container.ID, nil
+			}
+			return "", nil
+		}
+		if !errdefs.IsNotFound(err) {
+			return "", err
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return "", fmt.Errorf("the name %s is taken, and no container has it", name)
 		}
 	}
-	return "", fmt.Errorf("create the container: %w", err)
 }
 
 func (r *Runner) createAs(ctx context.Context, name string, config *container.Config, host *container.HostConfig) (string, error) {
@@ -75,8 +99,9 @@ func names(id string) []string {
 	return append(all, namePrefix+id)
 }
 
-// find returns the ID of the job's container, or an empty text.
-func (r *Runner) find(ctx context.Context, job runner.Job) (string, error) {
+// find returns the ID of the job's container, or an empty text. Should there be
+// several, it is the known one, or else one that was started.
+func (r *Runner) find(ctx context.Context, job runner.Job, known string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
 	defer cancel()
 	list, err := r.engine.ContainerList(ctx, client.ContainerListOptions{
@@ -87,10 +112,16 @@ func (r *Runner) find(ctx context.Context, job runner.Job) (string, error) {
 	if err != nil {
 		return "", r.unreachable(err)
 	}
-	if len(list.Items) == 0 {
-		return "", nil
+	id := ""
+	for _, c := range list.Items {
+		if c.ID == known {
+			return c.ID, nil
+		}
+		if id == "" || c.State != container.StateCreated {
+			id = c.ID
+		}
 	}
-	return list.Items[0].ID, nil
+	return id, nil
 }
 
 // describe returns the job's container as kitt needs it: the directories at the

@@ -31,6 +31,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "drive" {
+		os.Exit(driveMain(os.Args[2]))
+	}
 	code, err := run(m)
 	if err == nil && code == 0 {
 		err = goleak.Find()
@@ -68,12 +71,26 @@ func run(m *testing.M) (code int, err error) {
 		other = "amd64"
 	}
 	for name, arch := range map[string]string{image: "", alien: other} {
-		defer func() { err = errors.Join(err, engine.Remove(ctx, name)) }()
+		defer func() { err = errors.Join(err, removeContainers(ctx, name), engine.Remove(ctx, name)) }()
 		if err := engine.Build(ctx, name, kitt, arch); err != nil {
 			return 1, err
 		}
 	}
 	return m.Run(), nil
+}
+
+// removeContainers removes what is left of the containers of an image: those
+// that programs asked for which were killed meanwhile.
+func removeContainers(ctx context.Context, image string) error {
+	list, err := engine.Client.ContainerList(ctx, client.ContainerListOptions{
+		All: true, Filters: make(client.Filters).Add("ancestor", image),
+	})
+	errs := []error{err}
+	for _, c := range list.Items {
+		_, err := engine.Client.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true})
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func needEngine(t testing.TB) {
@@ -241,6 +258,34 @@ func TestExit(t *testing.T) {
 			require.Equal(t, want, *exit)
 		})
 	}
+}
+
+// TestMemoryRunsOut takes more memory than the container may have. It runs by
+// itself, because it makes the machine's count of such kills rise, and other
+// tests kill without it.
+func TestMemoryRunsOut(t *testing.T) {
+	needEngine(t)
+	job := newJob(t, "fake:lines=2,delay=300ms,eat=500")
+	var out runnertest.Recorder
+	var limited bool
+	out.OnOutput(func() {
+		if limited {
+			return
+		}
+		limited = true
+		const limit = 64 << 20
+		for _, id := range containers(t, job) {
+			_, err := engine.Client.ContainerUpdate(context.Background(), id, client.ContainerUpdateOptions{
+				Resources: &container.Resources{Memory: limit, MemorySwap: limit},
+			})
+			require.NoError(t, err)
+		}
+	})
+	_, err := newRunner(t, docker.Config{}).Run(t.Context(), job, &out)
+	var exit *runner.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, runner.ExitError{Code: 137, Signal: "SIGKILL", OOMKilled: true}, *exit)
+	require.EqualError(t, err, "Exit 137: the kernel killed the benchmark because memory ran out")
 }
 
 func TestImageChoice(t *testing.T) {

@@ -30,7 +30,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if err != nil {
 		return runner.Result{}, because(ctx, err)
 	}
-	rec := record{Version: version, Job: job.ID, Image: image, At: time.Now().UTC()}
+	rec := record{Version: version, Job: job.ID, Image: image, At: time.Now().UTC(), Boot: bootID(), Kills: kernelKills()}
 	for _, s := range siblings {
 		rec.Siblings = append(rec.Siblings, s.ID)
 	}
@@ -65,11 +65,13 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
 	f := &follower{r: r, job: job, out: out, rec: rec, id: rec.Container}
-	id, err := f.await(ctx, func() (string, error) { return r.find(ctx, job) })
+	id, err := f.await(ctx, func() (string, error) { return r.find(ctx, job, rec.Container) })
 	switch {
 	case err != nil:
 		return runner.Result{}, err
-	case id == "" && rec.End != nil:
+	case rec.End != nil:
+		// All that was left to be done is to remove it, which may have begun.
+		f.discard(ctx, id)
 		return f.result()
 	case id == "" && rec.Container == "":
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
@@ -111,7 +113,7 @@ func (r *Runner) undo(ctx context.Context, job runner.Job, id string, err error)
 	if id == "" {
 		// The engine may have created it after we gave up waiting.
 		var e error
-		if id, e = r.find(ctx, job); e != nil {
+		if id, e = r.find(ctx, job, ""); e != nil {
 			return errors.Join(err, e)
 		}
 	}
@@ -304,19 +306,28 @@ func (f *follower) finish(ctx context.Context) (runner.Result, error) {
 	if err != nil {
 		return f.begun(), err
 	}
-	f.rec.End = &end{Code: s.ExitCode, OOM: s.OOMKilled, Detail: s.Error, Started: moment(s.StartedAt), Finished: moment(s.FinishedAt)}
-	if f.rec.End.Detail == "" && !s.OOMKilled {
+	oom := s.OOMKilled || f.rec.kernelKilled(s.ExitCode, kernelKills(), bootID())
+	f.rec.End = &end{Code: s.ExitCode, OOM: oom, Detail: s.Error, Started: moment(s.StartedAt), Finished: moment(s.FinishedAt)}
+	if f.rec.End.Detail == "" && !oom {
 		f.rec.End.Detail = f.whoStopped(f.rec.End)
 	}
 	// A run whose end was noted down needs its container no more.
 	if err := writeRecord(f.job, f.rec); err != nil {
 		return f.begun(), err
 	}
-	if err := f.r.remove(ctx, f.id); err != nil {
-		// Sweep finds it.
-		f.r.log.Warn("a container that has ended stays", "container", f.id, "error", err)
-	}
+	f.discard(ctx, f.id)
 	return f.result()
+}
+
+// discard removes a container whose end is noted down. Sweep finds one that
+// stays.
+func (f *follower) discard(ctx context.Context, id string) {
+	if id == "" {
+		return
+	}
+	if err := f.r.remove(context.WithoutCancel(ctx), id); err != nil {
+		f.r.log.Warn("a container that has ended stays", "container", id, "error", err)
+	}
 }
 
 // result returns how the run ended by what was noted down.
