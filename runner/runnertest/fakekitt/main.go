@@ -17,6 +17,7 @@
 //	fork         leaves a child behind, in the same process group
 //	fork-session leaves a child behind that left the process group
 //	ignore-term  ignores SIGTERM
+//	eat=N        takes N MiB of memory, after the output
 //	hang         stays until killed, after the output
 //	signal=N     sends itself the signal N, after the output
 //	exit=N       exits with the status N
@@ -37,6 +38,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -94,12 +96,12 @@ func run(args []string) (int, error) {
 }
 
 type script struct {
-	lines, width, long, signal, exit int
-	delay                            time.Duration
-	env                              string
-	stderr, cr, badUTF8, hang        bool
-	fork, forkSession, ignoreTerm    bool
-	noMetrics                        bool
+	lines, width, long, eat, signal, exit int
+	delay                                 time.Duration
+	env                                   string
+	stderr, cr, badUTF8, hang             bool
+	fork, forkSession, ignoreTerm         bool
+	noMetrics                             bool
 }
 
 func parse(model string) (script, error) {
@@ -122,6 +124,8 @@ func parse(model string) (script, error) {
 			s.width, err = strconv.Atoi(value)
 		case "long":
 			s.long, err = strconv.Atoi(value)
+		case "eat":
+			s.eat, err = strconv.Atoi(value)
 		case "signal":
 			s.signal, err = strconv.Atoi(value)
 		case "exit":
@@ -187,9 +191,14 @@ func (s script) play() error {
 	if err := s.extras(os.Stdout); err != nil {
 		return err
 	}
+	held := make([]byte, s.eat<<20)
+	for i := 0; i < len(held); i += 4096 {
+		held[i] = 1 // memory counts once it is written to
+	}
 	if s.hang {
 		stay()
 	}
+	runtime.KeepAlive(held)
 	if s.signal != 0 {
 		if err := syscall.Kill(os.Getpid(), syscall.Signal(s.signal)); err != nil {
 			return err
