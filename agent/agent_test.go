@@ -672,3 +672,48 @@ func TestTheModelIsFetchedLeasedAndReleased(t *testing.T) {
 		require.Contains(t, srv.Lines(id), "Kept /local/used: a job uses it")
 	})
 }
+
+// stuckShelf is a storage whose copy takes for ever.
+type stuckShelf struct{ shelf }
+
+func (s *stuckShelf) Acquire(ctx context.Context, _ storage.Request) (*storage.Lease, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+func TestCancelDuringTheModelsCopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		run := &play{run: hangs}
+		a, stop := start(t, agent.Config{Server: srv, Runner: run, Storage: &stuckShelf{}})
+		defer stop()
+		id := srv.Launch("/models/huge")
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+		synctest.Wait()
+		begun := time.Now()
+		require.NoError(t, a.Cancel(within(t, time.Minute), id, "user"))
+		require.Zero(t, time.Since(begun))
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "failed"))
+		_, reason := srv.Status(id)
+		require.Equal(t, "Cancelled by user", reason)
+		require.Empty(t, run.ran())
+	})
+}
+
+func TestARestartDuringTheModelsCopyCopiesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		run := &play{run: prints(1, 0)}
+		dir := t.TempDir()
+		_, stop := start(t, agent.Config{Server: srv, Runner: run, Storage: &stuckShelf{}, Dir: dir})
+		id := srv.Launch("/models/huge")
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+		synctest.Wait()
+		stop()
+		_, stop = start(t, agent.Config{Server: srv, Runner: run, Storage: &shelf{}, Dir: dir})
+		defer stop()
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "completed"))
+		require.Equal(t, []string{"queued", "dispatched", "running", "completed"}, srv.History(id))
+		require.Len(t, run.ran(), 1)
+	})
+}

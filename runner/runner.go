@@ -193,6 +193,7 @@ const (
 	ClassSignal      = "signal"             // the benchmark was killed by a signal
 	ClassOOM         = "out-of-memory"      // the kernel killed it for want of memory
 	ClassLost        = "lost"               // it vanished while nobody looked
+	ClassPath        = "bad-path"           // a path of the job can't be used as it is
 )
 
 // An Error is a failure to run a job: one sentence for a person, a class for a

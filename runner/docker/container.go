@@ -26,28 +26,66 @@ const slow = 4
 // create creates the job's container, or returns the one that was created
 // before a crash.
 func (r *Runner) create(ctx context.Context, job runner.Job, image string) (string, error) {
-	if id, err := r.find(ctx, job); err != nil || id != "" {
+	if id, err := r.find(ctx, job, ""); err != nil || id != "" {
 		return id, err
 	}
 	config, host := r.describe(job, image)
-	var err error
 	for _, name := range names(job.ID) {
-		callCtx, cancel := context.WithTimeout(ctx, slow*r.config.Timeout)
-		var made client.ContainerCreateResult
-		made, err = r.engine.ContainerCreate(callCtx, client.ContainerCreateOptions{Config: config, HostConfig: host, Name: name})
-		cancel()
-		if err == nil {
-			for _, w := range made.Warnings {
-				r.log.Warn("the Docker engine warns", "container", name, "warning", w)
-			}
-			return made.ID, nil
+		id, err := r.createAs(ctx, name, config, host)
+		if err != nil && strings.Contains(err.Error(), "max-buffer-size") {
+			// The engine was given a buffer for all logs, which takes back that
+			// writers wait. Then the buffer is made so big that they hardly lose.
+			host.LogConfig.Config["mode"], host.LogConfig.Config["max-buffer-size"] = "non-blocking", "256m"
+			id, err = r.createAs(ctx, name, config, host)
 		}
-		// The name is taken by another job's container: a longer one is tried.
-		if !errdefs.IsConflict(err) {
-			break
+		if errdefs.IsConflict(err) {
+			if id, err = r.holder(ctx, name, job); err == nil && id == "" {
+				continue // another job's container: a longer name is tried
+			}
+		}
+		if err != nil {
+			return "", fmt.Errorf("create the container: %w", err)
+		}
+		return id, nil
+	}
+	return "", fmt.Errorf("create the container: every name for it is taken, also %s%s", namePrefix, job.ID)
+}
+
+// holder returns the ID of the container that has the name if that is the job's
+// own: a program that was killed may have asked for it, and the engine made it
+// since we looked. A name is taken a moment before its container is there.
+func (r *Runner) holder(ctx context.Context, name string, job runner.Job) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
+	defer cancel()
+	for {
+		c, err := r.engine.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+		if err == nil {
+			if config := c.Container.Config; config != nil &&
+				config.Labels[LabelCommand] == job.ID && config.Labels[LabelOwner] == r.config.Owner {
+				return c.Container.ID, nil
+			}
+			return "", nil
+		}
+		if !errdefs.IsNotFound(err) {
+			return "", err
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return "", fmt.Errorf("the name %s is taken, and no container has it", name)
 		}
 	}
-	return "", fmt.Errorf("create the container: %w", err)
+}
+
+func (r *Runner) createAs(ctx context.Context, name string, config *container.Config, host *container.HostConfig) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, slow*r.config.Timeout)
+	defer cancel()
+	made, err := r.engine.ContainerCreate(ctx, client.ContainerCreateOptions{Config: config, HostConfig: host, Name: name})
+	if err != nil {
+		return "", err
+	}
+	for _, w := range made.Warnings {
+		r.log.Warn("the Docker engine warns", "container", name, "warning", w)
+	}
+	return made.ID, nil
 }
 
 // names returns the container names to try for a job's ID, each with more of it.
@@ -61,8 +99,9 @@ func names(id string) []string {
 	return append(all, namePrefix+id)
 }
 
-// find returns the ID of the job's container, or an empty text.
-func (r *Runner) find(ctx context.Context, job runner.Job) (string, error) {
+// find returns the ID of the job's container, or an empty text. Should there be
+// several, it is the known one, or else one that was started.
+func (r *Runner) find(ctx context.Context, job runner.Job, known string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
 	defer cancel()
 	list, err := r.engine.ContainerList(ctx, client.ContainerListOptions{
@@ -73,10 +112,16 @@ func (r *Runner) find(ctx context.Context, job runner.Job) (string, error) {
 	if err != nil {
 		return "", r.unreachable(err)
 	}
-	if len(list.Items) == 0 {
-		return "", nil
+	id := ""
+	for _, c := range list.Items {
+		if c.ID == known {
+			return c.ID, nil
+		}
+		if id == "" || c.State != container.StateCreated {
+			id = c.ID
+		}
 	}
-	return list.Items[0].ID, nil
+	return id, nil
 }
 
 // describe returns the job's container as kitt needs it: the directories at the
@@ -101,8 +146,7 @@ func (r *Runner) describe(job runner.Job, image string) (*container.Config, *con
 		Init:        &init,
 		NetworkMode: "host",
 		Mounts:      mounts,
-		// Its entries bear stamps to the nanosecond, by which a log is resumed.
-		LogConfig: container.LogConfig{Type: "json-file"},
+		LogConfig:   logConfig(),
 	}
 	if job.GPUs {
 		host.DeviceRequests = []container.DeviceRequest{{Count: -1, Capabilities: [][]string{{"gpu"}}}}
@@ -110,10 +154,68 @@ func (r *Runner) describe(job runner.Job, image string) (*container.Config, *con
 	return &container.Config{
 		Image:      image,
 		Entrypoint: []string{"kitt"},
-		Cmd:        append(job.Arguments(), "--auto-pull"),
+		Cmd:        arguments(job),
 		Env:        env,
 		Labels:     map[string]string{LabelCommand: job.ID, LabelOwner: r.config.Owner},
 	}, host
+}
+
+// logConfig returns how the engine keeps a run's log. Its settings take the
+// place of those that the engine may have been given for all containers: common
+// ones cut a log at some megabytes, which loses what an agent that was away
+// hasn't read, or drop lines rather than let a writer wait.
+//
+// The driver is json-file, whose entries bear stamps to the nanosecond, by which
+// a log is resumed. The limit only guards the disk: 4 GiB of a log are always
+// there, and no more than 8.
+func logConfig() container.LogConfig {
+	return container.LogConfig{Type: "json-file", Config: map[string]string{
+		"mode": "blocking", "max-size": "4g", "max-file": "2", "compress": "false",
+	}}
+}
+
+// arguments returns kitt's, in the order that its own agent has them.
+func arguments(job runner.Job) []string {
+	mode := job.Mode
+	job.Mode = ""
+	args := append(job.Arguments(), "--auto-pull")
+	if mode != "" {
+		args = append(args, "--mode", mode)
+	}
+	return args
+}
+
+// checkPaths refuses paths that would be others in a container than outside, or
+// that kitt can't hand on to the engine containers that it starts: it writes
+// them as `-v from:to`, with symbolic links resolved inside its own container.
+func checkPaths(job runner.Job) error {
+	paths := map[string]string{"directory of the results": job.ResultsDir}
+	if filepath.IsAbs(job.Model) {
+		paths["model"] = job.Model
+	}
+	for what, path := range paths {
+		if strings.Contains(path, ":") {
+			return &runner.Error{
+				Kind:   runner.ClassPath,
+				Text:   fmt.Sprintf("the %s lies at %q, and a path with a ':' can't be handed to a container", what, path),
+				Remedy: "use a path without ':'",
+			}
+		}
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return &runner.Error{
+				Kind: runner.ClassPath, Text: fmt.Sprintf("the %s can't be found: %v", what, err), Err: err,
+			}
+		}
+		if real != path {
+			return &runner.Error{
+				Kind:   runner.ClassPath,
+				Text:   fmt.Sprintf("the %s at %q is reached by a symbolic link, or not written in full", what, path),
+				Remedy: fmt.Sprintf("use its own path, %s", real),
+			}
+		}
+	}
+	return nil
 }
 
 // start starts a container that was created. Starting one that runs does

@@ -31,6 +31,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "drive" {
+		os.Exit(driveMain(os.Args[2]))
+	}
 	code, err := run(m)
 	if err == nil && code == 0 {
 		err = goleak.Find()
@@ -68,12 +71,26 @@ func run(m *testing.M) (code int, err error) {
 		other = "amd64"
 	}
 	for name, arch := range map[string]string{image: "", alien: other} {
-		defer func() { err = errors.Join(err, engine.Remove(ctx, name)) }()
+		defer func() { err = errors.Join(err, removeContainers(ctx, name), engine.Remove(ctx, name)) }()
 		if err := engine.Build(ctx, name, kitt, arch); err != nil {
 			return 1, err
 		}
 	}
 	return m.Run(), nil
+}
+
+// removeContainers removes what is left of the containers of an image: those
+// that programs asked for which were killed meanwhile.
+func removeContainers(ctx context.Context, image string) error {
+	list, err := engine.Client.ContainerList(ctx, client.ContainerListOptions{
+		All: true, Filters: make(client.Filters).Add("ancestor", image),
+	})
+	errs := []error{err}
+	for _, c := range list.Items {
+		_, err := engine.Client.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true})
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func needEngine(t testing.TB) {
@@ -203,7 +220,7 @@ func TestContainer(t *testing.T) {
 	require.Equal(t, "/kitt-run-"+job.ID[:16], c.Name)
 	require.Equal(t, []string{"kitt"}, c.Config.Entrypoint)
 	require.Equal(t, []string{
-		"run", "-m", model, "-e", "ollama", "-s", "quick", "-o", job.ResultsDir, "--mode", "native", "--auto-pull",
+		"run", "-m", model, "-e", "ollama", "-s", "quick", "-o", job.ResultsDir, "--auto-pull", "--mode", "native",
 	}, c.Config.Cmd)
 	require.Equal(t, job.ID, c.Config.Labels["io.kitt.command"])
 	require.Equal(t, "somebody", c.Config.Labels["io.kitt.owner"])
@@ -220,14 +237,18 @@ func TestContainer(t *testing.T) {
 	require.Equal(t, map[string]bool{"/var/run/docker.sock": false, job.ResultsDir: false, model: true}, mounts)
 }
 
+// notOurs is what is said of a signal that this agent didn't send.
+const notOurs = "not by this agent: somebody else stopped its container, or the Docker engine was stopped"
+
 func TestExit(t *testing.T) {
 	needEngine(t)
 	t.Parallel()
 	r := newRunner(t, docker.Config{})
 	for model, want := range map[string]runner.ExitError{
 		"fake:lines=1,exit=3":    {Code: 3},
-		"fake:lines=1,signal=9":  {Code: 137, Signal: "SIGKILL"},
-		"fake:lines=1,signal=15": {Code: 143, Signal: "SIGTERM"},
+		"fake:lines=1,signal=1":  {Code: 129, Signal: "SIGHUP"},
+		"fake:lines=1,signal=9":  {Code: 137, Signal: "SIGKILL", Detail: notOurs},
+		"fake:lines=1,signal=15": {Code: 143, Signal: "SIGTERM", Detail: notOurs},
 	} {
 		t.Run(model, func(t *testing.T) {
 			t.Parallel()
@@ -237,6 +258,34 @@ func TestExit(t *testing.T) {
 			require.Equal(t, want, *exit)
 		})
 	}
+}
+
+// TestMemoryRunsOut takes more memory than the container may have. It runs by
+// itself, because it makes the machine's count of such kills rise, and other
+// tests kill without it.
+func TestMemoryRunsOut(t *testing.T) {
+	needEngine(t)
+	job := newJob(t, "fake:lines=2,delay=300ms,eat=500")
+	var out runnertest.Recorder
+	var limited bool
+	out.OnOutput(func() {
+		if limited {
+			return
+		}
+		limited = true
+		const limit = 64 << 20
+		for _, id := range containers(t, job) {
+			_, err := engine.Client.ContainerUpdate(context.Background(), id, client.ContainerUpdateOptions{
+				Resources: &container.Resources{Memory: limit, MemorySwap: limit},
+			})
+			require.NoError(t, err)
+		}
+	})
+	_, err := newRunner(t, docker.Config{}).Run(t.Context(), job, &out)
+	var exit *runner.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, runner.ExitError{Code: 137, Signal: "SIGKILL", OOMKilled: true}, *exit)
+	require.EqualError(t, err, "Exit 137: the kernel killed the benchmark because memory ran out")
 }
 
 func TestImageChoice(t *testing.T) {
@@ -266,9 +315,34 @@ func TestMissingModel(t *testing.T) {
 	t.Parallel()
 	r, job := newRunner(t, docker.Config{}), newJob(t, filepath.Join(t.TempDir(), "missing"))
 	_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
-	require.ErrorContains(t, err, "bind source path does not exist")
+	require.ErrorContains(t, err, "the model can't be found")
 	_, err = r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrNotStarted)
+}
+
+func TestPaths(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, docker.Config{})
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	colon, link := filepath.Join(dir, "a:b"), filepath.Join(dir, "link")
+	require.NoError(t, os.Mkdir(colon, 0o700))
+	require.NoError(t, os.Symlink(colon, link))
+	for _, c := range []struct{ model, results, want, fix string }{
+		{model: colon, results: dir, want: "a path with a ':' can't be handed to a container", fix: "use a path without ':'"},
+		{model: link, results: dir, want: "symbolic link", fix: "use its own path, " + colon},
+		{model: "qwen2.5:7b", results: colon, want: "directory of the results", fix: "use a path without ':'"},
+		{model: "qwen2.5:7b", results: dir + "/./", want: "not written in full", fix: "use its own path, " + dir},
+	} {
+		job := runner.Job{ID: "a", Dir: dir, ResultsDir: c.results, Model: c.model}
+		_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
+		var e *runner.Error
+		require.ErrorAs(t, err, &e, c.model)
+		require.Equal(t, runner.ClassPath, e.Class())
+		require.Contains(t, e.Text, c.want)
+		require.Equal(t, c.fix, e.Fix())
+		require.NotErrorIs(t, err, runner.ErrUnavailable)
+	}
 }
 
 func TestLetGoAndResume(t *testing.T) {

@@ -21,6 +21,8 @@ type record struct {
 	Job       string    `json:"job"`
 	Image     string    `json:"image"`               // ID
 	At        time.Time `json:"at"`                  // when it was written first
+	Boot      string    `json:"boot"`                // the kernel's boot ID
+	Kills     int64     `json:"kills"`               // see kernelKills
 	Siblings  []string  `json:"siblings"`            // IDs of the engine containers that were there before
 	Container string    `json:"container,omitempty"` // ID, once it was created
 	End       *end      `json:"end,omitempty"`       // once all of its output was passed on

@@ -35,6 +35,9 @@ type cursor struct {
 	skipping bool
 	found    bool
 	left     int64
+
+	// cut is set when the entry that is looked for is no more in the log.
+	cut bool
 }
 
 // reopen makes the cursor ready for a log that begins up to skew before it.
@@ -55,7 +58,7 @@ func (c *cursor) take(stamp int64, text []byte) ([]byte, runner.Position) {
 		}
 		if !c.found && stamp > c.pos.Stamp {
 			// The entry is no more in the log, which was cut: all of it is new.
-			c.skipping = false
+			c.skipping, c.cut = false, true
 			return c.take(stamp, text)
 		}
 		c.found = true
@@ -148,13 +151,23 @@ func (f *follower) read(ctx context.Context, follow bool) error {
 		if f.cursor.skipping {
 			continue
 		}
-		// A log that can't be written is no reason to end a benchmark.
+		if f.cursor.cut {
+			f.cursor.cut = false
+			f.note(say(f.out, "lines are missing here: the Docker engine's log has lost what it held from %s to %s",
+				time.Unix(0, f.cursor.pos.Stamp).UTC().Format(time.RFC3339Nano), at.Format(time.RFC3339Nano)))
+		}
 		if len(rest) > 0 {
-			if err := f.out.WriteFrom(rest, at, from); err != nil && f.outErr == nil {
-				f.outErr = fmt.Errorf("write to the job's log: %w", err)
-			}
+			f.note(f.out.WriteFrom(rest, at, from))
 		}
 		from.Byte += int64(len(rest))
 		f.cursor.pos = from
+	}
+}
+
+// note keeps the first error of the job's log. A log that can't be written is
+// no reason to end a benchmark.
+func (f *follower) note(err error) {
+	if err != nil && f.outErr == nil {
+		f.outErr = fmt.Errorf("write to the job's log: %w", err)
 	}
 }

@@ -82,3 +82,14 @@ func TestNames(t *testing.T) {
 		t.Fatal(got)
 	}
 }
+
+// TestCutLog has the engine lose the entry at which a log is to be resumed.
+func TestCutLog(t *testing.T) {
+	t.Parallel()
+	c := cursor{pos: runner.Position{Stamp: 100, Count: 2, Byte: 3}}
+	c.reopen()
+	rest, from := c.take(200, []byte("later\n"))
+	if string(rest) != "later\n" || from != (runner.Position{Stamp: 200}) || !c.cut || c.skipping {
+		t.Fatalf("%q %+v %+v", rest, from, c)
+	}
+}

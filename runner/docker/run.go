@@ -19,6 +19,9 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if ctx.Err() != nil {
 		return runner.Result{}, context.Cause(ctx)
 	}
+	if err := checkPaths(job); err != nil {
+		return runner.Result{}, err
+	}
 	image, err := r.chooseImage(ctx, job, out)
 	if err != nil {
 		return runner.Result{}, because(ctx, err)
@@ -27,7 +30,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if err != nil {
 		return runner.Result{}, because(ctx, err)
 	}
-	rec := record{Version: version, Job: job.ID, Image: image, At: time.Now().UTC()}
+	rec := record{Version: version, Job: job.ID, Image: image, At: time.Now().UTC(), Boot: bootID(), Kills: kernelKills()}
 	for _, s := range siblings {
 		rec.Siblings = append(rec.Siblings, s.ID)
 	}
@@ -62,11 +65,13 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
 	f := &follower{r: r, job: job, out: out, rec: rec, id: rec.Container}
-	id, err := f.await(ctx, func() (string, error) { return r.find(ctx, job) })
+	id, err := f.await(ctx, func() (string, error) { return r.find(ctx, job, rec.Container) })
 	switch {
 	case err != nil:
 		return runner.Result{}, err
-	case id == "" && rec.End != nil:
+	case rec.End != nil:
+		// All that was left to be done is to remove it, which may have begun.
+		f.discard(ctx, id)
 		return f.result()
 	case id == "" && rec.Container == "":
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
@@ -108,7 +113,7 @@ func (r *Runner) undo(ctx context.Context, job runner.Job, id string, err error)
 	if id == "" {
 		// The engine may have created it after we gave up waiting.
 		var e error
-		if id, e = r.find(ctx, job); e != nil {
+		if id, e = r.find(ctx, job, ""); e != nil {
 			return errors.Join(err, e)
 		}
 	}
@@ -138,6 +143,8 @@ type follower struct {
 	cursor cursor
 	outErr error // the first error of out
 	away   bool  // whether it was said that the engine does not answer
+
+	awayFrom, awayTo time.Time // the last time that the engine did not answer
 }
 
 // Pauses between attempts to reach an engine that does not answer, and between
@@ -147,6 +154,10 @@ const (
 	lookPause  = 5 * time.Second
 )
 
+// endLimit is for how long beyond the grace it is tried to end a container when
+// the engine fails at it.
+const endLimit = 2 * time.Minute
+
 // maxUnread is after how many attempts the log of a container that has ended is
 // given up.
 const maxUnread = 10
@@ -154,11 +165,14 @@ const maxUnread = 10
 func (r *Runner) follow(ctx context.Context, job runner.Job, rec record, from runner.Position, out runner.Output) (runner.Result, error) {
 	f := &follower{r: r, job: job, out: out, rec: rec, id: rec.Container, cursor: cursor{pos: from}}
 	err := f.toEnd(ctx)
-	if err != nil && ctx.Err() == nil {
-		return f.begun(), err
-	}
 	if err == nil {
-		return f.finish(context.WithoutCancel(ctx))
+		var result runner.Result
+		if result, err = f.finish(ctx); ctx.Err() == nil || f.rec.End != nil {
+			return result, err
+		}
+	}
+	if ctx.Err() == nil {
+		return f.begun(), err
 	}
 	cause := context.Cause(ctx)
 	if errors.Is(cause, runner.ErrLetGo) {
@@ -183,25 +197,11 @@ func (f *follower) toEnd(ctx context.Context) error {
 		}
 		// That the stream has ended doesn't say that the container has: the
 		// engine may have been restarted, or have rotated the log.
-		state, err := f.await(ctx, func() (string, error) {
-			s, err := f.r.inspect(ctx, f.id)
-			if errdefs.IsNotFound(err) {
-				return "gone", nil
-			}
-			if err != nil {
-				return "", err
-			}
-			if ended(s) {
-				return "ended", nil
-			}
-			return "lives", nil
-		})
+		state, err := f.state(ctx)
 		switch {
 		case err != nil:
 			return err
-		case state == "gone":
-			return lost("its container was removed by somebody else")
-		case state == "ended":
+		case ended(state):
 			// What was printed between the end of the stream and that of the
 			// container.
 			err := f.read(ctx, false)
@@ -218,8 +218,25 @@ func (f *follower) toEnd(ctx context.Context) error {
 	}
 }
 
-// readWatched follows the log, and ends following it when the container has
-// ended and the stream doesn't notice.
+// state returns the container's state as soon as the engine tells it.
+func (f *follower) state(ctx context.Context) (state *container.State, err error) {
+	gone := false
+	_, err = f.await(ctx, func() (string, error) {
+		state, err = f.r.inspect(ctx, f.id)
+		if gone = errdefs.IsNotFound(err); gone {
+			return "", nil
+		}
+		return "", err
+	})
+	if err == nil && gone {
+		err = lost("its container was removed by somebody else")
+	}
+	return state, err
+}
+
+// readWatched follows the log. It ends that when the container has ended and
+// the stream doesn't notice, and when the engine answers no more: a stream of
+// an engine that hangs is silent for good.
 func (f *follower) readWatched(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	watched := make(chan struct{})
@@ -229,8 +246,12 @@ func (f *follower) readWatched(ctx context.Context) error {
 			if pause(ctx, lookPause) != nil {
 				return
 			}
-			if s, err := f.r.inspect(ctx, f.id); err == nil && ended(s) {
+			s, err := f.r.inspect(ctx, f.id)
+			switch {
+			case err == nil && ended(s), errdefs.IsNotFound(err):
 				silent++
+			case err != nil:
+				silent = 2
 			}
 		}
 		cancel()
@@ -251,13 +272,13 @@ func (f *follower) await(ctx context.Context, ask func() (string, error)) (strin
 		}
 		if err == nil {
 			if f.away {
-				f.away = false
+				f.away, f.awayTo = false, time.Now()
 				return answer, say(f.out, "the Docker engine answers again")
 			}
 			return answer, nil
 		}
 		if !f.away {
-			f.away = true
+			f.away, f.awayFrom = true, time.Now()
 			if err := say(f.out, "waiting for the Docker engine: %v", err); err != nil {
 				return "", err
 			}
@@ -281,20 +302,32 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // finish notes down how the container ended and removes it.
 func (f *follower) finish(ctx context.Context) (runner.Result, error) {
-	s, err := f.r.inspect(ctx, f.id)
+	s, err := f.state(ctx)
 	if err != nil {
-		return f.begun(), fmt.Errorf("ask how the container ended: %w", err)
+		return f.begun(), err
 	}
-	f.rec.End = &end{Code: s.ExitCode, OOM: s.OOMKilled, Detail: s.Error, Started: moment(s.StartedAt), Finished: moment(s.FinishedAt)}
+	oom := s.OOMKilled || f.rec.kernelKilled(s.ExitCode, kernelKills(), bootID())
+	f.rec.End = &end{Code: s.ExitCode, OOM: oom, Detail: s.Error, Started: moment(s.StartedAt), Finished: moment(s.FinishedAt)}
+	if f.rec.End.Detail == "" && !oom {
+		f.rec.End.Detail = f.whoStopped(f.rec.End)
+	}
 	// A run whose end was noted down needs its container no more.
 	if err := writeRecord(f.job, f.rec); err != nil {
 		return f.begun(), err
 	}
-	if err := f.r.remove(ctx, f.id); err != nil {
-		// Sweep finds it.
-		f.r.log.Warn("a container that has ended stays", "container", f.id, "error", err)
-	}
+	f.discard(ctx, f.id)
 	return f.result()
+}
+
+// discard removes a container whose end is noted down. Sweep finds one that
+// stays.
+func (f *follower) discard(ctx context.Context, id string) {
+	if id == "" {
+		return
+	}
+	if err := f.r.remove(context.WithoutCancel(ctx), id); err != nil {
+		f.r.log.Warn("a container that has ended stays", "container", id, "error", err)
+	}
 }
 
 // result returns how the run ended by what was noted down.
@@ -317,9 +350,43 @@ func (f *follower) begun() runner.Result {
 	return runner.Result{Runner: kind, ContainerID: f.id, Started: f.rec.At}
 }
 
-// end stops the container, passes its last words on and removes it.
+// whoStopped says why a container may have ended by a signal that was not ours.
+func (f *follower) whoStopped(e *end) string {
+	if sig := unix.Signal(e.Code - 128); sig != unix.SIGTERM && sig != unix.SIGKILL {
+		return ""
+	}
+	// An engine ends its containers before it goes, and what it left when it comes
+	// back.
+	const near = 30 * time.Second
+	if !f.awayFrom.IsZero() && e.Finished.After(f.awayFrom.Add(-near)) && e.Finished.Before(f.awayTo.Add(near)) {
+		return "the Docker engine was restarted, which ends its containers unless its live-restore is on"
+	}
+	return "not by this agent: somebody else stopped its container, or the Docker engine was stopped"
+}
+
+// end ends the container, if need be again and again until the engine does it.
 func (f *follower) end() error {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), f.job.Grace()+endLimit)
+	defer cancel()
+	for said := false; ; {
+		err := f.endOnce(ctx)
+		if err == nil {
+			return nil
+		}
+		if !said {
+			said = true
+			if err := say(f.out, "the Docker engine fails to stop the benchmark, trying again: %v", err); err != nil {
+				f.r.log.Warn("writing to a job's log", "container", f.id, "error", err)
+			}
+		}
+		if pause(ctx, retryPause) != nil {
+			return fmt.Errorf("the container %s may still be running: %w", f.id, err)
+		}
+	}
+}
+
+// endOnce stops the container, passes its last words on and removes it.
+func (f *follower) endOnce(ctx context.Context) error {
 	// remove kills what could not be stopped.
 	stopErr := f.r.stop(ctx, f.id, f.job.Grace())
 	readErr := f.read(ctx, false)

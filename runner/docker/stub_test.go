@@ -75,7 +75,12 @@ func exited(code int, oom bool) string {
 
 // newStub returns an engine on which every run succeeds without a word.
 func newStub(t *testing.T, change map[string]http.HandlerFunc) (*stub, *docker.Runner) {
-	s := &stub{answers: map[string]http.HandlerFunc{
+	s, host := newStubServer(t, change)
+	return s, newRunner(t, docker.Config{Host: host, DefaultImage: "kitt:latest", Timeout: 5 * time.Second})
+}
+
+func newStubServer(t *testing.T, change map[string]http.HandlerFunc) (s *stub, host string) {
+	s = &stub{answers: map[string]http.HandlerFunc{
 		"GET /_ping":                   reply(200, "OK"),
 		"HEAD /_ping":                  reply(200, ""),
 		"GET /version":                 reply(200, `{"Arch":"amd64","ApiVersion":"1.41"}`),
@@ -93,10 +98,7 @@ func newStub(t *testing.T, change map[string]http.HandlerFunc) (*stub, *docker.R
 	}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	r := newRunner(t, docker.Config{
-		Host: "tcp://" + server.Listener.Addr().String(), DefaultImage: "kitt:latest", Timeout: 5 * time.Second,
-	})
-	return s, r
+	return s, "tcp://" + server.Listener.Addr().String()
 }
 
 func stubJob(t *testing.T) runner.Job {
@@ -289,4 +291,70 @@ func TestStopWhileStarting(t *testing.T) {
 		require.ErrorIs(t, err, cause)
 		require.Equal(t, removed, s.called("DELETE /containers/c1"))
 	}
+}
+
+// TestCreatedMeanwhile has the engine make the container that a killed program
+// had asked for, just after the next one has found that there is none.
+func TestCreatedMeanwhile(t *testing.T) {
+	t.Parallel()
+	looked := 0
+	mine := fmt.Sprintf(`{"Id":"c1","Config":{"Labels":{%q:"job-1",%q:"me"}},"State":{"Status":"exited"}}`,
+		docker.LabelCommand, docker.LabelOwner)
+	s, server := newStubServer(t, map[string]http.HandlerFunc{
+		"POST /containers/create": reply(409, `{"message":"the name is in use"}`),
+		"GET /containers/kitt-run-job-1/json": func(w http.ResponseWriter, r *http.Request) {
+			if looked++; looked == 1 {
+				reply(404, `{"message":"not there yet"}`)(w, r)
+				return
+			}
+			reply(200, mine)(w, r)
+		},
+	})
+	r := newRunner(t, docker.Config{Host: server, DefaultImage: "kitt:latest", Owner: "me", Timeout: 5 * time.Second})
+	result, err := r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
+	require.NoError(t, err)
+	require.Equal(t, "c1", result.ContainerID)
+	require.Equal(t, 1, s.called("POST /containers/create"))
+
+	r = newRunner(t, docker.Config{Host: server, DefaultImage: "kitt:latest", Owner: "another", Timeout: 5 * time.Second})
+	_, err = r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
+	require.ErrorContains(t, err, "every name for it is taken")
+}
+
+// TestResumeTakesTheOneThatRuns has two containers of one job, of which one was
+// never started: starting that would run the job twice.
+func TestResumeTakesTheOneThatRuns(t *testing.T) {
+	t.Parallel()
+	for _, known := range []string{"", "c1"} {
+		s, r := newStub(t, map[string]http.HandlerFunc{
+			"GET /containers/json": reply(200, `[{"Id":"c0","State":"created"},{"Id":"c1","State":"exited"},{"Id":"c2","State":"created"}]`),
+		})
+		job := stubJob(t)
+		require.NoError(t, os.Mkdir(filepath.Join(job.Dir, "docker"), 0o700))
+		text := fmt.Sprintf(`{"version":1,"job":"job-1","container":%q}`, known)
+		require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "docker", "run.json"), []byte(text), 0o600))
+		result, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+		require.NoError(t, err)
+		require.Equal(t, "c1", result.ContainerID)
+		require.Zero(t, s.called("POST /containers/c0/start"))
+	}
+}
+
+// TestResumeAfterTheEnd has a container whose end was noted down, and whose
+// removal was begun.
+func TestResumeAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	s, r := newStub(t, map[string]http.HandlerFunc{
+		"GET /containers/json":    reply(200, `[{"Id":"c1","State":"removing"}]`),
+		"GET /containers/c1/json": reply(404, `{"message":"no such container"}`),
+	})
+	job := stubJob(t)
+	require.NoError(t, os.Mkdir(filepath.Join(job.Dir, "docker"), 0o700))
+	text := []byte(`{"version":1,"job":"job-1","container":"c1","end":{"code":3}}`)
+	require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "docker", "run.json"), text, 0o600))
+	_, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	var exit *runner.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, 3, exit.Code)
+	require.Equal(t, 1, s.called("DELETE /containers/c1"))
 }

@@ -17,6 +17,7 @@
 //	fork         leaves a child behind, in the same process group
 //	fork-session leaves a child behind that left the process group
 //	ignore-term  ignores SIGTERM
+//	eat=N        takes N MiB of memory, after the output
 //	hang         stays until killed, after the output
 //	signal=N     sends itself the signal N, after the output
 //	exit=N       exits with the status N
@@ -37,6 +38,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,6 +62,7 @@ func main() {
 }
 
 func run(args []string) (int, error) {
+	begun := time.Now()
 	if len(args) == 1 && args[0] == childWord {
 		stay()
 	}
@@ -86,19 +89,19 @@ func run(args []string) (int, error) {
 	if s.exit != 0 || s.noMetrics {
 		return s.exit, nil
 	}
-	if err := writeMetrics(*dir, *model, *engine, *suite); err != nil {
+	if err := writeMetrics(begun, *dir, *model, *engine, *suite); err != nil {
 		return 1, err
 	}
 	return 0, nil
 }
 
 type script struct {
-	lines, width, long, signal, exit int
-	delay                            time.Duration
-	env                              string
-	stderr, cr, badUTF8, hang        bool
-	fork, forkSession, ignoreTerm    bool
-	noMetrics                        bool
+	lines, width, long, eat, signal, exit int
+	delay                                 time.Duration
+	env                                   string
+	stderr, cr, badUTF8, hang             bool
+	fork, forkSession, ignoreTerm         bool
+	noMetrics                             bool
 }
 
 func parse(model string) (script, error) {
@@ -121,6 +124,8 @@ func parse(model string) (script, error) {
 			s.width, err = strconv.Atoi(value)
 		case "long":
 			s.long, err = strconv.Atoi(value)
+		case "eat":
+			s.eat, err = strconv.Atoi(value)
 		case "signal":
 			s.signal, err = strconv.Atoi(value)
 		case "exit":
@@ -186,9 +191,14 @@ func (s script) play() error {
 	if err := s.extras(os.Stdout); err != nil {
 		return err
 	}
+	held := make([]byte, s.eat<<20)
+	for i := 0; i < len(held); i += 4096 {
+		held[i] = 1 // memory counts once it is written to
+	}
 	if s.hang {
 		stay()
 	}
+	runtime.KeepAlive(held)
 	if s.signal != 0 {
 		if err := syscall.Kill(os.Getpid(), syscall.Signal(s.signal)); err != nil {
 			return err
@@ -244,7 +254,7 @@ func stay() {
 
 // writeMetrics writes metrics.json by way of a rename, so that nobody sees half
 // of it.
-func writeMetrics(dir, model, engine, suite string) error {
+func writeMetrics(begun time.Time, dir, model, engine, suite string) error {
 	var m map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(metrics))
 	decoder.UseNumber()
@@ -252,6 +262,7 @@ func writeMetrics(dir, model, engine, suite string) error {
 		return err
 	}
 	m["model"], m["engine"], m["suite_name"] = model, engine, suite
+	m["total_time_seconds"] = time.Since(begun).Seconds() // as the program itself saw it
 	m["timestamp"] = time.Now().UTC().Format("2006-01-02T15:04:05.000000")
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
