@@ -1,310 +1,569 @@
-package kittapi
+package kittapi_test
 
 import (
 	"context"
 	"encoding/json"
-	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/kittapi"
+	"github.com/kirizan/kitt-agent/agent/kittapitest"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// answering returns a client of a server that answers every call alike, and
-// keeps the last request.
-func answering(t *testing.T, status int, kind, body string, headers ...string) (*Client, *http.Request, *[]byte) {
-	t.Helper()
-	var last http.Request
-	var sent []byte
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		sent = make([]byte, max(r.ContentLength, 0))
-		_, _ = r.Body.Read(sent)
-		last = *r.Clone(context.Background())
-		for i := 0; i+1 < len(headers); i += 2 {
-			w.Header().Set(headers[i], headers[i+1])
-		}
-		w.Header().Set("Content-Type", kind)
-		w.WriteHeader(status)
-		fmt.Fprint(w, body)
-	}))
-	t.Cleanup(srv.Close)
-	c, err := New(Config{URL: srv.URL + "/", Token: "agent-token", ServerToken: "server-token", Timeout: 10 * time.Second})
+// newServer starts a double.
+func newServer(t testing.TB, cfg kittapitest.Config) *kittapitest.Server {
+	s, err := kittapitest.NewServer(cfg)
 	require.NoError(t, err)
-	return c, &last, &sent
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
 }
 
-func TestOnlyTheServersOwnWordCounts(t *testing.T) {
-	t.Parallel()
-	const page = "<!doctype html><title>404 Not Found</title>"
-	for _, tt := range []struct {
-		name, kind, body string
-		status           int
-		refused          int  // status of the RefusedError that is wanted
-		broken, unauth   bool // which sentinel
-		ok               bool
-	}{
-		{name: "ok", status: 200, kind: "application/json", body: `{"ok": true}`, ok: true},
-		{name: "a login page", status: 200, kind: "text/html", body: page},
-		{name: "JSON of somebody else", status: 200, kind: "application/json", body: `{"hello": 1}`},
-		{name: "cut", status: 200, kind: "application/json", body: `{"ok": tr`},
-		{name: "router", status: 404, kind: "text/html", body: page},
-		{name: "the test is unknown", status: 404, kind: "application/json", body: `{"error": "Quick test not found"}`, refused: 404},
-		{name: "bad request", status: 400, kind: "application/json", body: `{"error": "line is required"}`, refused: 400},
-		{name: "forbidden", status: 403, kind: "application/json", body: `{"error": "Invalid authentication token"}`, refused: 403},
-		{name: "a proxy forbids", status: 403, kind: "text/html", body: page},
-		{name: "unauthorized", status: 401, kind: "application/json", body: `{"error": "Missing or invalid authorization"}`, unauth: true},
-		{name: "broken", status: 500, kind: "text/html", body: page, broken: true},
-		{name: "bad gateway", status: 502, kind: "text/html", body: page},
-		{name: "redirect", status: 302, kind: "text/html", body: page},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			c, _, _ := answering(t, tt.status, tt.kind, tt.body, "Location", "http://elsewhere/")
-			err := c.ReportLog(t.Context(), "t", "line")
-			require.Equal(t, tt.ok, err == nil, "%v", err)
-			if tt.ok {
-				return
-			}
-			refused := 0
-			if e := new(agent.RefusedError); asError(err, &e) {
-				refused = e.Status
-			}
-			require.Equal(t, tt.refused, refused)
-			require.Equal(t, tt.broken, isError(err, agent.ErrBroken))
-			require.Equal(t, tt.unauth, isError(err, ErrUnauthorized))
-			require.NotContains(t, err.Error(), "token-")
-			require.NotContains(t, err.Error(), "<")
-		})
-	}
-}
-
-func TestRetryAfter(t *testing.T) {
-	t.Parallel()
-	at := time.Now().Add(90 * time.Second).UTC()
-	for value, want := range map[string]time.Duration{
-		"7":                        7 * time.Second,
-		at.Format(http.TimeFormat): 90 * time.Second,
-	} {
-		c, _, _ := answering(t, 503, "text/html", "busy", "Retry-After", value)
-		var e *agent.RetryAfterError
-		require.ErrorAs(t, c.ReportLog(t.Context(), "t", "line"), &e)
-		require.InDelta(t, want.Seconds(), e.After.Seconds(), 3)
-	}
-}
-
-func TestTokens(t *testing.T) {
-	t.Parallel()
-	c, last, _ := answering(t, 200, "application/json", `{"ok": true}`)
-	require.NoError(t, c.ReportStatus(t.Context(), "t", "running", ""))
-	require.Equal(t, "Bearer server-token", last.Header.Get("Authorization"))
-	c, last, _ = answering(t, 202, "application/json", `{"accepted": true}`)
-	require.NoError(t, c.ReportResult(t.Context(), "gpu é 1", agent.Result{}))
-	require.Equal(t, "Bearer agent-token", last.Header.Get("Authorization"))
-	require.Equal(t, "/api/v1/agents/gpu%20%C3%A9%201/results", last.URL.EscapedPath())
-	require.NotContains(t, fmt.Sprintf("%v %+v %#v", c.token, c.token, c.token), "agent-token")
-	text, err := json.Marshal(struct{ T Secret }{c.token})
+func newClient(t testing.TB, cfg kittapi.Config) *kittapi.Client {
+	c, err := kittapi.New(cfg)
 	require.NoError(t, err)
-	require.NotContains(t, string(text), "agent-token")
+	return c
 }
 
-func TestHeartbeatsTellAForgottenAgentFromAProxy(t *testing.T) {
-	t.Parallel()
-	c, _, _ := answering(t, 404, "application/json", `{"error": "Agent not found"}`)
-	_, err := c.Heartbeat(t.Context(), "x", heartbeat.Beat{})
-	require.ErrorIs(t, err, heartbeat.ErrUnknownAgent)
-	c, _, _ = answering(t, 404, "text/html", "not found")
-	_, err = c.Heartbeat(t.Context(), "x", heartbeat.Beat{})
-	require.Error(t, err)
-	require.NotErrorIs(t, err, heartbeat.ErrUnknownAgent)
-	c, _, _ = answering(t, 403, "application/json", `{"error": "Invalid token for this agent"}`)
-	_, err = c.Heartbeat(t.Context(), "x", heartbeat.Beat{})
-	require.ErrorContains(t, err, "Rotate the token on the server")
+var h100 = &hwdetect.Machine{
+	Hostname: "gpu-01", EnvironmentType: "dgx", OS: "Linux-5.15.0-1042-nvidia", Kernel: "#42-Ubuntu SMP",
+	GPUs: []hwdetect.GPU{
+		{Model: "NVIDIA H100 80GB HBM3", MemoryBytes: 80 << 30, ComputeCapability: "9.0"},
+		{Index: 1, Model: "NVIDIA H100 80GB HBM3", MemoryBytes: 80 << 30, ComputeCapability: "9.0"},
+	},
+	DriverVersion: "550.54.15", CUDAVersion: "12.4",
+	CPU:         hwdetect.CPU{Model: "Intel(R) Xeon(R) Platinum 8480C", Arch: "amd64", Cores: 112, Threads: 224},
+	MemoryBytes: 2048<<30 - 1<<20, MemoryType: "DDR5",
+	Storage: hwdetect.Storage{Brand: "Samsung", Model: "SAMSUNG MZQL23T8HCLS-00A07", Type: "nvme"},
 }
 
-func TestHeartbeatAnswers(t *testing.T) {
+func TestRegister(t *testing.T) {
 	t.Parallel()
-	c, _, sent := answering(t, 200, "application/json",
-		`{"ack": true, "agent_id": "a1", "commands": [5, {"command_id": 7, "test_id": "t", "type": "run_test", "payload": {"model_path": "m"}}], "settings": {"auto_cleanup": "true", "odd": 5}}`)
-	used := int64(3 << 29)
-	got, err := c.Heartbeat(t.Context(), "x", heartbeat.Beat{Status: "idle", StorageFree: &used})
+	s := newServer(t, kittapitest.Config{})
+	c := newClient(t, kittapi.Config{URL: s.URL + "/", Token: "secret"})
+	got, err := c.Register(t.Context(), agent.Registration{Name: "gpu 01", Port: 8090, Version: "1.2.3", Capabilities: []string{"vllm"}, Machine: h100})
 	require.NoError(t, err)
-	require.Equal(t, "a1", got.AgentID)
-	require.Len(t, got.Commands, 1)
-	require.Equal(t, "t", got.Commands[0].TestID)
-	require.Empty(t, got.Commands[0].ID, "a number is no id")
-	require.Equal(t, map[string]string{"auto_cleanup": "true"}, got.Settings)
-	require.JSONEq(t, `{"status":"idle","current_task":"","storage_gb_free":1.5,"uptime_s":0,"engines":[]}`, string(*sent))
-}
-
-func TestRegistrationIsInTheServersForm(t *testing.T) {
-	t.Parallel()
-	c, _, sent := answering(t, 201, "application/json", `{"agent_id": "a1", "heartbeat_interval_s": 30}`)
-	machine, ok := hwdetect.Profile("h100-8")
+	require.Equal(t, 30*time.Second, got.Interval)
+	a, ok := s.Agent("gpu 01")
 	require.True(t, ok)
-	got, err := c.Register(t.Context(), agent.Registration{Name: "gpu-01", Port: 8090, Version: "2.0.0", Machine: machine})
+	require.Equal(t, a.ID, got.AgentID)
+	details := a.Fields["hardware_details"].(string)
+	delete(a.Fields, "hardware_details")
+	const fingerprint = "NVIDIA-H100-80GB-HBM3-80GB-2x_Intel(R)-8480C-224c_2048GB-DDR5_Samsung-SAMSUNG-MZQL23T8HCLS-00A07-NVME_CUDA-12.4_550.54.15_Linux-5.15.0-1042-nvidia"
+	require.Equal(t, map[string]any{
+		"name": "gpu 01", "hostname": "gpu-01", "port": 8090.0, "gpu_info": "NVIDIA H100 80GB HBM3 80GB", "gpu_count": 2.0,
+		"cpu_info": "Intel(R) Xeon(R) Platinum 8480C", "cpu_arch": "amd64", "ram_gb": 2048.0, "environment_type": "dgx",
+		"fingerprint": fingerprint, "kitt_version": "1.2.3", "capabilities": []any{"vllm"},
+	}, a.Fields)
+	require.JSONEq(t, `{"gpu_model": "NVIDIA H100 80GB HBM3", "gpu_vram_gb": 80, "gpu_count": 2, "gpu_compute_capability": "9.0",
+		"cpu_model": "Intel(R) Xeon(R) Platinum 8480C", "cpu_arch": "amd64", "cpu_cores": 224, "cpu_threads": 224, "ram_gb": 2048,
+		"ram_type": "DDR5", "storage_brand": "Samsung", "storage_model": "SAMSUNG MZQL23T8HCLS-00A07", "storage_type": "nvme",
+		"cuda_version": "12.4", "driver_version": "550.54.15", "os": "Linux-5.15.0-1042-nvidia", "kernel": "#42-Ubuntu SMP",
+		"environment_type": "dgx", "fingerprint": "`+fingerprint+`"}`, details)
+
+	again, err := c.Register(t.Context(), agent.Registration{Name: "gpu 01"})
+	require.NoError(t, err, "all that is unknown is left out or empty, never null")
+	require.Equal(t, got.AgentID, again.AgentID)
+	require.Equal(t, "kitt-agent", s.RequestLog()[0].Header.Get("User-Agent"))
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestHeartbeat(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, kittapitest.Config{})
+	c := newClient(t, kittapi.Config{URL: s.URL, UserAgent: "kitt-agent/1.2.3"})
+	reg, err := c.Register(t.Context(), agent.Registration{Name: "gpu é 1"})
 	require.NoError(t, err)
-	require.Equal(t, agent.Registered{AgentID: "a1", Interval: 30 * time.Second}, got)
-	var body map[string]any
-	require.NoError(t, json.Unmarshal(*sent, &body))
-	require.Equal(t, []any{}, body["capabilities"])
-	require.EqualValues(t, 8, body["gpu_count"])
-	var details map[string]any
-	require.NoError(t, json.Unmarshal([]byte(body["hardware_details"].(string)), &details))
-	require.Equal(t, body["fingerprint"], details["fingerprint"])
-	for key, v := range body {
-		require.NotNil(t, v, key)
+	test, _, err := s.Launch("gpu é 1", "/m")
+	require.NoError(t, err)
+	s.SetSetting("gpu é 1", "kitt_image", "kitt:1")
+
+	answer, err := c.Heartbeat(t.Context(), "gpu é 1", heartbeat.Beat{
+		Status: heartbeat.StatusRunning, Task: "t1", GPUUtilPct: ptr(42.125), GPUMemoryBytes: ptr(int64(5 << 28)),
+		StorageFree: ptr(int64(812_400_000_000)), Uptime: 12345 * time.Millisecond,
+		Engines: []heartbeat.Engine{{Engine: "vllm", Port: 8000}},
+	})
+	require.NoError(t, err)
+	require.Equal(t, reg.AgentID, answer.AgentID)
+	require.Equal(t, "kitt:1", answer.Settings["kitt_image"])
+	require.Len(t, answer.Settings, 6)
+	require.Len(t, answer.Commands, 1)
+	require.Equal(t, test, answer.Commands[0].TestID)
+	require.Equal(t, "run_test", answer.Commands[0].Type)
+	require.JSONEq(t, `{"model_path":"/m","engine_name":"vllm","benchmark_name":"throughput","suite_name":"quick","engine_mode":"docker","profile_id":""}`,
+		string(answer.Commands[0].Payload))
+
+	_, err = c.Heartbeat(t.Context(), reg.AgentID, heartbeat.Beat{})
+	require.NoError(t, err)
+	beats := s.Heartbeats(reg.AgentID)
+	require.Equal(t, map[string]any{
+		"status": "running", "current_task": "t1", "gpu_utilization_pct": 42.13, "gpu_memory_used_gb": 1.25,
+		"storage_gb_free": 756.61, "uptime_s": 12.35,
+		"engines": []any{map[string]any{
+			"engine": "vllm", "installed": false, "binary_path": "", "version": "", "running": false, "pid": 0.0, "port": 8000.0,
+		}},
+	}, beats[0].Body)
+	require.Equal(t, map[string]any{"current_task": "", "uptime_s": 0.0, "engines": []any{}}, beats[1].Body, "what is unknown is left out")
+	require.Equal(t, "kitt-agent/1.2.3", s.RequestLog()[1].Header.Get("User-Agent"))
+
+	_, err = c.Heartbeat(t.Context(), "nobody", heartbeat.Beat{})
+	require.ErrorIs(t, err, heartbeat.ErrUnknownAgent)
+	_, refused := errors.AsType[*agent.RefusedError](err)
+	require.False(t, refused)
+	_, err = c.Heartbeat(t.Context(), "rack1/gpu", heartbeat.Beat{})
+	require.ErrorContains(t, err, "cannot stand in an address")
+}
+
+func TestReports(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, kittapitest.Config{AuthToken: "operator"})
+	c := newClient(t, kittapi.Config{URL: s.URL, Token: "own", ServerToken: "operator"})
+	reg, err := c.Register(t.Context(), agent.Registration{Name: "gpu-01"})
+	require.NoError(t, err)
+	test, err := c.Launch(t.Context(), kittapi.Launch{AgentID: reg.AgentID, Model: "/m", Engine: "vllm", Suite: "standard"})
+	require.NoError(t, err)
+
+	require.NoError(t, c.ReportStatus(t.Context(), test, "running", ""))
+	lines := []string{"one", "two\nthree", "", "\x1b[32m✓\x1b[0m <&>", "bad \xff\xfe end \xed\xa0\x80", "nul \x00"}
+	for _, line := range lines {
+		require.NoError(t, c.ReportLog(t.Context(), test, line))
+	}
+	rows, err := c.LogRows(t.Context(), test)
+	require.NoError(t, err)
+	lines[4] = "bad �� end ���"
+	require.Equal(t, lines, rows)
+
+	result := agent.Result{CommandID: "c1", Status: "failed", Error: "Exit 1", Data: map[string]any{
+		"model": "m", "engine": "vllm", "timestamp": "2026-11-23T16:16:01.500082", "results": nil, "passed": false,
+	}}
+	require.NoError(t, c.ReportResult(t.Context(), reg.AgentID, result))
+	require.NoError(t, c.ReportResult(t.Context(), "gpu-01", agent.Result{CommandID: "c2", Status: "completed"}))
+	require.Len(t, s.Results(), 1)
+	require.NotContains(t, s.Results()[0], "results")
+	require.Equal(t, "Exit 1", s.Reports()[0].Error)
+	require.Nil(t, s.Reports()[1].Data)
+	log := s.RequestLog()
+	require.NotContains(t, log[len(log)-1].Body, "result_data")
+
+	require.NoError(t, c.ReportStatus(t.Context(), test, "failed", kittapi.CancelledByUser))
+	got, err := c.Test(t.Context(), test)
+	require.NoError(t, err)
+	require.Equal(t, "failed", got.Status)
+	require.Equal(t, "Cancelled by user", got.Error)
+	require.Empty(t, s.Breaches())
+	for _, r := range s.RequestLog() {
+		want := "Bearer own"
+		if strings.Contains(r.Path, "quicktest") && r.Method == "POST" {
+			want = "Bearer operator"
+		}
+		require.Equal(t, want, r.Header.Get("Authorization"), r.Path)
 	}
 }
 
-func TestTextIsMadeFitForTheServer(t *testing.T) {
+func TestHasResult(t *testing.T) {
 	t.Parallel()
-	c, _, sent := answering(t, 200, "application/json", `{"ok": true}`)
-	require.NoError(t, c.ReportLog(t.Context(), "t", "a\xff\xed\xa0\x80<b>&"))
-	require.NotContains(t, strings.ToLower(string(*sent)), `\ud8`)
-	var body map[string]string
-	require.NoError(t, json.Unmarshal(*sent, &body))
-	require.True(t, strings.HasPrefix(body["line"], "a\uFFFD"))
-	require.True(t, strings.HasSuffix(body["line"], "<b>&"))
-}
-
-func TestDispatchedCommandsAreRebuilt(t *testing.T) {
-	t.Parallel()
-	c, _, _ := answering(t, 200, "application/json", `{"items": [
-		{"id": "t2", "command_id": "c2", "agent_name": "me", "status": "dispatched", "engine_name": "cleanup", "model_path": "m", "created_at": "2026-11-23 16:18:40"},
-		{"id": "t3", "command_id": "c3", "agent_name": "other", "status": "dispatched"},
-		{"id": "t1", "command_id": "c1", "agent_name": "me", "status": "dispatched", "engine_name": "vllm", "model_path": "m", "created_at": "2026-11-23T16:18:40.362683", "error": null}
-	], "total": 3, "page": 1, "pages": 1}`)
-	got, err := c.Dispatched(t.Context(), "me")
+	s := newServer(t, kittapitest.Config{})
+	c := newClient(t, kittapi.Config{URL: s.URL})
+	_, err := c.Register(t.Context(), agent.Registration{Name: "gpu-01"})
 	require.NoError(t, err)
-	require.Len(t, got, 2)
-	require.Equal(t, "c1", got[0].ID)
-	require.Equal(t, agent.TypeRunTest, got[0].Type)
-	require.Equal(t, agent.TypeCleanupStorage, got[1].Type)
-	require.False(t, got[0].CreatedAt.IsZero())
-	require.Equal(t, time.Date(2026, 11, 23, 16, 18, 40, 0, time.UTC), got[1].CreatedAt)
-}
-
-func TestResultsWithNaNAreRead(t *testing.T) {
-	t.Parallel()
-	c, _, _ := answering(t, 200, "application/json", `{"items": [{"model": "m", "engine": "e", "timestamp": "now", "x": NaN}], "total": 1}`)
-	has, err := c.HasResult(t.Context(), "m", "e", "now")
+	for i := range 45 {
+		at := fmt.Sprintf("2026-11-23T16:%02d:00", i)
+		require.NoError(t, c.ReportResult(t.Context(), "gpu-01", agent.Result{Data: map[string]any{"model": "m", "engine": "vllm", "timestamp": at}}))
+	}
+	// One of a Python agent, with what is no JSON.
+	resp, err := http.Post(s.URL+"/api/v1/agents/gpu-01/results", "application/json", strings.NewReader(
+		`{"result_data":{"model":"m","engine":"vllm","timestamp":"2026-11-23T15:00:00","results":[{"metrics":{"x":NaN,"y":-Infinity}}]}}`))
 	require.NoError(t, err)
-	require.True(t, has)
-	has, err = c.HasResult(t.Context(), "m", "e", "then")
+	require.NoError(t, resp.Body.Close())
+	for at, want := range map[string]bool{
+		"2026-11-23T16:44:00": true, "2026-11-23T16:00:00": true, "2026-11-23T15:00:00": true,
+		"2026-11-23T16:30:30": false, "": false, "2027": false,
+	} {
+		has, err := c.HasResult(t.Context(), "m", "vllm", at)
+		require.NoError(t, err)
+		require.Equal(t, want, has, at)
+	}
+	has, err := c.HasResult(t.Context(), "", "", "2026-11-23T16:44:00")
+	require.NoError(t, err)
+	require.False(t, has, "an empty text is no wildcard")
+	has, err = c.HasResult(t.Context(), "other", "vllm", "2026-11-23T16:44:00")
 	require.NoError(t, err)
 	require.False(t, has)
 }
 
-func TestAServerThatSaysNothingIsGivenUp(t *testing.T) {
+func TestDispatched(t *testing.T) {
 	t.Parallel()
-	release := make(chan struct{})
-	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
-	defer srv.Close()
-	defer close(release)
-	c, err := New(Config{URL: srv.URL, Timeout: 50 * time.Millisecond})
+	s := newServer(t, kittapitest.Config{})
+	c := newClient(t, kittapi.Config{URL: s.URL})
+	reg, err := c.Register(t.Context(), agent.Registration{Name: "gpu-01"})
 	require.NoError(t, err)
-	require.ErrorIs(t, c.Health(t.Context()), context.DeadlineExceeded)
-}
+	post := func(path, body string) {
+		resp, err := http.Post(s.URL+"/api/v1/"+path, "application/json", strings.NewReader(body))
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, 202, resp.StatusCode)
+	}
+	post("quicktest/", `{"agent_id":"`+reg.AgentID+`","model_path":"/m","engine_name":"vllm"}`)
+	post("agents/"+reg.AgentID+"/cleanup", `{}`)
+	post("engines/agents/"+reg.AgentID+"/start", `{"engine_name":"llama_cpp","model_path":"/x","runtime_config":{"n_ctx":4096}}`)
 
-func TestAnEndlessAnswerIsCutOff(t *testing.T) {
-	t.Parallel()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		piece := []byte(strings.Repeat(" ", 64<<10))
-		for r.Context().Err() == nil {
-			if _, err := w.Write(piece); err != nil {
-				return
+	// What the beats hand out, whose answers are lost, is what is found again.
+	var want []heartbeat.Command
+	for range 3 {
+		answer, err := c.Heartbeat(t.Context(), "gpu-01", heartbeat.Beat{})
+		require.NoError(t, err)
+		want = append(want, answer.Commands...)
+	}
+	require.Len(t, want, 3)
+	got, err := c.Dispatched(t.Context(), "gpu-01")
+	require.NoError(t, err)
+	require.Len(t, got, 3)
+	for _, w := range want {
+		found := false
+		for _, g := range got {
+			if g.ID == w.ID {
+				found = true
+				require.JSONEq(t, string(w.Payload), string(g.Payload))
+				require.Equal(t, w.Type, g.Type)
+				require.Equal(t, w.TestID, g.TestID)
+				require.WithinDuration(t, time.Now(), g.CreatedAt, 10*time.Second)
 			}
 		}
-	}))
-	defer srv.Close()
-	c, err := New(Config{URL: srv.URL})
+		require.True(t, found, w.Type)
+	}
+	for i := 1; i < len(got); i++ {
+		require.False(t, got[i].CreatedAt.Before(got[i-1].CreatedAt), "oldest first")
+	}
+	none, err := c.Dispatched(t.Context(), "nobody")
 	require.NoError(t, err)
-	require.ErrorContains(t, c.Health(t.Context()), "longer than")
+	require.Empty(t, none)
 }
 
-func TestTLSChecksTheServerAndResumesSessions(t *testing.T) {
+func TestForTheCommandLine(t *testing.T) {
 	t.Parallel()
-	var resumed []bool
-	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		resumed = append(resumed, r.TLS.DidResume)
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, `{"status":"ok"}`)
-	}))
-	defer srv.Close()
-	srv.Config.ErrorLog = nil
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
-	require.NoError(t, os.WriteFile(ca, text, 0o600))
-
-	c, err := New(Config{URL: srv.URL, CAFile: ca})
-	require.NoError(t, err)
-	for range 3 {
-		require.NoError(t, c.Health(t.Context()))
-	}
-	require.Equal(t, []bool{false, true, true}, resumed)
-
-	c, err = New(Config{URL: srv.URL})
-	require.NoError(t, err)
-	err = c.Health(t.Context())
-	require.ErrorContains(t, err, "is not trusted")
-	require.ErrorContains(t, err, "tls.ca")
-
-	wrongName := strings.Replace(srv.URL, "127.0.0.1", "127.0.0.2", 1)
-	c, err = New(Config{URL: wrongName, CAFile: ca})
-	require.NoError(t, err)
-	require.ErrorContains(t, c.Health(t.Context()), "127.0.0.2", "the name counts too")
-
-	c, err = New(Config{URL: srv.URL, Insecure: true})
-	require.NoError(t, err)
+	s := newServer(t, kittapitest.Config{})
+	c := newClient(t, kittapi.Config{URL: s.URL})
 	require.NoError(t, c.Health(t.Context()))
-}
-
-func TestNewRefusesWhatMakesNoSense(t *testing.T) {
-	t.Parallel()
-	for _, url := range []string{"", "server:8080", "ftp://x", "http://", "http://u:p@x", "http://x/?a"} {
-		_, err := New(Config{URL: url})
-		require.Error(t, err, url)
-	}
-	_, err := New(Config{URL: "https://x", CertFile: "/nothing"})
-	require.ErrorContains(t, err, "needs its key")
-	_, err = New(Config{URL: "https://x", CAFile: "/nothing"})
-	require.ErrorContains(t, err, "CA:")
-}
-
-// FuzzAnswers gives the client whatever a server may answer.
-func FuzzAnswers(f *testing.F) {
-	f.Add(200, "application/json", []byte(`{"ack":true,"commands":[{"command_id":"c"}],"settings":{"a":"b"}}`))
-	f.Add(404, "application/json", []byte(`{"error":"Agent not found"}`))
-	f.Add(200, "text/html", []byte(`<html>`))
-	f.Fuzz(func(t *testing.T, status int, kind string, body []byte) {
-		if status < 200 || status > 599 {
-			return
-		}
-		c, err := New(Config{URL: "http://x", Transport: canned{status, kind, body}})
+	v, err := c.Version(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "1.7.0", v)
+	reg, err := c.Register(t.Context(), agent.Registration{Name: "gpu-01"})
+	require.NoError(t, err)
+	var last string
+	for range 3 {
+		last, err = c.Launch(t.Context(), kittapi.Launch{AgentID: reg.AgentID, Model: "/m", Engine: "vllm"})
 		require.NoError(t, err)
-		answer, err := c.Heartbeat(t.Context(), "a", heartbeat.Beat{})
-		if err != nil {
-			require.NotContains(t, err.Error(), "\n")
-		} else {
-			require.LessOrEqual(t, len(answer.Commands), maxCommands)
+	}
+	page, err := c.Tests(t.Context(), kittapi.Filter{Agent: "gpu-01", Status: "queued", PerPage: 2})
+	require.NoError(t, err)
+	require.Equal(t, 3, page.Total)
+	require.Equal(t, 2, page.Pages)
+	require.Len(t, page.Items, 2)
+	require.Equal(t, last, page.Items[0].ID)
+	require.Equal(t, "gpu-01", page.Items[0].AgentName)
+	page, err = c.Tests(t.Context(), kittapi.Filter{Page: 2, PerPage: 2})
+	require.NoError(t, err)
+	require.Len(t, page.Items, 1)
+}
+
+func TestNoSecretIsPrinted(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2-0123456789"
+	cfg := kittapi.Config{URL: "http://127.0.0.1:1", Token: secret, ServerToken: secret}
+	encoded, err := json.Marshal(struct{ A, B kittapi.Secret }{cfg.Token, cfg.ServerToken})
+	require.NoError(t, err)
+	var logged strings.Builder
+	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "token", cfg.Token, "cfg", cfg)
+	for _, text := range []string{
+		fmt.Sprint(cfg), fmt.Sprintf("%+v %#v %q %x %s", cfg, cfg, cfg.Token, cfg.Token, cfg.Token), string(encoded), logged.String(),
+	} {
+		require.NotContains(t, text, secret)
+		require.NotContains(t, text, fmt.Sprintf("%x", secret))
+	}
+	err = newClient(t, cfg).Health(t.Context())
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), secret)
+}
+
+func TestNewNamesEveryFault(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		cfg  kittapi.Config
+		want []string
+	}{
+		{kittapi.Config{}, []string{"URL is missing"}},
+		{kittapi.Config{URL: "kitt.example:8080"}, []string{"URL", "http://"}},
+		{kittapi.Config{URL: "http://u:pw@h"}, []string{"user or password"}},
+		{kittapi.Config{URL: "http://h?x=1"}, []string{"URL"}},
+		{kittapi.Config{URL: "http://h", CertFile: "c", Timeout: -1}, []string{"CertFile and KeyFile", "Timeout"}},
+		{kittapi.Config{URL: "http://h", Token: "a b"}, []string{"the Token holds blanks"}},
+		{kittapi.Config{URL: "http://h", ServerToken: "é"}, []string{"the ServerToken holds"}},
+		{kittapi.Config{URL: "http://h", CAFile: "absent.pem"}, []string{"CAFile", "absent.pem"}},
+		{kittapi.Config{URL: "http://h", Transport: http.DefaultTransport, Insecure: true}, []string{"Transport"}},
+	}
+	for _, tt := range tests {
+		_, err := kittapi.New(tt.cfg)
+		for _, want := range tt.want {
+			require.ErrorContains(t, err, want)
 		}
-		_, _ = c.Tests(t.Context(), Filter{})
-		_, _ = c.LogRows(t.Context(), "t")
-		_, _ = c.HasResult(t.Context(), "m", "e", "t")
-		_, _ = c.Register(t.Context(), agent.Registration{Name: "n"})
-	})
+		require.NotContains(t, err.Error(), "pw")
+	}
+}
+
+// answering returns a client of a server that answers everything with h.
+func answering(t *testing.T, cfg kittapi.Config, h http.HandlerFunc) *kittapi.Client {
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	cfg.URL = s.URL
+	return newClient(t, cfg)
+}
+
+// wrote returns a handler that answers so.
+func wrote(status int, kind, body string, headers ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", kind)
+		for i := 0; i < len(headers); i += 2 {
+			w.Header().Set(headers[i], headers[i+1])
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// TestWhatCountsAsTheServersWord makes each call against each kind of answer.
+func TestWhatCountsAsTheServersWord(t *testing.T) {
+	t.Parallel()
+	const jsonKind, html = "application/json", "text/html; charset=utf-8"
+	const page = "<!doctype html><title>x</title>"
+	type check func(t *testing.T, err error)
+	outage := func(t *testing.T, err error) {
+		require.Error(t, err)
+		_, refused := errors.AsType[*agent.RefusedError](err)
+		require.False(t, refused, "%v", err)
+		require.NotErrorIs(t, err, heartbeat.ErrUnknownAgent)
+		require.NotErrorIs(t, err, agent.ErrBroken)
+	}
+	refusal := func(status int, text string) check {
+		return func(t *testing.T, err error) {
+			refused, ok := errors.AsType[*agent.RefusedError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, status, refused.Status)
+			require.True(t, strings.HasPrefix(refused.Message, text), refused.Message)
+		}
+	}
+	broken := func(t *testing.T, err error) { require.ErrorIs(t, err, agent.ErrBroken) }
+	unauthorized := func(t *testing.T, err error) {
+		outage(t, err)
+		require.ErrorIs(t, err, kittapi.ErrUnauthorized)
+	}
+	after := func(want time.Duration) check {
+		return func(t *testing.T, err error) {
+			retry, ok := errors.AsType[*agent.RetryAfterError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, want, retry.After)
+			_, refused := errors.AsType[*agent.RefusedError](err)
+			require.False(t, refused)
+		}
+	}
+	answers := []struct {
+		name   string
+		answer http.HandlerFunc
+		check  check
+	}{
+		{"portal", wrote(200, html, page), outage},
+		{"empty", wrote(200, jsonKind, ""), outage},
+		{"other JSON", wrote(200, jsonKind, `{"hello":"world"}`), outage},
+		{"null", wrote(200, jsonKind, `null`), outage},
+		{"list", wrote(200, jsonKind, `[]`), outage},
+		{"not acknowledged", wrote(200, jsonKind, `{"ack":false,"ok":false,"accepted":false,"agent_id":"","items":null,"lines":null,"id":""}`), outage},
+		{"cut", wrote(200, jsonKind, `{"ack":true,"ok":tr`), outage},
+		{"cut by its length", wrote(200, jsonKind, `{"ack":true}`, "Content-Length", "4000"), outage},
+		{"huge", func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(w, io.LimitReader(endless{}, 300<<20))
+		}, outage},
+		{"bad gateway", wrote(502, html, page), outage},
+		{"proxy 404", wrote(404, html, page), outage},
+		{"gateway's JSON", wrote(403, jsonKind, `{"message":"Forbidden"}`), outage},
+		{"error beside more", wrote(404, jsonKind, `{"error":"no route","path":"/"}`), outage},
+		{"error that is no text", wrote(404, jsonKind, `{"error":null}`), outage},
+		{"redirect", wrote(302, html, page, "Location", "https://elsewhere.example/login"), outage},
+		{"refused", wrote(400, jsonKind, `{"error":"'line' is required"}`), refusal(400, "'line' is required")},
+		{"not found", wrote(404, jsonKind, `{"error":"Quick test not found"}`), refusal(404, "Quick test not found")},
+		{"forbidden", wrote(403, jsonKind, `{"error":"Invalid token for this agent"}`), refusal(403, "Invalid token for this agent")},
+		{"unauthorized", wrote(401, jsonKind, `{"error":"Missing authorization"}`), unauthorized},
+		{"proxy 401", wrote(401, html, page), unauthorized},
+		{"broken", wrote(500, html, page), broken},
+		{"broken with JSON", wrote(500, jsonKind, `{"error":"Failed"}`), broken},
+		{"overloaded", wrote(503, html, page, "Retry-After", "7"), after(7 * time.Second)},
+		{"until a date", wrote(429, html, page, "Date", "Mon, 23 Nov 2026 16:00:00 GMT", "Retry-After", "Mon, 23 Nov 2026 16:00:42 GMT"), after(42 * time.Second)},
+		{"until yesterday", wrote(503, html, page, "Date", "Mon, 23 Nov 2026 16:00:00 GMT", "Retry-After", "Sun, 22 Nov 2026 16:00:00 GMT"), after(0)},
+		{"for a year", wrote(503, html, page, "Retry-After", "31536000"), after(10 * time.Minute)},
+		{"soon", wrote(503, html, page, "Retry-After", "soon"), outage},
+		{"broken, later", wrote(500, html, page, "Retry-After", "1"), broken},
+	}
+	calls := map[string]func(ctx context.Context, c *kittapi.Client) error{
+		"Register": func(ctx context.Context, c *kittapi.Client) error {
+			_, err := c.Register(ctx, agent.Registration{Name: "a"})
+			return err
+		},
+		"Heartbeat": func(ctx context.Context, c *kittapi.Client) error {
+			_, err := c.Heartbeat(ctx, "a", heartbeat.Beat{})
+			return err
+		},
+		"ReportStatus": func(ctx context.Context, c *kittapi.Client) error { return c.ReportStatus(ctx, "t", "running", "") },
+		"ReportLog":    func(ctx context.Context, c *kittapi.Client) error { return c.ReportLog(ctx, "t", "x") },
+		"ReportResult": func(ctx context.Context, c *kittapi.Client) error { return c.ReportResult(ctx, "a", agent.Result{}) },
+		"Test":         func(ctx context.Context, c *kittapi.Client) error { _, err := c.Test(ctx, "t"); return err },
+		"HasResult": func(ctx context.Context, c *kittapi.Client) error {
+			_, err := c.HasResult(ctx, "m", "e", "t")
+			return err
+		},
+		"Dispatched": func(ctx context.Context, c *kittapi.Client) error { _, err := c.Dispatched(ctx, "a"); return err },
+		"Health":     func(ctx context.Context, c *kittapi.Client) error { return c.Health(ctx) },
+		"Version":    func(ctx context.Context, c *kittapi.Client) error { _, err := c.Version(ctx); return err },
+		"Launch": func(ctx context.Context, c *kittapi.Client) error {
+			_, err := c.Launch(ctx, kittapi.Launch{})
+			return err
+		},
+	}
+	for _, tt := range answers {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := answering(t, kittapi.Config{Token: "own", ServerToken: "operator"}, tt.answer)
+			for name, call := range calls {
+				if tt.name == "huge" && name != "Heartbeat" && name != "Test" {
+					continue // one call of each size would do, and it takes its time
+				}
+				t.Run(name, func(t *testing.T) { tt.check(t, call(t.Context(), c)) })
+			}
+		})
+	}
+}
+
+// endless is a text without end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	const jsonKind = "application/json"
+	forbidden := wrote(403, jsonKind, `{"error":"Invalid token for this agent"}`)
+	notOperator := wrote(403, jsonKind, `{"error":"Invalid authentication token"}`)
+	missing := wrote(401, jsonKind, `{"error":"Missing authorization"}`)
+	beat := func(c *kittapi.Client) error { _, err := c.Heartbeat(t.Context(), "a", heartbeat.Beat{}); return err }
+	line := func(c *kittapi.Client) error { return c.ReportLog(t.Context(), "t", "x") }
+	tests := []struct {
+		name   string
+		cfg    kittapi.Config
+		answer http.HandlerFunc
+		call   func(*kittapi.Client) error
+		want   []string
+	}{
+		{"replaced token", kittapi.Config{Token: "own"}, forbidden, beat, []string{"was replaced on the server or is wrong", "rotate-token", "agent.yaml"}},
+		{"server token missing", kittapi.Config{Token: "own"}, notOperator, line, []string{"server_token", "--auth-token"}},
+		{"server token wrong", kittapi.Config{ServerToken: "x"}, notOperator, line, []string{"server_token in agent.yaml is not"}},
+		{"no token", kittapi.Config{}, missing, beat, []string{"agent.yaml as token"}},
+		{"no server token", kittapi.Config{}, missing, line, []string{"agent.yaml as server_token"}},
+		{"token taken away", kittapi.Config{Token: "own"}, missing, beat, []string{"proxy"}},
+		{"moved", kittapi.Config{}, wrote(301, "text/html", "", "Location", "https://new.example/"), beat, []string{"server_url", "https://new.example/"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			err := tt.call(answering(t, tt.cfg, tt.answer))
+			for _, want := range tt.want {
+				require.ErrorContains(t, err, want)
+			}
+		})
+	}
+}
+
+func TestForeignTextsInErrorsAreTamed(t *testing.T) {
+	t.Parallel()
+	body, err := json.Marshal(map[string]string{"error": "a\nb\x1b[31m\u202e" + strings.Repeat("x", 5000)})
+	require.NoError(t, err)
+	err = answering(t, kittapi.Config{}, wrote(400, "application/json", string(body))).ReportLog(t.Context(), "t", "x")
+	require.Less(t, len(err.Error()), 600)
+	require.NotContains(t, err.Error(), "\x1b")
+	require.NotContains(t, err.Error(), "\n")
+}
+
+func TestTimeLimits(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, kittapitest.Config{})
+	s.SetFault(kittapitest.Always(kittapitest.Fault{Hang: true}))
+	err := newClient(t, kittapi.Config{URL: s.URL, Timeout: 20 * time.Millisecond}).Health(t.Context())
+	require.ErrorContains(t, err, "no answer within 20ms")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err = newClient(t, kittapi.Config{URL: s.URL}).Health(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestBadParts(t *testing.T) {
+	t.Parallel()
+	var logged strings.Builder
+	c := answering(t, kittapi.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))}, wrote(200, "application/json", `{
+		"ack": true, "agent_id": 7,
+		"commands": [5, {"command_id": {}, "test_id": "t"}, {"command_id": 12, "type": "run_test", "surplus": 1, "payload": {"x": NaN}}],
+		"settings": {"a": "b", "n": 60, "t": true, "z": null, "l": [1]}}`))
+	answer, err := c.Heartbeat(t.Context(), "a", heartbeat.Beat{})
+	require.NoError(t, err, "a fault in one part must not cost the others")
+	require.Equal(t, "7", answer.AgentID)
+	require.Len(t, answer.Commands, 2)
+	require.Equal(t, heartbeat.Command{TestID: "t"}, answer.Commands[0])
+	require.Equal(t, "12", answer.Commands[1].ID)
+	require.JSONEq(t, `{"x": null}`, string(answer.Commands[1].Payload))
+	require.Equal(t, map[string]string{"a": "b", "n": "60", "t": "true", "l": "[1]"}, answer.Settings)
+	require.Equal(t, 1, strings.Count(logged.String(), "cannot be read"))
+
+	c = answering(t, kittapi.Config{}, wrote(200, "application/json", `{"ack": true, "commands": {}, "settings": []}`))
+	answer, err = c.Heartbeat(t.Context(), "a", heartbeat.Beat{})
+	require.NoError(t, err)
+	require.Equal(t, heartbeat.Answer{}, answer)
+}
+
+// TestLostAnswers shows the case that an Inquirer is for.
+func TestLostAnswers(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, kittapitest.Config{})
+	c := newClient(t, kittapi.Config{URL: s.URL})
+	reg, err := c.Register(t.Context(), agent.Registration{Name: "gpu-01"})
+	require.NoError(t, err)
+	test, _, err := s.Launch("gpu-01", "/m")
+	require.NoError(t, err)
+	for _, f := range []kittapitest.Fault{{CutAnswer: true}, {CutAfter: 3}} {
+		s.SetFault(kittapitest.On("POST /api/v1/quicktest/*/logs", kittapitest.Always(f)))
+		require.Error(t, c.ReportLog(t.Context(), test, "x"))
+	}
+	s.SetFault(kittapitest.On("/api/v1/agents/*/heartbeat", kittapitest.Always(kittapitest.Fault{CutAnswer: true})))
+	_, err = c.Heartbeat(t.Context(), reg.AgentID, heartbeat.Beat{})
+	require.Error(t, err)
+	rows, err := c.LogRows(t.Context(), test)
+	require.NoError(t, err)
+	require.Equal(t, []string{"x", "x"}, rows)
+	lost, err := c.Dispatched(t.Context(), "gpu-01")
+	require.NoError(t, err)
+	require.Len(t, lost, 1)
+	require.Equal(t, test, lost[0].TestID)
 }

@@ -1,55 +1,45 @@
 package kittapitest
 
 import (
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
-	"maps"
+	"crypto/sha256"
+	"math/big"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/kirizan/kitt-agent/runner"
+	"unicode/utf8"
 )
 
-func hexText(b []byte) string { return hex.EncodeToString(b) }
-
-// decode decodes JSON as Python does, NaN included.
-func decode(text []byte, v *any) error {
-	got, err := runner.DecodeLenient(text)
-	if err != nil {
-		return err
-	}
-	*v = got
-	return nil
-}
-
-// offlineAfter is the silence after which an agent is called offline.
+// offlineAfter is how long an agent may be silent.
 const offlineAfter = 90 * time.Second
 
 // agentRow is the server's record of an agent.
 type agentRow struct {
-	ID, Name, Hostname string
-	Status             string
-	fields             map[string]any // the rest of what it registered with
-	token              string
-	settings           map[string]string
-	lastBeat           time.Time
-	registered         time.Time
-	queued             []*testRow
-	tested             bool // whether it ever had a test
+	id     string
+	facts  *object // what a registration says, in its types
+	status string
+	hash   [sha256.Size]byte
+	locked bool // whether there is a token
+	prefix string
+	notes  string
+	tags   string // a JSON list
+
+	registered string
+	lastBeat   string
+	beatAt     time.Time // lastBeat; zero before the first
+
+	settings map[string]string
+	tests    []*testRow // all, in order of creation
+	queue    []*testRow // those queued, in order of handing out
+	beats    []Beat     // the latest
+	beatsHad int
 }
 
-// AgentInfo is what a server knows about an agent.
-type AgentInfo struct {
-	ID, Name, Hostname, Status string
-	LastHeartbeat              time.Time
-	Fields                     map[string]any // the rest of its registration
+// settingNames are in the order of the server's code.
+var settingNames = []string{
+	"model_storage_dir", "model_share_source", "model_share_mount", "auto_cleanup", "heartbeat_interval_s", "kitt_image",
 }
 
-// defaultSettings are those that nobody ever touched.
 func defaultSettings() map[string]string {
 	return map[string]string{
 		"model_storage_dir": "~/.kitt/models", "model_share_source": "", "model_share_mount": "",
@@ -57,393 +47,333 @@ func defaultSettings() map[string]string {
 	}
 }
 
-func (s *Server) addAgentLocked(name string) *agentRow {
-	a := &agentRow{ID: newID(), Name: name, settings: defaultSettings(), registered: s.now(), fields: map[string]any{}}
-	s.agents[a.ID], s.names[name] = a, a
-	s.order = append(s.order, a)
-	return a
+// isTest reports whether the agent is one of the server's virtual agents, which
+// are tagged so and never go offline.
+func (a *agentRow) isTest() bool {
+	v, err := parse([]byte(a.tags))
+	if err != nil {
+		return false
+	}
+	tags, _ := v.([]any)
+	return slices.Contains(tags, any("test"))
 }
 
-// findLocked returns the agent with an id or a name.
-func (s *Server) findLocked(idOrName string) *agentRow {
-	if a := s.agents[idOrName]; a != nil {
-		return a
+func (a *agentRow) name() string { return a.facts.get("name").(string) }
+
+// setToken makes token the agent's; empty leaves it open to all.
+func (a *agentRow) setToken(token string) {
+	a.hash, a.locked = sha256.Sum256([]byte(token)), token != ""
+	a.prefix = token
+	if runes := []rune(token); len(runes) > 8 {
+		a.prefix = string(runes[:8])
 	}
-	return s.names[idOrName]
 }
 
-// presentLocked checks the token that an agent presents. The server's mu must be
-// held.
-func (a *agentRow) presentLocked(w http.ResponseWriter, r *http.Request) bool {
-	if a.token == "" {
-		return true
+// row returns the agent as the API shows it.
+func (a *agentRow) row() *object {
+	o := newObject("id", a.id)
+	for _, f := range registrationFields {
+		if f.name != "capabilities" {
+			o.set(f.name, a.facts.get(f.name))
+		}
 	}
-	token, ok := bearer(r)
+	o.set("status", a.status)
+	o.set("notes", a.notes)
+	o.set("tags", a.tags)
+	o.set("token_prefix", a.prefix)
+	o.set("registered_at", a.registered)
+	o.set("last_heartbeat", a.lastBeat)
+	return o
+}
+
+// authorize checks a token against the agent's.
+func (a *agentRow) authorize(token string) (answer, bool) {
 	switch {
-	case !ok:
-		fail(w, 401, "Missing authorization")
-	case !sameToken(token, a.token):
-		fail(w, 403, "Invalid token for this agent")
-	default:
-		return true
+	case !a.locked:
+	case token == "":
+		return refuse(http.StatusUnauthorized, "Missing authorization"), false
+	case sha256.Sum256([]byte(token)) != a.hash:
+		return refuse(http.StatusForbidden, "Invalid token for this agent"), false
 	}
-	return false
+	return answer{}, true
 }
 
-// presenting returns the agent that a path names by id or name and whose token
-// the request presents, answering for it if there is none.
-func (s *Server) presenting(w http.ResponseWriter, r *http.Request) *agentRow {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.findLocked(r.PathValue("id"))
+// resolveLocked returns the agent that the path names by id or by name, if the
+// request may speak for it.
+func (c *call) resolveLocked() (*agentRow, answer, bool) {
+	a := c.s.agents[c.id]
 	if a == nil {
-		fail(w, 404, "Agent not found")
-		return nil
+		a = c.s.names[c.id]
 	}
-	if !a.presentLocked(w, r) {
-		return nil
+	if a == nil {
+		return nil, refuse(http.StatusNotFound, "Agent not found"), false
 	}
+	denied, may := a.authorize(c.bearer())
+	return a, denied, may
+}
+
+// addAgentLocked makes a record.
+func (s *Server) addAgentLocked(facts *object, token, status string) *agentRow {
+	a := &agentRow{
+		id: newID(), facts: facts, status: status, tags: "[]",
+		registered: s.local(), settings: defaultSettings(),
+	}
+	a.setToken(token)
+	s.agents[a.id] = a
+	s.names[a.name()] = a
 	return a
 }
 
-// The fields of a registration beside name and hostname, and what they are when
-// left out.
-var (
-	numberFields = map[string]float64{"port": 8090, "gpu_count": 0, "ram_gb": 0}
-	textFields   = []string{"gpu_info", "cpu_info", "cpu_arch", "environment_type", "fingerprint", "kitt_version", "hardware_details"}
-)
-
-func checkRegistration(m map[string]any) error {
-	invalid := func(field, why string) error {
-		return fmt.Errorf("Invalid registration data: 1 validation error for AgentRegistration\n%s\n  %s", field, why) //nolint:staticcheck // the server's words
-	}
-	for _, field := range []string{"name", "hostname"} {
-		v, there := m[field]
-		if !there {
-			return invalid(field, "field required (type=value_error.missing)")
-		}
-		if _, ok := v.(string); !ok {
-			return invalid(field, "str type expected (type=type_error.str)")
-		}
-	}
-	for field := range numberFields {
-		if v, there := m[field]; there && !isInt(v) {
-			return invalid(field, "value is not a valid integer (type=type_error.integer)")
-		}
-	}
-	for _, field := range textFields {
-		if v, there := m[field]; there {
-			if _, ok := v.(string); !ok {
-				return invalid(field, "str type expected (type=type_error.str)")
-			}
-		}
-	}
-	if v, there := m["capabilities"]; there {
-		if _, ok := v.([]any); !ok {
-			return invalid("capabilities", "value is not a valid list (type=type_error.list)")
-		}
-	}
-	return nil
+// addUnregisteredLocked makes the record of an agent that has yet to register.
+func (s *Server) addUnregisteredLocked(name string) *agentRow {
+	facts, _ := check("AgentRegistration", registrationFields, newObject("name", name, "hostname", name))
+	return s.addAgentLocked(facts, "", "provisioned")
 }
 
-func (s *Server) register(w http.ResponseWriter, r *http.Request) {
-	v, raw := body(r)
-	if isEmpty(v) {
-		fail(w, 400, "Invalid JSON body")
-		return
+func (s *Server) touchLocked(a *agentRow) {
+	a.beatAt, a.lastBeat = s.cfg.Now(), s.local()
+}
+
+func (c *call) register() answer {
+	body := c.json()
+	if !truthy(body) {
+		return refuse(http.StatusBadRequest, "Invalid JSON body")
 	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		fail(w, 400, "Invalid registration data: argument after ** must be a mapping, not list")
-		return
+	reg, fault := check("AgentRegistration", registrationFields, body)
+	if fault != "" {
+		return refuse(http.StatusBadRequest, "Invalid registration data: %s", fault)
 	}
-	if err := checkRegistration(m); err != nil {
-		fail(w, 400, err.Error())
-		return
-	}
-	if loneSurrogate(raw) {
-		page(w, 500)
-		return
-	}
+	token := c.bearer()
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := m["name"].(string)
-	a := s.names[name]
+	a := s.names[reg.get("name").(string)]
 	if a != nil {
-		if !a.presentLocked(w, r) {
-			return
-		}
-	} else {
-		a = s.addAgentLocked(name)
-		a.token, _ = bearer(r)
-	}
-	a.Hostname = m["hostname"].(string)
-	for field, otherwise := range numberFields {
-		a.fields[field] = otherwise
-		if f, ok := m[field].(float64); ok {
-			a.fields[field] = float64(int64(f))
+		if denied, may := a.authorize(token); !may {
+			return denied
 		}
 	}
-	for _, field := range textFields {
-		a.fields[field] = text(m, field, "")
-	}
-	a.Status, a.lastBeat = "online", s.now()
-	s.events.send(a.ID, "agent_status", map[string]any{"name": name, "status": "online"})
-	s.wakeLocked()
-	answer(w, 201, map[string]any{"agent_id": a.ID, "heartbeat_interval_s": 30})
-}
-
-func isEmpty(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return true
-	case map[string]any:
-		return len(v) == 0
-	case []any:
-		return len(v) == 0
-	case string:
-		return v == ""
-	case float64:
-		return v == 0
-	case bool:
-		return !v
-	}
-	return false
-}
-
-// beatOK reports whether a heartbeat's fields are of their types.
-func beatOK(m map[string]any) bool {
-	for key, v := range m {
-		ok := true
-		switch key {
-		case "status", "current_task":
-			_, ok = v.(string)
-		case "gpu_utilization_pct", "gpu_memory_used_gb", "storage_gb_free", "uptime_s":
-			_, ok = v.(float64)
-		case "engines":
-			_, ok = v.([]any)
-		}
-		if !ok {
-			return false
+	for _, v := range reg.values {
+		if _, list := v.([]any); !list && !bindable(v) {
+			s.breachLocked("registration of %q: a value that the database does not take", reg.get("name"))
+			return page(http.StatusInternalServerError)
 		}
 	}
-	return true
-}
-
-func (s *Server) heartbeat(w http.ResponseWriter, r *http.Request) {
-	a := s.presenting(w, r)
 	if a == nil {
-		return
+		a = s.addAgentLocked(reg, token, "online")
 	}
-	m, raw := object(r)
-	if !beatOK(m) {
-		fail(w, 400, "Invalid heartbeat payload")
-		return
-	}
-	if loneSurrogate(raw) {
-		page(w, 500)
-		return
-	}
+	a.facts, a.status = reg, "online"
+	s.touchLocked(a)
+	s.bus.publish("agent_status", a.id, newObject("name", a.name(), "status", "online"))
+	return reply(http.StatusCreated, newObject("agent_id", a.id, "heartbeat_interval_s", num("30")))
+}
+
+func (c *call) heartbeat() answer {
+	s := c.s
 	s.mu.Lock()
-	a.Status = text(m, "status", "idle")
-	if a.Status == "" {
-		a.Status = "idle"
+	defer s.mu.Unlock()
+	a, denied, may := c.resolveLocked()
+	if !may {
+		return denied
 	}
-	a.lastBeat = s.now()
-	s.beats[a.ID]++
+	body := c.json()
+	if !truthy(body) {
+		body = newObject()
+	}
+	beat, fault := check("AgentHeartbeat", beatFields, body)
+	if fault != "" {
+		return refuse(http.StatusBadRequest, "Invalid heartbeat payload")
+	}
+	if why := beatBreach(beat); why != "" {
+		s.breachLocked("heartbeat of %q: %s", a.name(), why)
+		return page(http.StatusInternalServerError)
+	}
+	a.status = beat.get("status").(string)
+	if a.status == "" {
+		a.status = "idle"
+	}
+	s.touchLocked(a)
+	a.addBeat(newBeat(s.cfg.Now(), a, beat, body.(*object)))
+
 	commands := []any{}
-	if t := a.next(); t != nil {
-		// Marked before the answer has reached anyone, as on the real server.
-		s.setStatusLocked(t, "dispatched", nil)
+	if len(a.queue) > 0 {
+		t := a.queue[0]
+		a.queue = a.queue[1:]
 		commands = append(commands, t.command())
+		t.setStatus("dispatched")
+		s.bus.publish("status", t.id, newObject("status", "dispatched", "test_id", t.id))
 	}
-	settings := maps.Clone(a.settings)
-	s.wakeLocked()
-	s.mu.Unlock()
-	answer(w, 200, map[string]any{"ack": true, "agent_id": a.ID, "commands": commands, "settings": settings})
+	settings := newObject()
+	for _, name := range settingNames {
+		settings.set(name, a.settings[name])
+	}
+	return ok("ack", true, "agent_id", a.id, "commands", commands, "settings", settings)
 }
 
-// next takes the test that is handed out next: the oldest by the text of
-// created_at, whose two forms let cleanups and engines overtake.
-func (a *agentRow) next() *testRow {
-	a.queued = slices.DeleteFunc(a.queued, func(t *testRow) bool { return t.Status != "queued" })
-	if len(a.queued) == 0 {
-		return nil
+// beatBreach returns why the database would not take a beat.
+func beatBreach(beat *object) string {
+	if !bindable(beat.get("status")) {
+		return "a lone surrogate in its status"
 	}
-	best := 0
-	for i, t := range a.queued {
-		if t.CreatedAt < a.queued[best].CreatedAt {
-			best = i
+	for _, e := range beat.get("engines").([]any) {
+		engine := e.(*object)
+		if !truthy(engine.get("engine")) {
+			continue
 		}
-	}
-	t := a.queued[best]
-	a.queued = slices.Delete(a.queued, best, best+1)
-	return t
-}
-
-// row returns the agent as the server shows it. s.mu must be held.
-func (s *Server) rowLocked(a *agentRow) map[string]any {
-	row := maps.Clone(a.fields)
-	prefix := a.token
-	if len(prefix) > 8 {
-		prefix = prefix[:8]
-	}
-	beat := ""
-	if !a.lastBeat.IsZero() {
-		beat = localTime(a.lastBeat)
-	}
-	maps.Copy(row, map[string]any{
-		"id": a.ID, "name": a.Name, "hostname": a.Hostname, "status": a.Status,
-		"last_heartbeat": beat, "registered_at": localTime(a.registered),
-		"notes": "", "tags": "[]", "token_prefix": prefix,
-	})
-	return row
-}
-
-// agent returns the agent that a path names by its id, answering 404 if there
-// is none.
-func (s *Server) agent(w http.ResponseWriter, r *http.Request) *agentRow {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.agents[r.PathValue("id")]
-	if a == nil {
-		fail(w, 404, "Agent not found")
-	}
-	return a
-}
-
-func (s *Server) getAgent(w http.ResponseWriter, r *http.Request) {
-	if a := s.agent(w, r); a != nil {
-		s.mu.Lock()
-		row := s.rowLocked(a)
-		s.mu.Unlock()
-		answer(w, 200, row)
-	}
-}
-
-// listAgents is when the server reckons who is offline.
-func (s *Server) listAgents(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	items := []any{}
-	for _, a := range s.order {
-		if a.Status != "provisioned" && s.now().Sub(a.lastBeat) > offlineAfter {
-			a.Status = "offline"
-		}
-		items = append(items, s.rowLocked(a))
-	}
-	s.mu.Unlock()
-	answer(w, 200, map[string]any{"items": items, "total": len(items), "page": 1, "pages": 1})
-}
-
-// deleteAgent deletes an agent, unless it ever had a test: the real server's
-// database refuses that.
-func (s *Server) deleteAgent(w http.ResponseWriter, r *http.Request) {
-	a := s.agent(w, r)
-	if a == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a.tested {
-		page(w, 500)
-		return
-	}
-	delete(s.agents, a.ID)
-	delete(s.names, a.Name)
-	s.order = slices.DeleteFunc(s.order, func(b *agentRow) bool { return a == b })
-	answer(w, 200, map[string]any{"deleted": true})
-}
-
-func (s *Server) rotateToken(w http.ResponseWriter, r *http.Request) {
-	a := s.agent(w, r)
-	if a == nil {
-		return
-	}
-	s.mu.Lock()
-	a.token = randomHex(32)
-	token := a.token
-	s.mu.Unlock()
-	answer(w, 200, map[string]any{"token": token, "token_prefix": token[:8]})
-}
-
-func (s *Server) getSettings(w http.ResponseWriter, r *http.Request) {
-	if a := s.agent(w, r); a != nil {
-		s.mu.Lock()
-		settings := maps.Clone(a.settings)
-		s.mu.Unlock()
-		answer(w, 200, settings)
-	}
-}
-
-func (s *Server) putSettings(w http.ResponseWriter, r *http.Request) {
-	a := s.agent(w, r)
-	if a == nil {
-		return
-	}
-	m, _ := object(r)
-	known := map[string]string{}
-	for key, v := range m {
-		if _, ok := defaultSettings()[key]; ok {
-			known[key] = pythonText(v)
-		}
-	}
-	if len(known) == 0 {
-		fail(w, 400, "No valid settings to update")
-		return
-	}
-	if v, there := m["heartbeat_interval_s"]; there {
-		n, ok := pythonInt(v)
-		if !ok {
-			fail(w, 400, "heartbeat_interval_s must be an integer")
-			return
-		}
-		if n < 10 || n > 300 {
-			fail(w, 400, "heartbeat_interval_s must be 10-300")
-			return
-		}
-	}
-	s.mu.Lock()
-	maps.Copy(a.settings, known)
-	s.mu.Unlock()
-	answer(w, 200, map[string]any{"updated": true})
-}
-
-// pythonText is Python's text of a value, as the server stores settings.
-func pythonText(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "None"
-	case bool:
-		if v {
-			return "True"
-		}
-		return "False"
-	case string:
-		return v
-	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64)
-	case []any:
-		parts := make([]string, len(v))
-		for i, each := range v {
-			parts[i] = pythonText(each)
-			if _, ok := each.(string); ok {
-				parts[i] = "'" + parts[i] + "'"
+		for _, key := range []string{"engine", "version", "binary_path"} {
+			if !bindable(engine.get(key)) {
+				return key + " of an engine is no plain value"
 			}
 		}
-		return "[" + strings.Join(parts, ", ") + "]"
 	}
-	text, _ := json.Marshal(v) // near enough for objects
-	return string(text)
+	return ""
 }
 
-// pythonInt is Python's int() of a value.
-func pythonInt(v any) (int, bool) {
-	switch v := v.(type) {
-	case float64:
-		return int(v), true
-	case string:
-		n, err := strconv.Atoi(strings.ReplaceAll(strings.TrimSpace(v), "_", ""))
-		return n, err == nil
+func (c *call) listAgents() answer {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	agents := make([]*agentRow, 0, len(s.agents))
+	for _, a := range s.agents {
+		s.checkStaleLocked(a)
+		agents = append(agents, a)
 	}
-	return 0, false
+	slices.SortFunc(agents, func(a, b *agentRow) int { return strings.Compare(a.name(), b.name()) })
+	rows := make([]any, len(agents))
+	for i, a := range agents {
+		rows[i] = a.row()
+	}
+	return reply(http.StatusOK, rows)
+}
+
+// checkStaleLocked calls an agent offline that has been silent for too long. The
+// server does so only when somebody looks at the list.
+func (s *Server) checkStaleLocked(a *agentRow) {
+	if !a.beatAt.IsZero() && s.cfg.Now().Sub(a.beatAt) > offlineAfter && !a.isTest() {
+		a.status = "offline"
+	}
+}
+
+func (c *call) getAgent() answer {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	a := c.s.agents[c.id]
+	if a == nil {
+		return refuse(http.StatusNotFound, "Agent not found")
+	}
+	return reply(http.StatusOK, a.row())
+}
+
+func (c *call) deleteAgent() answer {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.agents[c.id]
+	switch {
+	case a == nil:
+		return refuse(http.StatusNotFound, "Agent not found")
+	case len(a.tests) > 0:
+		return page(http.StatusInternalServerError) // a foreign key holds it
+	}
+	delete(s.agents, a.id)
+	delete(s.names, a.name())
+	return ok("deleted", true)
+}
+
+func (c *call) patchAgent() answer {
+	body, _ := c.json().(*object)
+	if body == nil || len(body.keys) == 0 {
+		return refuse(http.StatusBadRequest, "Invalid JSON body")
+	}
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !body.has("notes") && !body.has("tags") {
+		return refuse(http.StatusBadRequest, "No valid fields to update")
+	}
+	if a := s.agents[c.id]; a != nil {
+		if notes, text := body.get("notes").(string); text {
+			a.notes = notes
+		}
+		if tags, text := body.get("tags").(string); text {
+			a.tags = tags
+		}
+	}
+	return ok("updated", true)
+}
+
+func (c *call) getSettings() answer {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	a := c.s.agents[c.id]
+	if a == nil {
+		return refuse(http.StatusNotFound, "Agent not found")
+	}
+	settings := newObject()
+	for _, name := range settingNames {
+		settings.set(name, a.settings[name])
+	}
+	return reply(http.StatusOK, settings)
+}
+
+func (c *call) putSettings() answer {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.agents[c.id]
+	if a == nil {
+		return refuse(http.StatusNotFound, "Agent not found")
+	}
+	body, _ := c.json().(*object)
+	if body == nil || len(body.keys) == 0 {
+		return refuse(http.StatusBadRequest, "Invalid JSON body — expected {key: value}")
+	}
+	if body.has("heartbeat_interval_s") {
+		n, valid := toInt(body.get("heartbeat_interval_s"))
+		if !valid {
+			return refuse(http.StatusBadRequest, "heartbeat_interval_s must be an integer")
+		}
+		if n.Cmp(big.NewInt(10)) < 0 || n.Cmp(big.NewInt(300)) > 0 {
+			return refuse(http.StatusBadRequest, "heartbeat_interval_s must be 10-300")
+		}
+	}
+	updated := false
+	for _, name := range settingNames {
+		if !body.has(name) {
+			continue
+		}
+		value := str(body.get(name))
+		if !utf8.ValidString(value) {
+			return page(http.StatusInternalServerError)
+		}
+		a.settings[name] = value
+		updated = true
+	}
+	if !updated {
+		return refuse(http.StatusBadRequest, "No valid settings to update")
+	}
+	return ok("updated", true)
+}
+
+func (c *call) rotate() answer {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.agents[c.id]
+	if a == nil {
+		return refuse(http.StatusNotFound, "Agent not found")
+	}
+	token := randomHex(32)
+	a.setToken(token)
+	return ok("token", token, "token_prefix", a.prefix)
+}
+
+// provisionLocked makes or replaces the token of the agent with that name.
+func (s *Server) provisionLocked(name string, port num) {
+	a := s.names[name]
+	if a == nil {
+		a = s.addUnregisteredLocked(name)
+	}
+	a.facts.set("port", port)
+	a.setToken(randomHex(32))
 }

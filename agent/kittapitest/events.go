@@ -1,113 +1,95 @@
 package kittapitest
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"net/http"
-	"sync"
 	"time"
 )
 
-// backlog is how many events a reader of the stream may be behind; beyond that
-// it loses events in silence, as on the real server.
-const backlog = 100
+// subscriberQueue is how many events a stream falls behind before it loses
+// some, without being told.
+const subscriberQueue = 100
 
-// broker hands events to those who follow the stream. Its zero value is ready.
-type broker struct {
-	mu   sync.Mutex
-	subs map[chan event]bool
+// bus hands events to streams. The server's lock guards it.
+type bus struct {
+	subscribers map[chan event]bool
 }
 
 type event struct {
-	id   string // of the test or agent that it is about
-	text []byte
+	source string
+	text   string // as it is sent
 }
 
-// send hands an event to everybody, and waits for nobody.
-func (b *broker) send(id, name string, data any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.subs) == 0 {
+// publish hands an event to all streams.
+func (b *bus) publish(kind, source string, data *object) {
+	if len(b.subscribers) == 0 {
 		return
 	}
-	text, err := json.Marshal(data)
-	if err != nil {
-		return // texts always encode
-	}
-	e := event{id, []byte(fmt.Sprintf("event: %s\ndata: %s\n\n", name, ascii(text)))}
-	for c := range b.subs {
+	text := "event: " + kind + "\ndata: " + string(dumpStyle.write(nil, data)) + "\n\n"
+	for c := range b.subscribers {
 		select {
-		case c <- e:
-		default:
+		case c <- event{source, text}:
+		default: // the stream is too slow and loses it
 		}
 	}
 }
 
-// ascii escapes what is not ASCII in a JSON text, as the server does.
-func ascii(text []byte) []byte {
-	var b bytes.Buffer
-	for _, r := range string(text) {
-		switch {
-		case r < 0x80:
-			b.WriteRune(r)
-		case r > 0xffff:
-			r -= 0x10000
-			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
+func (b *bus) subscribe() chan event {
+	c := make(chan event, subscriberQueue)
+	if b.subscribers == nil {
+		b.subscribers = map[chan event]bool{}
 	}
-	return b.Bytes()
+	b.subscribers[c] = true
+	return c
 }
 
-func (b *broker) subscribe() (chan event, func()) {
-	c := make(chan event, backlog)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.subs == nil {
-		b.subs = map[chan event]bool{}
-	}
-	b.subs[c] = true
-	return c, func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.subs, c)
-	}
+// stream answers with events: all, or those of one test, agent or campaign. Its
+// head comes with the first thing that it has to say.
+func (c *call) stream() answer {
+	return answer{serve: func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "text/event-stream; charset=utf-8")
+		h.Set("Cache-Control", "no-cache")
+		h.Set("X-Accel-Buffering", "no")
+		c.s.follow(w, r, c.id)
+	}}
 }
 
-// stream sends events as they come. As on the real server the head of the answer
-// leaves with the first event or keepalive, and a keepalive comes only after 30 s
-// without an event of anyone's.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
-	events, stop := s.events.subscribe()
-	defer stop()
-	head := w.Header()
-	head.Set("Content-Type", "text/event-stream; charset=utf-8")
-	head.Set("Cache-Control", "no-cache")
-	head.Set("X-Accel-Buffering", "no")
+func (s *Server) follow(w http.ResponseWriter, r *http.Request, filter string) {
+	s.mu.Lock()
+	events := s.bus.subscribe()
+	cut := s.cut
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.bus.subscribers, events)
+	}()
 	flush := http.NewResponseController(w)
-	quiet := time.NewTimer(keepAliveEvery)
-	defer quiet.Stop()
 	for {
-		var text []byte
+		text := ": keepalive\n\n"
+		timer := time.NewTimer(s.cfg.Keepalive)
 		select {
 		case e := <-events:
-			if id := r.PathValue("id"); id == "" || id == e.id {
-				text = e.text
+			timer.Stop()
+			if filter != "" && e.source != filter {
+				continue // and yet it holds back the keepalive
 			}
-		case <-quiet.C:
-			text = []byte(": keepalive\n\n")
+			text = e.text
+		case <-timer.C:
 		case <-r.Context().Done():
+			timer.Stop()
 			return
-		case <-s.closing:
+		case <-cut:
+			timer.Stop()
+			panic(http.ErrAbortHandler)
+		case <-s.done:
+			timer.Stop()
 			return
 		}
-		quiet.Reset(keepAliveEvery)
-		if text == nil {
-			continue
+		if _, err := w.Write([]byte(text)); err != nil {
+			return
 		}
-		if _, err := w.Write(text); err != nil || flush.Flush() != nil {
+		if err := flush.Flush(); err != nil {
 			return
 		}
 	}

@@ -1,85 +1,218 @@
 package kittapitest
 
 import (
-	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
-// Launch queues a benchmark of the model at model for the agent with the given
-// id or name, and returns the ids of the test and of its command. Options change
-// the test before it is queued.
-func (s *Server) Launch(agent, model string, options ...func(*Test)) (testID, commandID string, err error) {
-	t := Test{Model: model, Engine: "vllm", Benchmark: "throughput", Suite: "quick", Mode: "docker"}
-	for _, o := range options {
-		o(&t)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.findLocked(agent)
-	if a == nil {
-		return "", "", fmt.Errorf("there is no agent %q", agent)
-	}
-	row := &testRow{
-		ID: t.ID, CommandID: t.CommandID, Model: t.Model, Engine: t.Engine, Benchmark: t.Benchmark,
-		Suite: t.Suite, Mode: t.Mode, CreatedAt: localTime(s.now()),
-	}
-	s.addTestLocked(a, row)
-	return row.ID, row.CommandID, nil
+// AgentInfo is what a server knows about an agent.
+type AgentInfo struct {
+	ID, Name, Hostname string
+	Status             string // online, the word of the last beat, provisioned or offline
+	LastHeartbeat      time.Time
+	Fields             map[string]any // of its registration, with the server's defaults
+	Settings           map[string]string
 }
 
-// AddAgent makes the record of an agent that has yet to register, so that tests
-// can be launched for it, and returns its id.
-func (s *Server) AddAgent(name string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.names[name]; a != nil {
-		return a.ID
-	}
-	a := s.addAgentLocked(name)
-	a.Status = "provisioned"
-	return a.ID
+// A Beat is a heartbeat that arrived. Fields that it left out are at the
+// server's defaults; Body has what was sent.
+type Beat struct {
+	Time    time.Time
+	AgentID string
+	Status  string
+	Task    string
+	Engines []any
+	Body    map[string]any
 }
 
-// Test is what a server knows about a test.
+// Test is what a server knows about a test, or about another command.
 type Test struct {
-	ID, CommandID, Agent                  string
+	ID, CommandID                         string
+	Agent, AgentID                        string // name and id
 	Model, Engine, Benchmark, Suite, Mode string
+	Profile                               string
 	Status, Error                         string
+	CreatedAt, StartedAt, CompletedAt     string
 	History                               []string // all statuses that it has had, in order
 }
 
-func (t *testRow) info() Test {
-	reason, _ := t.Error.(string)
-	return Test{
-		ID: t.ID, CommandID: t.CommandID, Agent: t.AgentName, Model: t.Model, Engine: t.Engine,
-		Benchmark: t.Benchmark, Suite: t.Suite, Mode: t.Mode,
-		Status: t.Status, Error: reason, History: slices.Clone(t.history),
+// A Report is a result that was delivered, with data or without.
+type Report struct {
+	Time                                           time.Time
+	AgentID, CommandID, Status, ContainerID, Error string
+	Data                                           map[string]any // nil if there was none
+}
+
+// A Request is one request that the server got.
+type Request struct {
+	Time    time.Time
+	Method  string
+	Path    string // without escapes
+	Query   string
+	Header  http.Header
+	Body    string // its first 4 KiB
+	Size    int64  // of the whole body
+	Status  int    // of the answer; 0 if there was none
+	Handled bool   // whether it was carried out, even if the answer was lost
+}
+
+// ring keeps the latest requests.
+type ring struct {
+	max  int
+	list []Request
+	at   int // where the next one goes, once full
+}
+
+func (r *ring) add(req Request) {
+	if len(r.list) < r.max {
+		r.list = append(r.list, req)
+		return
+	}
+	r.list[r.at] = req
+	r.at = (r.at + 1) % r.max
+}
+
+func (r *ring) all() []Request {
+	return append(slices.Clone(r.list[r.at:]), r.list[:r.at]...)
+}
+
+func newBeat(now time.Time, a *agentRow, beat, body *object) Beat {
+	return Beat{
+		Time: now, AgentID: a.id, Status: a.status, Task: beat.get("current_task").(string),
+		Engines: plain(beat.get("engines")).([]any), Body: plain(body).(map[string]any),
 	}
 }
 
-// Test returns the test with the given id, and whether there is one.
-func (s *Server) Test(id string) (Test, bool) {
+func (a *agentRow) addBeat(b Beat) {
+	a.beatsHad++
+	if len(a.beats) == keepBeats {
+		a.beats = slices.Delete(a.beats, 0, 1)
+	}
+	a.beats = append(a.beats, b)
+}
+
+func newReport(now time.Time, a *agentRow, in *object) Report {
+	text := func(key string) string {
+		s, _ := column(in.or(key, "")).(string)
+		return s
+	}
+	r := Report{
+		Time: now, AgentID: a.id, CommandID: text("command_id"), Status: text("status"),
+		ContainerID: text("container_id"), Error: text("error"),
+	}
+	if data, ok := in.get("result_data").(*object); ok && len(data.keys) > 0 {
+		r.Data = plain(data).(map[string]any)
+	}
+	return r
+}
+
+// breachLocked notes a request that would have broken the real server.
+func (s *Server) breachLocked(format string, args ...any) {
+	s.breaches = append(s.breaches, fmt.Sprintf(format, args...))
+}
+
+// Breaches returns a sentence for each request at which the real server would
+// have failed half-way, which can leave it unusable for every agent. This one
+// answers 500 too, and stays well.
+func (s *Server) Breaches() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.tests[id]
-	if t == nil {
-		return Test{}, false
-	}
-	return t.info(), true
+	return slices.Clone(s.breaches)
 }
 
-// Tests returns all tests, in the order in which they were queued.
+// Agents returns all agents by name.
+func (s *Server) Agents() []AgentInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	agents := make([]AgentInfo, 0, len(s.agents))
+	for _, a := range s.agents {
+		agents = append(agents, s.infoLocked(a))
+	}
+	slices.SortFunc(agents, func(a, b AgentInfo) int { return strings.Compare(a.Name, b.Name) })
+	return agents
+}
+
+func (s *Server) infoLocked(a *agentRow) AgentInfo {
+	s.checkStaleLocked(a)
+	return AgentInfo{
+		ID: a.id, Name: a.name(), Hostname: str(a.facts.get("hostname")), Status: a.status, LastHeartbeat: a.beatAt,
+		Fields: plain(a.facts).(map[string]any), Settings: maps.Clone(a.settings),
+	}
+}
+
+// Agent returns the agent with the given id or name, and whether there is one.
+func (s *Server) Agent(agent string) (AgentInfo, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.findAgentLocked(agent)
+	if a == nil {
+		return AgentInfo{}, false
+	}
+	return s.infoLocked(a), true
+}
+
+// Beats returns how many heartbeats the agent with the given id or name sent.
+func (s *Server) Beats(agent string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.findAgentLocked(agent); a != nil {
+		return a.beatsHad
+	}
+	return 0
+}
+
+// Heartbeats returns the latest heartbeats of the agent with the given id or
+// name, up to 256.
+func (s *Server) Heartbeats(agent string) []Beat {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.findAgentLocked(agent); a != nil {
+		return slices.Clone(a.beats)
+	}
+	return nil
+}
+
+func (s *Server) findAgentLocked(agent string) *agentRow {
+	if a := s.agents[agent]; a != nil {
+		return a
+	}
+	return s.names[agent]
+}
+
+func (t *testRow) public() Test {
+	reason, _ := t.reason.(string)
+	return Test{
+		ID: t.id, CommandID: t.command_, Agent: t.agent.name(), AgentID: t.agent.id,
+		Model: t.model, Engine: t.engine, Benchmark: t.benchmark, Suite: t.suite, Mode: t.mode, Profile: t.profile,
+		Status: t.status, Error: reason, CreatedAt: t.created, StartedAt: t.started, CompletedAt: t.ended,
+		History: slices.Clone(t.history),
+	}
+}
+
+// Tests returns all tests and other commands, in order of creation.
 func (s *Server) Tests() []Test {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	tests := make([]Test, len(s.list))
-	for i, t := range s.list {
-		tests[i] = t.info()
+	tests := make([]Test, len(s.order))
+	for i, t := range s.order {
+		tests[i] = t.public()
 	}
 	return tests
+}
+
+// Test returns one test.
+func (s *Server) Test(testID string) (Test, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tests[testID]
+	if t == nil {
+		return Test{}, false
+	}
+	return t.public(), true
 }
 
 // Rows returns the rows of a test's log: what each request carried.
@@ -90,14 +223,14 @@ func (s *Server) Rows(testID string) []string {
 	if t == nil {
 		return nil
 	}
-	rows := make([]string, len(t.rows))
-	for i, r := range t.rows {
-		rows[i] = r.line
+	rows := make([]string, len(t.log))
+	for i, row := range t.log {
+		rows[i], _ = row.line.(string)
 	}
 	return rows
 }
 
-// Lines returns the lines of a test's log: its rows, parted at newlines.
+// Lines returns the lines of a test's log, with rows of several lines split.
 func (s *Server) Lines(testID string) []string {
 	rows := s.Rows(testID)
 	if len(rows) == 0 {
@@ -106,104 +239,38 @@ func (s *Server) Lines(testID string) []string {
 	return strings.Split(strings.Join(rows, "\n"), "\n")
 }
 
-// Results returns the data of all results, in the order of their arrival.
+// Results returns the results that were stored, in order, each with its id.
 func (s *Server) Results() []map[string]any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.results)
+	results := make([]map[string]any, len(s.results))
+	for i, r := range s.results {
+		results[i] = plain(r.row()).(map[string]any)
+	}
+	return results
 }
 
-// Agents returns all agents, in the order of their registration.
-func (s *Server) Agents() []AgentInfo {
+// Reports returns the results that were delivered, those without data too, in
+// order.
+func (s *Server) Reports() []Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	agents := make([]AgentInfo, len(s.order))
-	for i, a := range s.order {
-		agents[i] = AgentInfo{a.ID, a.Name, a.Hostname, a.Status, a.lastBeat, maps.Clone(a.fields)}
-	}
-	return agents
-}
-
-// Beats returns how many heartbeats the agent with the given id or name sent.
-func (s *Server) Beats(agent string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.findLocked(agent); a != nil {
-		return s.beats[a.ID]
-	}
-	return 0
+	return slices.Clone(s.reports)
 }
 
 // Requests returns how often each call was made, by its method and path, such
-// as "POST /api/v1/quicktest/{id}/logs".
+// as "POST /api/v1/quicktest/{id}/logs". Those that a fault kept from being
+// carried out are not among them.
 func (s *Server) Requests() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.requests)
+	return maps.Clone(s.calls)
 }
 
-// SetStatus sets a test's status, as somebody on the server's pages does.
-func (s *Server) SetStatus(testID, status, reason string) {
+// RequestLog returns the latest requests, up to Config.KeepRequests, in the
+// order in which they were done with. Event streams follow when they end.
+func (s *Server) RequestLog() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t := s.tests[testID]; t != nil {
-		s.setStatusLocked(t, status, reason)
-	}
-}
-
-// SetSetting makes value the server's choice for a setting of the agent with the
-// given id or name.
-func (s *Server) SetSetting(agent, name, value string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.findLocked(agent); a != nil {
-		a.settings[name] = value
-	}
-}
-
-// RotateToken gives an agent a fresh token and returns it.
-func (s *Server) RotateToken(agent string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.findLocked(agent)
-	if a == nil {
-		return ""
-	}
-	a.token = randomHex(32)
-	return a.token
-}
-
-// WaitForAgent returns once an agent of that name has registered.
-func (s *Server) WaitForAgent(ctx context.Context, name string) error {
-	if err := s.wait(ctx, func() bool { return s.names[name] != nil }); err != nil {
-		return fmt.Errorf("agent %q has not registered: %w", name, err)
-	}
-	return nil
-}
-
-// WaitForStatus returns once a test has the given status. If ctx ends before
-// that, the error says what became of the test, with its log.
-func (s *Server) WaitForStatus(ctx context.Context, testID, status string) error {
-	return s.waitForTest(ctx, testID, status, func(now string) bool { return now == status })
-}
-
-// WaitForEnd returns once a test is completed or failed.
-func (s *Server) WaitForEnd(ctx context.Context, testID string) error {
-	return s.waitForTest(ctx, testID, "ended", func(now string) bool { return now == "completed" || now == "failed" })
-}
-
-func (s *Server) waitForTest(ctx context.Context, testID, want string, ok func(string) bool) error {
-	err := s.wait(ctx, func() bool {
-		t := s.tests[testID]
-		return t != nil && ok(t.Status)
-	})
-	if err == nil {
-		return nil
-	}
-	t, known := s.Test(testID)
-	if !known {
-		return fmt.Errorf("there is no test %q: %w", testID, err)
-	}
-	return fmt.Errorf("test %s is %s, not %s (%s; so far %s): %w; its log:\n%s", testID, t.Status, want, t.Error,
-		strings.Join(t.History, ", "), err, strings.Join(s.Lines(testID), "\n"))
+	return s.record.all()
 }

@@ -1,172 +1,268 @@
-// Package kittapitest has a KITT control plane in process, as net/http/httptest
-// has HTTP servers: for tests of agents and of what talks to them.
-//
-// A [Server] speaks the protocol of KITT 1.7 over real HTTP: agents register and
-// beat, tests are launched, handed out, logged and ended, results are stored,
-// events are streamed. It is held to the real server by exchanges that were
-// recorded from it, which are replayed against it in its own tests. What the
-// real server does wrong it does wrong too where an agent has to live with it:
-// every answer closes its connection, a command is marked as handed out before
-// the answer has left, null is refused, a test goes back from completed to
-// running if it is told to. What it does not imitate is the database that one
-// bad report locks for everybody; such a report is answered with 500 and
-// otherwise without effect.
-//
-// Faults are set with [Server.SetFault]: answers that are lost, errors, silence,
-// connections that break. This package imports neither testing nor an assertion
-// library, so programs may use it as well.
 package kittapitest
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
-	"errors"
+	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
 
-// Config says how a Server behaves. Its zero value is a server without an
-// operator's token on a free port of 127.0.0.1.
+// Config says how a Server behaves. The zero value is a KITT server 1.7.0 that
+// was started without a token.
 type Config struct {
-	Addr      string           // to listen on; defaults to a free port of 127.0.0.1
-	TLS       *tls.Config      // to serve HTTPS; nil for HTTP
-	AuthToken string           // the operator's token; empty for none
-	Now       func() time.Time // the server's clock; defaults to time.Now
+	// Addr is the host and port to listen on. Defaults to a free port of
+	// 127.0.0.1.
+	Addr string
 
-	// BuildContext is what /agent/build-context gives, Package what
-	// /agent/package gives; without one that call fails with 500.
+	// TLS serves https in place of http; see [NewTLS] for one to use.
+	TLS *tls.Config
+
+	// AuthToken is the operator's token. Empty means that whoever asks may do
+	// what an operator may.
+	AuthToken string
+
+	// Version is what the server calls itself. Defaults to 1.7.0.
+	Version string
+
+	// Now is the server's clock. Its zone is the server's. Defaults to time.Now.
+	Now func() time.Time
+
+	// Keepalive is how long an event stream is silent before it says so.
+	// Defaults to 30 s.
+	Keepalive time.Duration
+
+	// CampaignPoll is how often a campaign looks at its test. Defaults to 5 s.
+	CampaignPoll time.Duration
+
+	// Package is the agent package that is offered for download. Empty means
+	// that the server cannot build it, as in a plain installation.
+	Package []byte
+
+	// BuildContext is the Docker build context, a gzip tar. Empty means a small
+	// one.
 	BuildContext []byte
-	Package      []byte
+
+	// KeepRequests is how many requests are recorded, the latest ones. Defaults
+	// to 10,000.
+	KeepRequests int
 }
 
-// Server is a KITT control plane. Its methods are safe for concurrent use.
+// Limits of what is kept.
+const (
+	defaultKeepRequests = 10_000
+	keepBody            = 4 << 10  // bytes of a request's body in its record
+	maxBody             = 64 << 20 // bytes of a request's body; the real server has no limit
+	keepBeats           = 256      // beats of an agent
+)
+
+// A Server is a KITT control plane that keeps everything in memory. Its methods
+// are safe for concurrent use.
 type Server struct {
-	// URL is the server's address, such as http://127.0.0.1:41234.
+	// URL is the server's address, such as http://127.0.0.1:41234. It is empty
+	// where the server listens nowhere.
 	URL string
 
-	cfg     Config
-	handler http.Handler
-	http    *http.Server
-	closing chan struct{}
-	serving sync.WaitGroup
+	cfg      Config
+	http     *http.Server
+	serving  sync.WaitGroup
+	requests sync.WaitGroup // being answered
+	polls    sync.WaitGroup // the goroutine that polls campaigns
+	done     chan struct{}  // closed by Close
 
-	mu       sync.Mutex
-	agents   map[string]*agentRow // by id
-	names    map[string]*agentRow
-	order    []*agentRow
-	tests    map[string]*testRow
-	commands map[string]*testRow // by command id
-	list     []*testRow          // in the order of their making
-	results  []map[string]any
-	beats    map[string]int // by the agent's id
-	requests map[string]int // by method and route
-	fault    func(*http.Request) Fault
-	changed  chan struct{}
-	events   broker
+	mu        sync.Mutex
+	closed    bool
+	polling   bool
+	down      bool
+	cut       chan struct{} // closed when the server goes down
+	fault     func(*http.Request) Fault
+	changed   chan struct{} // closed at the next change
+	agents    map[string]*agentRow
+	names     map[string]*agentRow
+	tests     map[string]*testRow
+	order     []*testRow // in order of creation
+	results   []*resultRow
+	byModel   map[string][]*resultRow
+	reports   []Report
+	breaches  []string
+	campaigns map[string]*campaign
+	record    ring
+	calls     map[string]int
+	bus       bus
 }
 
-// NewServer starts a server.
-func NewServer(cfg Config) (*Server, error) {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
+// New returns a server that answers as an http.Handler and listens nowhere.
+func New(cfg Config) *Server {
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:0"
 	}
+	if cfg.Version == "" {
+		cfg.Version = "1.7.0"
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Keepalive == 0 {
+		cfg.Keepalive = 30 * time.Second
+	}
+	if cfg.CampaignPoll == 0 {
+		cfg.CampaignPoll = 5 * time.Second
+	}
+	if cfg.KeepRequests == 0 {
+		cfg.KeepRequests = defaultKeepRequests
+	}
+	if cfg.BuildContext == nil {
+		cfg.BuildContext = smallBuildContext()
+	}
 	s := &Server{
-		cfg:      cfg,
-		closing:  make(chan struct{}),
-		agents:   map[string]*agentRow{},
-		names:    map[string]*agentRow{},
-		tests:    map[string]*testRow{},
-		commands: map[string]*testRow{},
-		beats:    map[string]int{},
-		requests: map[string]int{},
-		changed:  make(chan struct{}),
+		cfg:       cfg,
+		done:      make(chan struct{}),
+		cut:       make(chan struct{}),
+		changed:   make(chan struct{}),
+		agents:    map[string]*agentRow{},
+		names:     map[string]*agentRow{},
+		tests:     map[string]*testRow{},
+		byModel:   map[string][]*resultRow{},
+		campaigns: map[string]*campaign{},
+		calls:     map[string]int{},
 	}
-	s.handler = s.routes()
-	listener, err := net.Listen("tcp", cfg.Addr)
+	s.record.max = cfg.KeepRequests
+	return s
+}
+
+// NewServer returns a server that listens.
+func NewServer(cfg Config) (*Server, error) {
+	s := New(cfg)
+	l, err := net.Listen("tcp", s.cfg.Addr)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("kittapitest: %w", err)
 	}
-	s.http = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute, TLSConfig: cfg.TLS}
-	s.http.SetKeepAlivesEnabled(false) // as the real one: each answer closes its connection
-	scheme := "http://"
+	s.http = &http.Server{
+		Handler:           s,
+		TLSConfig:         cfg.TLS,
+		ReadHeaderTimeout: 30 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0), // connections that it cut itself
+	}
+	scheme, serve := "http://", s.http.Serve
 	if cfg.TLS != nil {
-		scheme = "https://"
+		scheme, serve = "https://", func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
-	s.URL = scheme + listener.Addr().String()
+	s.URL = scheme + l.Addr().String()
 	s.serving.Go(func() {
-		if cfg.TLS != nil {
-			_ = s.http.ServeTLS(listener, "", "") // always ErrServerClosed, by Close
-		} else {
-			_ = s.http.Serve(listener)
-		}
+		// It returns when Close closes the listener, and there is nobody to tell
+		// of any other reason but the clients, who notice.
+		_ = serve(&listener{Listener: l, server: s})
 	})
 	return s, nil
 }
 
-// Close stops the server and breaks what connections it has. It may be called
-// more than once.
+// Close stops the server: it cuts all connections and returns once everything
+// that it started has ended. It may be called more than once, and never fails.
 func (s *Server) Close() error {
 	s.mu.Lock()
-	select {
-	case <-s.closing:
-		s.mu.Unlock()
-		return nil
-	default:
-		close(s.closing)
+	if !s.closed {
+		s.closed = true
+		close(s.done)
 	}
 	s.mu.Unlock()
-	err := s.http.Close()
-	s.serving.Wait()
-	if errors.Is(err, net.ErrClosed) {
-		return nil
+	if s.http != nil {
+		_ = s.http.Close() // what it closes is gone either way
+		s.serving.Wait()
 	}
-	return err
+	s.requests.Wait()
+	s.polls.Wait()
+	return nil
 }
 
-// now returns the time by the server's clock.
-func (s *Server) now() time.Time { return s.cfg.Now() }
-
-// localTime is how the server's code writes a time: its own, without a zone.
-func localTime(t time.Time) string { return t.Local().Format("2006-01-02T15:04:05.000000") }
-
-// dbTime is how the server's database writes one: UTC, in whole seconds.
-func dbTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
-
-// newID returns a fresh id: 16 hexadecimal digits.
-func newID() string { return randomHex(8) }
-
-func randomHex(n int) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails
-	return hex.EncodeToString(b)
+// begin notes that a request is being answered; it is false once the server is
+// closed.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.requests.Add(1)
+	return true
 }
 
-// wakeLocked wakes whoever waits for something to change. s.mu must be held.
+// ServeHTTP answers a request, unless a fault is in the way.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !s.begin() {
+		reset(w)
+		return
+	}
+	defer s.requests.Done()
+	rec := &Request{Time: s.cfg.Now(), Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone()}
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.record.add(*rec)
+		s.wakeLocked()
+	}()
+	f := s.faultFor(r)
+	if !s.before(w, r, f, rec) {
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+	rec.Size = int64(len(body))
+	rec.Body = string(body[:min(len(body), keepBody)])
+	if err != nil {
+		reset(w)
+		return
+	}
+	a := s.handle(r, body)
+	s.after(w, r, f, a, rec)
+}
+
+// send writes the answer. The connection ends with it, as with the real server.
+func send(w http.ResponseWriter, r *http.Request, a answer) {
+	h := w.Header()
+	for name, values := range a.header {
+		h[name] = values
+	}
+	h.Set("Connection", "close")
+	if a.serve != nil {
+		a.serve(w, r)
+		return
+	}
+	h.Set("Content-Type", a.kind)
+	h.Set("Content-Length", strconv.Itoa(len(a.body)))
+	w.WriteHeader(a.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(a.body) // a client that has gone is its own affair
+	}
+}
+
+// wakeLocked wakes those who wait for a change. s.mu must be held.
 func (s *Server) wakeLocked() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-// wait waits until ok, which is called with s.mu held, or ctx is done.
-func (s *Server) wait(ctx context.Context, ok func() bool) error {
-	for {
-		s.mu.Lock()
-		done, changed := ok(), s.changed
-		s.mu.Unlock()
-		if done {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+// local returns the time as the server's own code writes it.
+func (s *Server) local() string {
+	t := s.cfg.Now()
+	if t.Nanosecond()/1000 == 0 {
+		return t.Format("2006-01-02T15:04:05")
 	}
+	return t.Format("2006-01-02T15:04:05.000000")
+}
+
+// utc returns the time as the server's database writes it.
+func (s *Server) utc() string { return s.cfg.Now().UTC().Format(time.DateTime) }
+
+// newID returns 16 hex digits.
+func newID() string { return randomHex(8) }
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
 }

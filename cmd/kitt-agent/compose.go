@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -45,7 +46,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 	if err != nil {
 		return nil, err
 	}
-	server, err := newServer(cfg)
+	server, err := newServer(cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 }
 
 // newServer returns the client of the KITT server.
-func newServer(cfg *config.Config) (*kittapi.Client, error) {
+func newServer(cfg *config.Config, log *slog.Logger) (*kittapi.Client, error) {
 	if cfg.ServerURL == "" {
 		return nil, &codedError{exitFailure, "no server is configured\ntry: kitt-agent init --server https://server:8080"}
 	}
@@ -117,6 +118,8 @@ func newServer(cfg *config.Config) (*kittapi.Client, error) {
 		CertFile:    config.Expand(cfg.TLS.Cert),
 		KeyFile:     config.Expand(cfg.TLS.Key),
 		UserAgent:   "kitt-agent/" + thisBuild().Version,
+		Proxy:       http.ProxyFromEnvironment,
+		Logger:      log,
 	})
 }
 

@@ -1,0 +1,217 @@
+package kittapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kirizan/kitt-agent/agent"
+)
+
+// Bounds of answers.
+const (
+	maxAnswer     = 4 << 20   // any answer but a list
+	maxList       = 64 << 20  // a page of results or tests
+	maxLog        = 256 << 20 // the log of a test, which has no pages
+	maxRetryAfter = 10 * time.Minute
+)
+
+// A request is one call of the API.
+type request struct {
+	method string
+	path   string // under the API's base, its parts escaped
+	query  url.Values
+	key    key
+	body   any // encoded as JSON; nil for none
+	limit  int64
+
+	// answer takes the body of a 2xx. Its error means that the body is not of
+	// the API's shape, so that something else has answered.
+	answer func(body []byte) error
+}
+
+// do makes the request. Its error is one of those in the package's table.
+func (c *Client) do(ctx context.Context, r request) error {
+	err := c.exchange(ctx, r)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", r.method, r.path, err)
+	}
+	return nil
+}
+
+// exchange makes the request within the client's time limit.
+func (c *Client) exchange(ctx context.Context, r request) error {
+	limited, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	err := c.send(limited, r)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("no answer within %s", c.cfg.Timeout)
+	}
+	return err
+}
+
+func (c *Client) send(ctx context.Context, r request) error {
+	req, err := c.newRequest(ctx, r)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		// The address is named already, in the form without the query.
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
+			err = wrapped.Err
+		}
+		return unreachable(err)
+	}
+	defer resp.Body.Close()
+	limit := r.limit
+	if limit == 0 {
+		limit = maxAnswer
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	switch {
+	case resp.StatusCode/100 != 2:
+		// However little of the body arrived, the status says enough.
+	case err != nil:
+		return fmt.Errorf("answer cut short: %w", err)
+	case int64(len(body)) > limit:
+		return fmt.Errorf("answer is larger than %d MiB", limit>>20)
+	default:
+		if err := r.answer(body); err != nil {
+			return fmt.Errorf("%s is no answer of a KITT server (%s): %w", resp.Status, contentType(resp), err)
+		}
+		return nil
+	}
+	return c.fault(r, resp, body)
+}
+
+func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, error) {
+	address := c.base + r.path
+	if len(r.query) > 0 {
+		address += "?" + r.query.Encode()
+	}
+	var body io.Reader
+	if r.body != nil {
+		text, err := encode(r.body)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, address, body)
+	if err != nil {
+		return nil, err
+	}
+	if r.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", c.cfg.UserAgent)
+	if token := c.token(r.key); token != "" {
+		req.Header.Set("Authorization", "Bearer "+string(token))
+	}
+	return req, nil
+}
+
+// encode writes v as JSON: valid UTF-8 whatever the texts in v are, and never a
+// lone surrogate, at which the server fails.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// fault returns the error of an answer that is not a success.
+func (c *Client) fault(r request, resp *http.Response, body []byte) error {
+	text, own := apiError(body)
+	var err error
+	switch status := resp.StatusCode; {
+	case status == http.StatusUnauthorized && own:
+		err = fmt.Errorf("%w: %s: %s", ErrUnauthorized, printable(text), c.unauthorized(r.key))
+	case status == http.StatusUnauthorized:
+		err = fmt.Errorf("%w: %s not from the KITT server: %s", ErrUnauthorized, resp.Status, c.unauthorized(noKey))
+	case own && (status == http.StatusBadRequest || status == http.StatusForbidden || status == http.StatusNotFound):
+		return c.refused(r.key, status, text)
+	case status == http.StatusInternalServerError && own:
+		err = fmt.Errorf("%w: %s", agent.ErrBroken, printable(text))
+	case status == http.StatusInternalServerError:
+		err = agent.ErrBroken
+	case status/100 == 3:
+		err = fmt.Errorf("%s to %q: server_url should name the address that it leads to", resp.Status, printable(resp.Header.Get("Location")))
+	default:
+		err = fmt.Errorf("%s (%s)", resp.Status, contentType(resp))
+	}
+	if after, ok := retryAfter(resp.Header); ok {
+		return &agent.RetryAfterError{After: after, Err: err}
+	}
+	return err
+}
+
+// apiError returns the text of the API's error object and whether body is one:
+// an object with the one key error.
+func apiError(body []byte) (string, bool) {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil || len(fields) != 1 {
+		return "", false
+	}
+	var text *string
+	if json.Unmarshal(fields["error"], &text) != nil || text == nil {
+		return "", false
+	}
+	return *text, true
+}
+
+// retryAfter returns how long the server asks to be left alone, at most
+// maxRetryAfter. The header holds seconds or a date (RFC 9110, 10.2.3), which
+// is read against the server's own clock.
+func retryAfter(h http.Header) (time.Duration, bool) {
+	text := strings.TrimSpace(h.Get("Retry-After"))
+	if text == "" {
+		return 0, false
+	}
+	if seconds, err := strconv.ParseUint(text, 10, 32); err == nil {
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter), true
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0, false
+	}
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter), true
+}
+
+func contentType(resp *http.Response) string {
+	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		return "of no known type"
+	}
+	return kind
+}
+
+// segment returns id as one part of a path. An id that no address can carry is
+// refused here, as the server's router would refuse it for ever.
+func segment(id string) (string, error) {
+	if id == "" || id == "." || id == ".." || strings.Contains(id, "/") {
+		return "", &agent.RefusedError{
+			Status:  http.StatusNotFound,
+			Message: fmt.Sprintf("%q cannot stand in an address of the server", printable(id)),
+		}
+	}
+	return url.PathEscape(id), nil
+}

@@ -1,0 +1,89 @@
+package kittapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/kirizan/kitt-agent/agent"
+)
+
+// ReportStatus sets a test's status: running, completed or failed, the last two
+// with a reason. The server takes any step, also one back from completed to
+// running, so the caller must not send one.
+func (c *Client) ReportStatus(ctx context.Context, testID, status, reason string) error {
+	body := struct {
+		Status string `json:"status"`
+		Error  string `json:"error"`
+	}{status, reason}
+	return c.post(ctx, testID, "/status", body)
+}
+
+// ReportLog appends text to a test's log as one row, which the server's page
+// shows as one line.
+func (c *Client) ReportLog(ctx context.Context, testID, text string) error {
+	body := struct {
+		Line string `json:"line"`
+	}{text}
+	return c.post(ctx, testID, "/logs", body)
+}
+
+func (c *Client) post(ctx context.Context, testID, what string, body any) error {
+	part, err := segment(testID)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, request{
+		method: http.MethodPost, path: "/quicktest/" + part + what, key: serverKey, body: body,
+		answer: func(b []byte) error { return confirmed(b, "ok") },
+	})
+}
+
+// report is the body of a result. The server reads ResultData and nothing else,
+// and stores nothing where it is left out.
+type report struct {
+	CommandID   string         `json:"command_id"`
+	Status      string         `json:"status"`
+	ContainerID string         `json:"container_id"`
+	Error       string         `json:"error"`
+	ResultData  map[string]any `json:"result_data,omitempty"`
+}
+
+// ReportResult delivers the result of a job for the agent with the given id or
+// name. Its data is mended by [CleanResult] first. The server keeps no result
+// from being stored twice; see [Client.HasResult].
+func (c *Client) ReportResult(ctx context.Context, agentID string, result agent.Result) error {
+	part, err := segment(agentID)
+	if err != nil {
+		return err
+	}
+	data, notes := CleanResult(result.Data)
+	for _, note := range notes {
+		c.log.WarnContext(ctx, "result mended before it is sent", "job", result.CommandID, "change", note)
+	}
+	return c.do(ctx, request{
+		method: http.MethodPost, path: "/agents/" + part + "/results", key: agentKey,
+		body: report{
+			CommandID: result.CommandID, Status: result.Status, ContainerID: result.ContainerID,
+			Error: result.Error, ResultData: data,
+		},
+		answer: func(b []byte) error { return confirmed(b, "accepted") },
+	})
+}
+
+// CheckResult returns data mended by [CleanResult].
+func (c *Client) CheckResult(data map[string]any) (clean map[string]any, notes []string) {
+	return CleanResult(data)
+}
+
+// confirmed checks that body is an object in which the field with the given name
+// is true.
+func confirmed(body []byte, name string) error {
+	var fields map[string]any
+	if err := unmarshal(body, &fields); err != nil {
+		return err
+	}
+	if fields[name] != true {
+		return errShape(name)
+	}
+	return nil
+}

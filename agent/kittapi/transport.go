@@ -1,0 +1,152 @@
+package kittapi
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// Deadlines of a connection's parts. A KITT server shakes hands in its accept
+// loop, so one silent connection holds up everybody: a handshake that takes
+// longer is given up.
+const (
+	dialTimeout      = 10 * time.Second
+	handshakeTimeout = 10 * time.Second
+)
+
+// reloader is a transport that is made anew when the certificate files change.
+type reloader struct {
+	cfg Config
+	log *slog.Logger
+
+	mu        sync.Mutex
+	transport *http.Transport
+	seen      [3]stamp
+	failing   bool
+}
+
+// stamp tells one version of a file from another.
+type stamp struct {
+	size int64
+	time time.Time
+}
+
+func newReloader(cfg Config) (*reloader, error) {
+	r := &reloader{cfg: cfg, log: cfg.Logger, seen: stamps(cfg.files())}
+	transport, err := newTransport(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r.transport = transport
+	return r, nil
+}
+
+// RoundTrip makes the request over a connection of its own.
+func (r *reloader) RoundTrip(req *http.Request) (*http.Response, error) {
+	return r.current().RoundTrip(req)
+}
+
+// current returns the transport for the files as they are now. Files that can't
+// be used, as while they are being written, leave the one before in force.
+func (r *reloader) current() *http.Transport {
+	if r.cfg.files() == [3]string{} {
+		return r.transport
+	}
+	now := stamps(r.cfg.files())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now == r.seen {
+		return r.transport
+	}
+	transport, err := newTransport(r.cfg)
+	if err != nil {
+		if !r.failing {
+			r.log.Warn("changed certificate files cannot be used; those before stay in force", "err", err)
+		}
+		r.failing = true
+		return r.transport
+	}
+	r.log.Info("certificate files read again")
+	r.transport, r.seen, r.failing = transport, now, false
+	return transport
+}
+
+func stamps(files [3]string) (s [3]stamp) {
+	for i, name := range files {
+		if name == "" {
+			continue
+		}
+		if info, err := os.Stat(name); err == nil {
+			s[i] = stamp{info.Size(), info.ModTime()}
+		}
+	}
+	return s
+}
+
+func newTransport(cfg Config) (*http.Transport, error) {
+	conf, err := tlsConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Transport{
+		Proxy:               cfg.Proxy,
+		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:     conf,
+		TLSHandshakeTimeout: handshakeTimeout,
+		// The server closes every connection. Keeping one that a proxy would
+		// leave open saves little, since sessions are resumed, and now and then
+		// fails a request whose fate is then in doubt.
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: 64 << 10,
+	}, nil
+}
+
+// tlsConfig returns the settings of connections over https.
+func tlsConfig(cfg Config) (*tls.Config, error) {
+	conf := &tls.Config{}
+	if cfg.TLS != nil {
+		conf = cfg.TLS.Clone()
+	}
+	conf.MinVersion = max(conf.MinVersion, tls.VersionTLS12)
+	conf.InsecureSkipVerify = conf.InsecureSkipVerify || cfg.Insecure
+	if conf.ClientSessionCache == nil {
+		conf.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	}
+	var faults []error
+	if name := cfg.CAFile; name != "" {
+		pool, err := readPool(name)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("CAFile: %w", err))
+		}
+		conf.RootCAs = pool
+	}
+	if cfg.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("CertFile and KeyFile: %w", err))
+		}
+		// Presented whichever authorities the server names, as it may be a proxy
+		// that knows better.
+		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+	}
+	return conf, errors.Join(faults...)
+}
+
+func readPool(name string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", name)
+	}
+	return pool, nil
+}

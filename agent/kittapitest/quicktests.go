@@ -1,0 +1,351 @@
+package kittapitest
+
+import (
+	"net/http"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// testRow is the server's record of a test, or of another command to an agent.
+type testRow struct {
+	id, command_            string
+	agent                   *agentRow
+	model, engine           string
+	benchmark, suite        string
+	mode, profile           string
+	status                  string
+	reason                  any // text or nil
+	created, started, ended string
+	history                 []string
+	log                     []logRow
+}
+
+type logRow struct {
+	line any // text
+	at   time.Time
+}
+
+func (t *testRow) setStatus(status string) {
+	t.status = status
+	t.history = append(t.history, status)
+}
+
+// row returns the test as the API shows it.
+func (t *testRow) row() *object {
+	return newObject(
+		"id", t.id, "agent_id", t.agent.id, "command_id", t.command_,
+		"model_path", t.model, "engine_name", t.engine, "benchmark_name", t.benchmark,
+		"suite_name", t.suite, "engine_mode", t.mode, "profile_id", t.profile,
+		"status", t.status, "error", t.reason, "result_id", nil,
+		"created_at", t.created, "started_at", t.started, "completed_at", t.ended,
+	)
+}
+
+// command returns the test as a heartbeat's answer carries it.
+func (t *testRow) command() *object {
+	kind := "run_test"
+	switch {
+	case t.engine == "cleanup":
+		kind = "cleanup_storage"
+	case t.benchmark == "install_engine", t.benchmark == "start_engine", t.benchmark == "stop_engine":
+		kind = t.benchmark
+	}
+	payload := newObject(
+		"model_path", t.model, "engine_name", t.engine, "benchmark_name", t.benchmark,
+		"suite_name", t.suite, "engine_mode", t.mode, "profile_id", t.profile,
+	)
+	if strings.HasSuffix(kind, "_engine") {
+		var config any = newObject()
+		if v, err := parse([]byte(t.profile)); err == nil {
+			config = v
+		}
+		payload.set("runtime_config", config)
+	}
+	return newObject("command_id", t.command_, "test_id", t.id, "type", kind, "payload", payload)
+}
+
+// addTestLocked queues a test. Tests are handed out in the order of their
+// created_at, compared as texts.
+func (s *Server) addTestLocked(t *testRow) {
+	t.reason = ""
+	t.setStatus("queued")
+	s.tests[t.id] = t
+	s.order = append(s.order, t)
+	a := t.agent
+	a.tests = append(a.tests, t)
+	at := sort.Search(len(a.queue), func(i int) bool { return a.queue[i].created > t.created })
+	a.queue = slices.Insert(a.queue, at, t)
+	s.wakeLocked()
+}
+
+// launchLocked queues a quick test.
+func (s *Server) launchLocked(a *agentRow, t *testRow) *testRow {
+	if t.id == "" {
+		t.id = newID()
+	}
+	if t.command_ == "" {
+		t.command_ = newID()
+	}
+	t.agent, t.created = a, s.local()
+	s.addTestLocked(t)
+	s.bus.publish("status", t.id, newObject("status", "queued", "test_id", t.id, "command_id", t.command_))
+	return t
+}
+
+func (c *call) launch() answer {
+	body := c.json()
+	if !truthy(body) {
+		return refuse(http.StatusBadRequest, "Invalid JSON body")
+	}
+	in, isObject := body.(*object)
+	if !isObject {
+		return page(http.StatusInternalServerError)
+	}
+	for _, name := range []string{"agent_id", "model_path", "engine_name"} {
+		if !in.has(name) {
+			return refuse(http.StatusBadRequest, "'%s' is required", name)
+		}
+	}
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, _ := in.get("agent_id").(string)
+	a := s.agents[id]
+	if a == nil {
+		return refuse(http.StatusNotFound, "Agent not found")
+	}
+	t := &testRow{}
+	for _, f := range []struct {
+		to       *string
+		name     string
+		fallback string
+	}{
+		{&t.model, "model_path", ""}, {&t.engine, "engine_name", ""},
+		{&t.benchmark, "benchmark_name", "throughput"}, {&t.suite, "suite_name", "quick"},
+		{&t.mode, "engine_mode", "docker"}, {&t.profile, "profile_id", ""},
+	} {
+		v := in.or(f.name, f.fallback)
+		text, isText := column(v).(string)
+		if !isText || !bindable(v) {
+			s.breachLocked("launch: %s is %s", f.name, pyType(v))
+			return page(http.StatusInternalServerError)
+		}
+		*f.to = text
+	}
+	s.launchLocked(a, t)
+	return reply(http.StatusAccepted, newObject("id", t.id, "status", "queued", "command_id", t.command_))
+}
+
+// cleanup queues the order to remove model copies.
+func (c *call) cleanup() answer {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.agents[c.id]
+	if a == nil {
+		return refuse(http.StatusNotFound, "Agent not found")
+	}
+	model := ""
+	if body, isObject := c.json().(*object); isObject {
+		model, _ = column(body.or("model_path", "")).(string)
+	}
+	if model == "" {
+		model = "__cleanup__"
+	}
+	t := &testRow{model: model, engine: "cleanup", benchmark: "cleanup_storage", mode: "docker"}
+	return reply(http.StatusAccepted, newObject("queued", true, "command_id", s.commandLocked(a, t)))
+}
+
+// engine queues an order about an engine.
+func (c *call) engine() answer {
+	body, _ := c.json().(*object)
+	if body == nil || len(body.keys) == 0 {
+		return refuse(http.StatusBadRequest, "Invalid JSON body")
+	}
+	name, isText := body.or("engine_name", "").(string)
+	if !isText {
+		return page(http.StatusInternalServerError)
+	}
+	if name = strings.TrimSpace(name); name == "" {
+		return refuse(http.StatusBadRequest, "engine_name is required")
+	}
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.agents[c.id]
+	if a == nil {
+		return refuse(http.StatusNotFound, "Agent not found")
+	}
+	t := &testRow{engine: name, benchmark: c.action + "_engine", mode: "native"}
+	if c.action == "start" {
+		t.model, _ = column(body.or("model_path", "")).(string)
+		if config := body.get("runtime_config"); truthy(config) {
+			t.profile = string(dumpStyle.write(nil, config))
+		}
+	}
+	return reply(http.StatusAccepted, newObject("command_id", s.commandLocked(a, t), "status", "queued"))
+}
+
+// commandLocked queues a command that is no test, but has a record like one.
+func (s *Server) commandLocked(a *agentRow, t *testRow) string {
+	t.id = newID()
+	t.command_, t.suite, t.agent, t.created = t.id, "quick", a, s.utc()
+	s.addTestLocked(t)
+	return t.id
+}
+
+func (c *call) getTest() answer {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	t := c.s.tests[c.id]
+	if t == nil {
+		return refuse(http.StatusNotFound, "Quick test not found")
+	}
+	return reply(http.StatusOK, t.row())
+}
+
+// number returns a number of the query, or fallback where there is none.
+func (c *call) number(name string, fallback int) int {
+	n, err := strconv.Atoi(c.r.URL.Query().Get(name))
+	if err != nil {
+		return fallback
+	}
+	return n
+}
+
+func (c *call) listTests() answer {
+	query := c.r.URL.Query()
+	status, name := query.Get("status"), query.Get("agent_name")
+	perPage := max(min(c.number("per_page", 20), 100), 1)
+	page := max(c.number("page", 1), 1)
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tests := s.order
+	if name != "" {
+		tests = nil
+		if a := s.names[name]; a != nil {
+			tests = a.tests
+		}
+	}
+	var found []*testRow
+	for _, t := range tests {
+		if status == "" || t.status == status {
+			found = append(found, t)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b *testRow) int { return strings.Compare(b.created, a.created) })
+	items := []any{}
+	for _, t := range cutPage(found, page, perPage) {
+		row := t.row()
+		row.set("agent_name", t.agent.name())
+		items = append(items, row)
+	}
+	pages := max((len(found)+perPage-1)/perPage, 1)
+	return ok("items", items, "total", integer(len(found)), "page", integer(page), "pages", integer(pages))
+}
+
+// cutPage returns one page of a list, counted from 1.
+func cutPage[T any](list []T, page, perPage int) []T {
+	if page > 1+len(list)/max(perPage, 1) {
+		return nil
+	}
+	from := min((page-1)*perPage, len(list))
+	return list[from:min(from+perPage, len(list))]
+}
+
+func (c *call) getLogs() answer {
+	c.s.mu.Lock()
+	t := c.s.tests[c.id]
+	if t == nil {
+		c.s.mu.Unlock()
+		return refuse(http.StatusNotFound, "Quick test not found")
+	}
+	rows := t.log // only ever appended to
+	c.s.mu.Unlock()
+	lines := make([]any, len(rows))
+	for i, row := range rows {
+		lines[i] = newObject("line", row.line, "created_at", row.at.UTC().Format(time.DateTime))
+	}
+	return ok("lines", lines)
+}
+
+func (c *call) postLog() answer {
+	s := c.s
+	s.mu.Lock()
+	t := s.tests[c.id]
+	s.mu.Unlock()
+	if t == nil {
+		return refuse(http.StatusNotFound, "Quick test not found")
+	}
+	body := c.json()
+	in, isObject := body.(*object)
+	if !truthy(body) || isObject && !in.has("line") {
+		return refuse(http.StatusBadRequest, "'line' is required")
+	}
+	if !isObject {
+		return page(http.StatusInternalServerError)
+	}
+	line := in.get("line")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if line == nil || !bindable(line) {
+		s.breachLocked("log of test %s: line is no text that the database takes", t.id)
+		return page(http.StatusInternalServerError)
+	}
+	t.log = append(t.log, logRow{column(line), s.cfg.Now()})
+	s.bus.publish("log", t.id, newObject("line", line, "test_id", t.id))
+	return ok("ok", true)
+}
+
+func (c *call) postStatus() answer {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tests[c.id]
+	if t == nil {
+		return refuse(http.StatusNotFound, "Quick test not found")
+	}
+	body := c.json()
+	in, isObject := body.(*object)
+	if !truthy(body) || isObject && !in.has("status") {
+		return refuse(http.StatusBadRequest, "'status' is required")
+	}
+	if !isObject {
+		return page(http.StatusInternalServerError)
+	}
+	switch status := in.get("status"); status {
+	case "running", "completed", "failed":
+		reason := in.or("error", "")
+		if !bindable(reason) {
+			s.breachLocked("status of test %s: error is no text that the database takes", t.id)
+			return page(http.StatusInternalServerError)
+		}
+		s.setStatusLocked(t, status.(string), column(reason))
+		return ok("ok", true, "status", status)
+	default:
+		if _, list := status.([]any); list {
+			return page(http.StatusInternalServerError)
+		}
+		return refuse(http.StatusBadRequest, "Status must be one of: {'completed', 'running', 'failed'}")
+	}
+}
+
+// setStatusLocked takes any step, as the real server does.
+func (s *Server) setStatusLocked(t *testRow, status string, reason any) {
+	if t.status == "queued" {
+		a := t.agent
+		a.queue = slices.DeleteFunc(a.queue, func(q *testRow) bool { return q == t })
+	}
+	if status == "running" {
+		t.started = s.local()
+	} else {
+		t.ended, t.reason = s.local(), reason
+	}
+	t.setStatus(status)
+	s.bus.publish("status", t.id, newObject("status", status, "test_id", t.id))
+	s.wakeLocked()
+}
