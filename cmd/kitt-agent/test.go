@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/kittapi"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+)
+
+// newTestCommand returns `kitt-agent test`.
+func newTestCommand(env *environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "test",
+		Short:   "List this agent's tests on the server, or stop one",
+		Example: "  kitt-agent test list\n  kitt-agent test stop 0f5b8f0a2c3d4e5f",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError("kitt-agent test --help", "list or stop is missing")
+			}
+			return usageError("kitt-agent test --help", "there is no command test %s", quote(args[0]))
+		},
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
+	cmd.AddCommand(newTestListCommand(env), newTestStopCommand(env))
+	return cmd
+}
+
+// maxListed is how many tests one answer of the server holds.
+const maxListed = 100
+
+// newTestListCommand returns `kitt-agent test list`.
+func newTestListCommand(env *environment) *cobra.Command {
+	var status string
+	var limit int
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the tests that the server has for this agent, the newest first",
+		Example: "  kitt-agent test list\n  kitt-agent test list --status running\n  kitt-agent test list --limit 5 --json",
+		Args:    exactly(0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 || limit > maxListed {
+				return usageError("kitt-agent test list --limit 20", "--limit is %d, not from 1 to %d", limit, maxListed)
+			}
+			cfg, server, err := env.server()
+			if err != nil {
+				return err
+			}
+			page, err := server.Tests(cmd.Context(), kittapi.Filter{Agent: cfg.Name, Status: status, PerPage: limit})
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return env.printJSON(page)
+			}
+			return writeTests(env.stdout, page)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&status, "status", "", "only those with this status: queued, dispatched, running, completed or failed")
+	flags.IntVar(&limit, "limit", 20, "at most so many, from 1 to 100")
+	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+// server returns the settings in force and the client of the server that they
+// name.
+func (env *environment) server() (*config.Config, *kittapi.Client, error) {
+	cfg, err := env.config(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	server, err := newServer(cfg, slog.New(slog.DiscardHandler))
+	return cfg, server, err
+}
+
+// writeTests prints tests as a table.
+func writeTests(w io.Writer, page kittapi.TestPage) error {
+	if len(page.Items) == 0 {
+		_, err := fmt.Fprintln(w, "No tests.")
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "TEST\tSTATUS\tENGINE\tSUITE\tMODEL\tCREATED\tERROR")
+	for _, t := range page.Items {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(t.ID), printable(t.Status), printable(t.EngineName),
+			printable(t.SuiteName), shorten(t.ModelPath, 40), shorten(t.CreatedAt, 19), shorten(t.Error, 40))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if more := page.Total - len(page.Items); more > 0 {
+		_, err := fmt.Fprintf(w, "\n%d more; --limit shows more of them\n", more)
+		return err
+	}
+	return nil
+}
+
+// shorten returns a text from elsewhere in at most n characters, its end kept:
+// that is where paths differ.
+func shorten(text string, n int) string {
+	runes := []rune(printable(text))
+	if len(runes) <= n {
+		return string(runes)
+	}
+	return "…" + string(runes[len(runes)-n+1:])
+}
+
+// testStop is what `test stop --json` prints.
+type testStop struct {
+	TestID string   `json:"test_id"`
+	Status string   `json:"status"` // before
+	Server string   `json:"server"` // what became of it there
+	Agent  string   `json:"agent"`  // what became of it here
+	Said   []string `json:"said"`
+}
+
+// newTestStopCommand returns `kitt-agent test stop`.
+func newTestStopCommand(env *environment) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "stop <test id>",
+		Short: "Stop one of this agent's tests",
+		Long: `Stop one of this agent's tests, whether it waits or runs: the agent ends it and frees
+the machine, and the server shows it as failed with the error "Cancelled by user".
+Without a running agent only the server is told; an agent that starts later heeds it.`,
+		Example: "  kitt-agent test stop 0f5b8f0a2c3d4e5f",
+		Args:    exactly(1, "the id of a test"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, server, err := env.server()
+			if err != nil {
+				return err
+			}
+			local, err := client.New(cfg)
+			if err != nil {
+				return err
+			}
+			report := testStop{TestID: args[0]}
+			err = stopTest(cmd.Context(), cfg, server, local, &report)
+			if asJSON {
+				return errors.Join(env.printJSON(report), err)
+			}
+			for _, line := range report.Said {
+				fmt.Fprintln(env.stdout, line)
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+// stopTest stops a test and says in r, in order, what happened. The agent here
+// is asked before the server is told, so that it reports the end itself; the
+// server is told where the agent did not.
+func stopTest(ctx context.Context, cfg *config.Config, server *kittapi.Client, local *client.Client, r *testStop) error {
+	say := func(format string, args ...any) { r.Said = append(r.Said, fmt.Sprintf(format, args...)) }
+	row, err := server.TestByID(ctx, r.TestID)
+	if err != nil {
+		if refused, ok := errors.AsType[*agent.RefusedError](err); ok && refused.Status == 404 {
+			return fmt.Errorf("the server has no test %s; kitt-agent test list shows this agent's", quote(r.TestID))
+		}
+		return err
+	}
+	r.Status = row.Status
+	if err := ownTest(ctx, cfg, server, row); err != nil {
+		return err
+	}
+	if row.Status == "completed" || row.Status == "failed" {
+		r.Server, r.Agent = "ended", "ended"
+		say("Test %s has ended already: %s%s", row.ID, row.Status, because(row.Error))
+		return nil
+	}
+	_, err = local.Command(ctx, client.Command{Type: agent.TypeCancel, TestID: row.ID})
+	var api *client.APIError
+	switch {
+	case err == nil:
+		r.Agent = "stopped"
+		say("The agent has stopped it.")
+	case errors.Is(err, client.ErrNotRunning):
+		r.Agent = "not running"
+		say("The agent is not running here.")
+	case errors.As(err, &api) && api.Status == 404:
+		r.Agent = "unknown"
+		say("The agent has not taken it yet.")
+	default:
+		r.Agent = "failed"
+		say("The agent could not be asked to stop it: %s", err)
+	}
+	if r.Agent == "stopped" {
+		if now, ok := awaitEnd(ctx, server, row.ID); ok {
+			r.Server = now.Status
+			say("The server shows it as %s%s.", now.Status, because(now.Error))
+			return nil
+		}
+	}
+	if err := server.ReportStatus(ctx, row.ID, "failed", kittapi.CancelledByUser); err != nil {
+		r.Server = "not told"
+		return fmt.Errorf("the server was not told: %w", err)
+	}
+	r.Server = "failed"
+	say("The server was told: failed, %s.", kittapi.CancelledByUser)
+	if r.Agent == "failed" {
+		return errors.New("the test may still run here; an agent that hears of it from the server stops it")
+	}
+	return nil
+}
+
+// awaitEnd waits a little for the server to show a test as ended: an agent that
+// stopped it reports that itself.
+func awaitEnd(ctx context.Context, server *kittapi.Client, testID string) (kittapi.TestRow, bool) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for range 25 {
+		row, err := server.TestByID(ctx, testID)
+		if err == nil && (row.Status == "completed" || row.Status == "failed") {
+			return row, true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return row, false
+		}
+	}
+	return kittapi.TestRow{}, false
+}
+
+// ownTest checks that a test is this agent's. The row itself names only the id
+// of its agent, so the agent's own rows are asked for that.
+func ownTest(ctx context.Context, cfg *config.Config, server *kittapi.Client, row kittapi.TestRow) error {
+	mine, err := server.Tests(ctx, kittapi.Filter{Agent: cfg.Name, PerPage: maxListed})
+	if err != nil {
+		return err
+	}
+	for _, t := range mine.Items {
+		if t.AgentID == row.AgentID {
+			return nil
+		}
+	}
+	return fmt.Errorf("test %s belongs to another agent than %s; stop it there, or on the server's pages", quote(row.ID), quote(cfg.Name))
+}
