@@ -135,6 +135,7 @@ func TestOneJobFromStartToEnd(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, a.Status().Undelivered)
 		require.Equal(t, agent.StateCompleted, a.Status().Recent[0].State)
+		require.EqualValues(t, 104, a.Status().Recent[0].LogLines)
 		for _, b := range srv.Beats() {
 			if b.Task != "" {
 				require.Equal(t, heartbeat.StatusRunning, b.Status)

@@ -41,8 +41,9 @@ type record struct {
 	ModelPath   string        `json:"model_path,omitempty"` // what the benchmark runs on
 	ModelOrigin string        `json:"model_origin,omitempty"`
 	Image       string        `json:"image,omitempty"`
-	Outcome     *Outcome      `json:"outcome,omitempty"` // once it is known how the job ends
-	Cancel      *cancellation `json:"cancel,omitempty"`  // once it was asked for
+	LogLines    int64         `json:"log_lines,omitempty"` // once it has ended
+	Outcome     *Outcome      `json:"outcome,omitempty"`   // once it is known how the job ends
+	Cancel      *cancellation `json:"cancel,omitempty"`    // once it was asked for
 }
 
 // cancellation is a request to stop a job.

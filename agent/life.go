@@ -295,6 +295,9 @@ func (a *Agent) conclude(j *job, log *logstream.Log, outcome Outcome) {
 	err := j.transition(outcome.State, false, func(rec *record) {
 		rec.EndedAt = time.Now()
 		rec.Outcome = &outcome
+		if log != nil {
+			rec.LogLines = log.Len()
+		}
 	})
 	if err != nil {
 		a.log.Error("state not written", "job", j.id, "err", err)

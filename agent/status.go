@@ -161,7 +161,7 @@ func (j *job) status() JobStatus {
 		StartedAt:  rec.StartedAt,
 		EndedAt:    rec.EndedAt,
 		Copy:       j.progress.get(),
-		LogLines:   j.logs.lines(),
+		LogLines:   max(rec.LogLines, j.logs.lines()),
 		Dir:        j.dir,
 	}
 	if rec.Outcome != nil {

@@ -14,8 +14,6 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
-	"github.com/kirizan/kitt-agent/hwdetect"
-	"github.com/kirizan/kitt-agent/hwdetect/nvml"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/docker"
 	"github.com/kirizan/kitt-agent/runner/process"
@@ -55,17 +53,11 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 		return nil, err
 	}
 	p.closers = append(p.closers, models.Close)
-	gpus := nvml.New(nvml.Config{Logger: log})
-	p.closers = append(p.closers, gpus.Close)
-	machine, err := hwdetect.New(hwdetect.Config{
-		ModelDir: config.Expand(storageSettings(cfg).Dir),
-		Sources:  []hwdetect.Source{gpus},
-		Logger:   log,
-	})
+	machine, closeMachine, err := newSystem(cfg, log)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
-	p.closers = append(p.closers, machine.Close)
+	p.closers = append(p.closers, closeMachine)
 	containers, run, err := env.newRunner(cfg, vars, log)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())

@@ -50,6 +50,8 @@ func newRootCommand(env *environment) *cobra.Command {
 		newStatusCommand(env),
 		newLogsCommand(env),
 		newTestCommand(env),
+		newHardwareCommand(env),
+		newPreflightCommand(env),
 		newVersionCommand(env),
 		newSuperviseCommand(env),
 	)

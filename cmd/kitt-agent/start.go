@@ -19,6 +19,7 @@ import (
 // newStartCommand returns `kitt-agent start`.
 func newStartCommand(env *environment) *cobra.Command {
 	keys := map[string]string{"server": "server_url", "name": "name", "port": "port", "runner": "runner"}
+	var checked bool
 	cmd := &cobra.Command{
 		Use:   "start",
 		Short: "Run the agent in the foreground",
@@ -29,12 +30,17 @@ jobs that it is given. When it stops, benchmarks that run in containers or throu
 the local kitt go on, and the next start takes them up again.
 
 Its log goes to standard error and, as JSON, to ~/.kitt/logs/agent.log.`,
-		Example: "  kitt-agent start\n  kitt-agent start --config /etc/kitt/agent.yaml\n  kitt-agent start --runner process",
+		Example: "  kitt-agent start\n  kitt-agent start --config /etc/kitt/agent.yaml\n  kitt-agent start --preflight\n  kitt-agent start --runner process",
 		Args:    exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := env.config(changed(cmd, keys))
 			if err != nil {
 				return err
+			}
+			if checked {
+				if err := env.startChecked(cmd.Context(), cfg); err != nil {
+					return err
+				}
 			}
 			return env.start(cmd.Context(), cfg)
 		},
@@ -43,6 +49,7 @@ Its log goes to standard error and, as JSON, to ~/.kitt/logs/agent.log.`,
 	flags.String("server", "", "`URL` of the KITT server, in place of the configured one")
 	flags.String("name", "", "`name` of the agent at the server")
 	flags.Int("port", 0, "`port` of the agent's own API")
+	flags.BoolVar(&checked, "preflight", false, "check the machine first, and start only if it has what is required")
 	flags.String("runner", "", "what runs benchmarks: auto, docker, process or simulated")
 	return cmd
 }
