@@ -71,6 +71,21 @@ func writeState(dir, name string, v any) error {
 	return renameio.WriteFile(filepath.Join(dir, name), append(data, '\n'), 0o600)
 }
 
+// writeStateLater writes without waiting for the disk, which would slow down what
+// the benchmark writes meanwhile. After a crash of the machine the file may be
+// the one before, which is as good: its processes are gone.
+func writeStateLater(dir, name string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
 // readState reads a file of the run's directory. A file that is not there is
 // no error.
 func readState[T interface{ number() int }](dir, name string) (v T, found bool, err error) {

@@ -265,31 +265,57 @@ func (f *follower) stop() error {
 			break
 		}
 	}
-	if s != nil && s.Child.alive() {
+	if s == nil {
+		return f.pump(ctx, time.Now().Add(f.job.Grace()))
+	}
+	// Without a supervisor what has left the group is found as long as its parent
+	// lives, so it is looked for before anything ends.
+	ours := map[identity]proc{}
+	find := func() {
+		found := s.left()
+		if s.Super.alive() {
+			found = descendants(processes(), s.Super.PID)
+		}
+		for _, p := range found {
+			ours[p.identity] = p
+		}
+	}
+	living := func() []proc {
+		var found []proc
+		for id, p := range ours {
+			if id.alive() {
+				found = append(found, p)
+			}
+		}
+		return found
+	}
+	find()
+	if s.Child.alive() {
 		// It may have ended just now.
 		_ = unix.Kill(-s.Child.PID, unix.SIGTERM)
 	}
 	err := f.pump(ctx, time.Now().Add(f.job.Grace()))
-	for end := time.Now().Add(killLimit); errors.Is(err, errLate) && s != nil && time.Now().Before(end); {
+	for end := time.Now().Add(killLimit); errors.Is(err, errLate) && time.Now().Before(end); {
 		if gone, _ := f.keeper.gone(); gone {
-			return f.drain()
+			err = f.drain()
+			break
 		}
-		all := processes()
-		if s.Super.alive() {
-			signalAll(descendants(all, s.Super.PID), unix.SIGKILL)
-		} else {
-			signalAll(s.left(), unix.SIGKILL)
-		}
+		find()
+		signalAll(living(), unix.SIGKILL)
 		err = f.pump(ctx, time.Now().Add(pollMin))
 	}
-	if !errors.Is(err, errLate) || s == nil {
-		return err
+	hangs := errors.Is(err, errLate)
+	if hangs {
+		ours[s.Super] = proc{identity: s.Super} // the supervisor itself
 	}
-	// The supervisor itself hangs.
-	if !killAll(s.left, killLimit) {
+	// What was killed takes a moment to be gone.
+	if !killAll(living, killLimit) {
 		return errors.New("parts of the benchmark can't be killed")
 	}
-	return f.drain()
+	if hangs {
+		return f.drain()
+	}
+	return err
 }
 
 // drain passes on what a run that was stopped had printed, as far as that goes

@@ -230,7 +230,7 @@ func startChild(dir string, s spec, output *os.File) (keeper, error) {
 	child, _ := lookup(cmd.Process.Pid)
 	state.Child = identity{PID: cmd.Process.Pid, Start: child.Start}
 	k := keeper{dir: dir, pid: cmd.Process.Pid, child: &state, kills: kills}
-	err := errors.Join(cmd.Process.Release(), writeState(dir, startedFile, state))
+	err := errors.Join(cmd.Process.Release(), writeStateLater(dir, startedFile, state))
 	if err != nil {
 		killAll(state.left, killLimit)
 		k.gone()

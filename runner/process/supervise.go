@@ -100,7 +100,7 @@ func supervise(dir string, s spec) error {
 	// It can't be gone from the table before it is waited for.
 	child, _ := lookup(pid)
 	state.Child, state.At = identity{PID: pid, Start: child.Start}, time.Now().UTC()
-	if err := writeState(dir, startedFile, state); err != nil {
+	if err := writeStateLater(dir, startedFile, state); err != nil {
 		// Nobody could ever stop it.
 		killAll(func() []proc { return descendants(processes(), self.PID) }, time.Minute)
 		return err
