@@ -34,7 +34,8 @@ const (
 //	GET  /api/logs/{id}     follow a job's log as Server-Sent Events     token
 //	GET  /api/engines       engines installed on the machine             token
 //	POST /api/stop          {"mode": "drain" | "cancel"}, then stop      token
-//	GET  /api/status        how the agent fares
+//	GET  /api/status        how the agent fares; strangers on other machines
+//	                        see the protocol's own fields only
 //	GET  /healthz           200 while the agent works
 //
 // {id} is a command's or a test's. The token goes into the header
@@ -46,34 +47,47 @@ func (a *Agent) Handler() http.Handler {
 	mux.HandleFunc("GET /api/logs/{id}", a.authorized(a.getLogs))
 	mux.HandleFunc("GET /api/engines", a.authorized(a.getEngines))
 	mux.HandleFunc("POST /api/stop", a.authorized(a.postStop))
-	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, a.Status())
-	})
+	mux.HandleFunc("GET /api/status", a.getStatus)
 	mux.HandleFunc("GET /healthz", a.getHealth)
 	return mux
 }
 
 // authorized lets only those callers through to next that present the token.
 func (a *Agent) authorized(next http.HandlerFunc) http.HandlerFunc {
-	// Digests are compared, so that the time taken tells nothing about the
-	// token, its length included.
-	want := sha256.Sum256([]byte("Bearer " + string(a.cfg.Token)))
 	return func(w http.ResponseWriter, r *http.Request) {
-		if a.cfg.Token == "" {
-			if !fromThisMachine(r) {
-				fail(w, http.StatusUnauthorized, "Unauthorized: this agent has no token, so it takes commands from its own machine only")
-				return
-			}
-			next(w, r)
-			return
-		}
-		got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
-		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+		switch {
+		case a.cfg.Token == "" && !fromThisMachine(r):
+			fail(w, http.StatusUnauthorized, "Unauthorized: this agent has no token, so it takes commands from its own machine only")
+		case a.cfg.Token != "" && !a.presentsToken(r):
 			fail(w, http.StatusUnauthorized, "Unauthorized")
-			return
+		default:
+			next(w, r)
 		}
-		next(w, r)
 	}
+}
+
+// presentsToken reports whether a request bears the agent's token. Digests are
+// compared, so that the time taken tells nothing about the token, its length
+// included.
+func (a *Agent) presentsToken(r *http.Request) bool {
+	want := sha256.Sum256([]byte("Bearer " + string(a.cfg.Token)))
+	got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
+}
+
+// getStatus answers how the agent fares. The protocol leaves it open to
+// everybody, so what the protocol doesn't have is for callers with the token and
+// those on this machine.
+func (a *Agent) getStatus(w http.ResponseWriter, r *http.Request) {
+	s := a.Status()
+	if fromThisMachine(r) || a.cfg.Token != "" && a.presentsToken(r) {
+		answer(w, http.StatusOK, s)
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{
+		"name": s.Name, "running": s.Running, "active_containers": s.ActiveContainers,
+		"active_streams": s.ActiveStreams, "storage": s.Storage,
+	})
 }
 
 func fromThisMachine(r *http.Request) bool {

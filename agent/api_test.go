@@ -226,15 +226,39 @@ func TestAPIWithoutATokenServesItsOwnMachineOnly(t *testing.T) {
 	}
 }
 
-// recorder is a response writer that remembers the status.
+func TestStrangersSeeTheProtocolsStatusOnly(t *testing.T) {
+	t.Parallel()
+	a, err := agent.New(agent.Config{Name: "x", Dir: t.TempDir(), Server: &agenttest.Server{}, Runner: &play{run: hangs}, Token: apiToken})
+	require.NoError(t, err)
+	for remote, token := range map[string]string{"127.0.0.1:5": "", "10.1.2.3:5": apiToken, "10.1.2.4:5": "", "10.1.2.5:5": "wrong"} {
+		req, err := http.NewRequest("GET", "/api/status", nil)
+		require.NoError(t, err)
+		req.RemoteAddr = remote
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		w := &recorder{header: http.Header{}}
+		a.Handler().ServeHTTP(w, req)
+		require.Equal(t, 200, w.status)
+		require.Contains(t, w.body, `"active_containers"`)
+		known := strings.HasPrefix(remote, "127.") || token == apiToken
+		require.Equal(t, known, strings.Contains(w.body, `"settings"`), remote)
+	}
+}
+
+// recorder is a response writer that remembers the answer.
 type recorder struct {
 	header http.Header
 	status int
+	body   string
 }
 
-func (r *recorder) Header() http.Header         { return r.header }
-func (r *recorder) WriteHeader(status int)      { r.status = status }
-func (r *recorder) Write(p []byte) (int, error) { return len(p), nil }
+func (r *recorder) Header() http.Header    { return r.header }
+func (r *recorder) WriteHeader(status int) { r.status = status }
+func (r *recorder) Write(p []byte) (int, error) {
+	r.body += string(p)
+	return len(p), nil
+}
 
 func TestAPICancels(t *testing.T) {
 	t.Parallel()

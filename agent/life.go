@@ -402,6 +402,10 @@ func (a *Agent) cleanUp(ctx context.Context, j *job, log *logstream.Log) Outcome
 	for _, kept := range eviction.Kept {
 		log.Note(fmt.Sprintf("Kept %s: %s", printable(kept.Path), kept.Reason))
 	}
+	if errors.Is(err, storage.ErrNotFound) {
+		log.Note("There is no copy of " + printable(j.spec.Model) + " to remove")
+		return a.outcome(ctx, j, runner.Result{}, nil)
+	}
 	if err != nil {
 		return a.outcome(ctx, j, runner.Result{}, fmt.Errorf("cleanup: %w", err))
 	}
