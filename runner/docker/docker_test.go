@@ -160,6 +160,15 @@ func cancelWhen(out *runnertest.Recorder, text string, cancel func()) {
 	})
 }
 
+func TestContract(t *testing.T) {
+	needEngine(t)
+	t.Parallel()
+	r := newRunner(t, docker.Config{})
+	require.NoError(t, runnertest.Test(t.Context(), r, func(b runnertest.Behaviour) (runner.Job, error) {
+		return newJob(t, b.Model()), nil
+	}))
+}
+
 func TestRun(t *testing.T) {
 	needEngine(t)
 	t.Parallel()
@@ -173,7 +182,7 @@ func TestRun(t *testing.T) {
 	require.Equal(t, "running in a container of the image "+image+"\n", out.Said())
 	require.Equal(t, "docker", result.Runner)
 	require.NotEmpty(t, result.ContainerID)
-	require.True(t, result.Ended.After(result.Started))
+	require.False(t, result.Ended.Before(result.Started))
 	require.FileExists(t, filepath.Join(job.ResultsDir, "metrics.json"))
 	require.Empty(t, containers(t, job), "it is removed")
 

@@ -308,6 +308,11 @@ func (f *follower) finish(ctx context.Context) (runner.Result, error) {
 	}
 	oom := s.OOMKilled || f.rec.kernelKilled(s.ExitCode, kernelKills(), bootID())
 	f.rec.End = &end{Code: s.ExitCode, OOM: oom, Detail: s.Error, Started: moment(s.StartedAt), Finished: moment(s.FinishedAt)}
+	if f.rec.End.Finished.Before(f.rec.End.Started) {
+		// The engine notes down a start after it has happened, and a very short
+		// run's end before that.
+		f.rec.End.Finished = f.rec.End.Started
+	}
 	if f.rec.End.Detail == "" && !oom {
 		f.rec.End.Detail = f.whoStopped(f.rec.End)
 	}

@@ -99,6 +99,21 @@ func child(t *testing.T, text string) int {
 	return pid
 }
 
+func TestContract(t *testing.T) {
+	t.Parallel()
+	test := func(t *testing.T, r runner.Runner) {
+		require.NoError(t, runnertest.Test(t.Context(), r, func(b runnertest.Behaviour) (runner.Job, error) {
+			job := newJob(t, b.Model())
+			job.StopGrace = time.Second
+			return job, nil
+		}))
+	}
+	t.Run("supervised", func(t *testing.T) { t.Parallel(); test(t, supervised(t)) })
+	// Without a supervisor a run can't be let go of, so only what every runner
+	// promises is asked for.
+	t.Run("direct", func(t *testing.T) { t.Parallel(); test(t, struct{ runner.Runner }{direct(t)}) })
+}
+
 func TestRun(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, r *process.Runner) {

@@ -1,6 +1,7 @@
 // Package runnertest helps to test what uses a runner: [Fake] plays back a
-// scripted run in memory, and [BuildFakeKitt] builds a small program that
-// stands in for the kitt command.
+// scripted run in memory, [BuildFakeKitt] builds a small program that stands in
+// for the kitt command, and [Test] is the contract of a runner as code, for
+// runners of your own.
 package runnertest
 
 import (
@@ -20,6 +21,7 @@ type Fake struct {
 	Delay  time.Duration // before each line, and before the end
 	Result runner.Result // returned when the script has ended; empty fields are filled in
 	Err    error         // likewise
+	Hangs  bool          // stays, after the script, until it is stopped
 
 	mu   sync.Mutex
 	jobs []runner.Job
@@ -29,6 +31,9 @@ var _ runner.Runner = (*Fake)(nil)
 
 // Run records job and plays the script.
 func (f *Fake) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
+	if ctx.Err() != nil {
+		return runner.Result{}, context.Cause(ctx)
+	}
 	f.record(job)
 	return f.play(ctx, runner.Position{}, out)
 }
@@ -73,6 +78,10 @@ func (f *Fake) play(ctx context.Context, from runner.Position, out runner.Output
 	}
 	if err := pause(ctx, f.Delay); err != nil {
 		return runner.Result{}, err
+	}
+	if f.Hangs {
+		<-ctx.Done()
+		return runner.Result{}, context.Cause(ctx)
 	}
 	if result.Ended.IsZero() {
 		result.Ended = time.Now()
