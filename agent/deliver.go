@@ -158,11 +158,11 @@ func (c *courier) await(ctx context.Context, ready func() bool) error {
 	}
 }
 
-// start tells the server that the test runs, unless it ended before that. A
+// start tells the server that the test runs, unless it ended without that. A
 // test that was stopped on the server meanwhile is not set running again: the
 // agent never takes a step back.
 func (c *courier) start(ctx context.Context) error {
-	if c.d.get().Started || c.j.state().Ended() {
+	if rec := c.j.snapshot(); c.d.get().Started || rec.State.Ended() && rec.StartedAt.IsZero() {
 		return nil
 	}
 	return c.report(ctx, report{

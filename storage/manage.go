@@ -14,19 +14,19 @@ import (
 
 // A Copy is a model that the storage copied.
 type Copy struct {
-	Path       string    // absolute
-	Model      string    // below the storage directory
-	Source     string    // the share it came from
-	SourcePath string    // where on the share
-	Copied     time.Time // when; zero if it is not whole
-	LastUsed   time.Time
-	Took       time.Duration
-	Bytes      int64
-	Files      int
-	Hash       string   // of the whole model; empty if it shares the share's blocks
-	Holders    []string // who holds leases on it
-	Partial    bool     // an unfinished copy, kept to go on with
-	Running    bool     // it is being copied, by this agent or another one
+	Path       string        `json:"path"`        // absolute
+	Model      string        `json:"model"`       // below the storage directory
+	Source     string        `json:"source"`      // the share it came from
+	SourcePath string        `json:"source_path"` // where on the share
+	Copied     time.Time     `json:"copied"`      // when; zero if it is not whole
+	LastUsed   time.Time     `json:"last_used"`
+	Took       time.Duration `json:"took_ns"`
+	Bytes      int64         `json:"bytes"`
+	Files      int           `json:"files"`
+	Hash       string        `json:"hash"`    // of the whole model; empty if it shares the share's blocks
+	Holders    []string      `json:"holders"` // who holds leases on it
+	Partial    bool          `json:"partial"` // an unfinished copy, kept to go on with
+	Running    bool          `json:"running"` // it is being copied, by this agent or another one
 }
 
 // A Transfer is a copy that this storage is making.
@@ -39,9 +39,9 @@ type Transfer struct {
 
 // A Verification says whether a copy is still what was copied.
 type Verification struct {
-	Path    string
-	Bytes   int64    // that were read
-	Damaged []string // files that are missing or have changed
+	Path    string   `json:"path"`
+	Bytes   int64    `json:"bytes"`   // that were read
+	Damaged []string `json:"damaged"` // files that are missing or have changed
 }
 
 // List lists the copies in the storage directory by path, the unfinished ones

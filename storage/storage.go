@@ -92,12 +92,12 @@ type Request struct {
 
 // Progress is how far a copy is.
 type Progress struct {
-	BytesDone  int64
-	BytesTotal int64 // 0 while not yet known
-	FilesDone  int
-	FilesTotal int
-	Rate       float64       // bytes a second, over the last few seconds
-	Remaining  time.Duration // at that rate; 0 while not known
+	BytesDone  int64         `json:"bytes_done"`
+	BytesTotal int64         `json:"bytes_total"` // 0 while not yet known
+	FilesDone  int           `json:"files_done"`
+	FilesTotal int           `json:"files_total"`
+	Rate       float64       `json:"rate"`         // bytes a second, over the last few seconds
+	Remaining  time.Duration `json:"remaining_ns"` // at that rate; 0 while not known
 }
 
 // Where a lease's model comes from.
@@ -139,15 +139,15 @@ func (l *Lease) Release() error {
 
 // An Eviction says what a cleanup did.
 type Eviction struct {
-	Removed    []string // paths that are gone
-	BytesFreed int64
-	Kept       []Kept // what was not removed, and why
+	Removed    []string `json:"removed"` // paths that are gone
+	BytesFreed int64    `json:"bytes_freed"`
+	Kept       []Kept   `json:"kept"` // what was not removed, and why
 }
 
 // Kept is a model that a cleanup left where it is.
 type Kept struct {
-	Path   string
-	Reason string
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
 }
 
 // Usage is the state of the file system that holds the models, and of the

@@ -48,7 +48,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 	if err != nil {
 		return nil, err
 	}
-	models, err := storage.New(storage.Config{Settings: storageSettings(cfg), Owner: cfg.Name, Logger: log})
+	models, err := newStorage(cfg, log)
 	if err != nil {
 		return nil, err
 	}

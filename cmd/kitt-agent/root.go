@@ -49,6 +49,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newStopCommand(env),
 		newStatusCommand(env),
 		newLogsCommand(env),
+		newModelsCommand(env),
 		newTestCommand(env),
 		newHardwareCommand(env),
 		newPreflightCommand(env),

@@ -60,10 +60,10 @@ type Job struct {
 
 // Copy is how far the copy of a job's model is.
 type Copy struct {
-	BytesDone  int64
-	BytesTotal int64
-	Rate       float64 // bytes a second
-	Remaining  time.Duration
+	BytesDone  int64         `json:"bytes_done"`
+	BytesTotal int64         `json:"bytes_total"`
+	Rate       float64       `json:"rate"` // bytes a second
+	Remaining  time.Duration `json:"remaining_ns"`
 }
 
 // Job returns the job with the given command or test id, or nil.
