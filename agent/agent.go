@@ -133,7 +133,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("agent: read jobs: %w", err)
 	}
 
-	a.background.Go(func() { a.machine.run(ctx) })
+	a.background.Go(func() { a.machine.run(ctx, a.queue.idle, a.machineChanged) })
 	var scheduling, beating sync.WaitGroup
 	scheduling.Go(func() { a.schedule(ctx) })
 	scheduling.Go(func() { a.keepHouse(ctx) })
@@ -321,6 +321,12 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 
 func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (heartbeat.Answer, error) {
 	return c.a.cfg.Server.Heartbeat(ctx, id, beat)
+}
+
+// machineChanged tells the server of a machine that is another than before.
+func (a *Agent) machineChanged() {
+	a.log.Info("the machine has changed, registering anew", "fingerprint", a.machine.description().Fingerprint())
+	a.beats.Renew()
 }
 
 // beat says how the agent is.

@@ -22,6 +22,17 @@ const (
 	readingTimeout = 10 * time.Second
 )
 
+const (
+	// detectEvery is the time between looks at the whole machine, for a driver
+	// that was installed or a GPU that was added. None is taken while a job has
+	// its turn.
+	detectEvery = 10 * time.Minute
+
+	// detectLate is the wait before the second look if the first one was cut
+	// short, as by a driver that takes its time after a boot.
+	detectLate = 5 * time.Second
+)
+
 // machine keeps what is known about the machine, so that no heartbeat ever
 // waits for a disk or a GPU.
 type machine struct {
@@ -39,21 +50,17 @@ func newMachine(cfg Config) *machine {
 	return &machine{cfg: cfg, detected: make(chan struct{}), engines: detectEngines()}
 }
 
-// run detects the machine, then reads it now and then until ctx is done.
-func (m *machine) run(ctx context.Context) {
-	detector := m.cfg.Detector
-	if detector == nil {
-		detector = noDetector{}
-	}
-	what, err := detector.Detect(ctx)
-	if err != nil {
-		m.cfg.Logger.WarnContext(ctx, "machine not recognised", "err", err)
-	}
-	m.mu.Lock()
-	m.what = what
-	m.mu.Unlock()
+// run detects the machine, then reads it now and then until ctx is done. While
+// idle, it looks at the whole of it again, and calls changed if it is another.
+func (m *machine) run(ctx context.Context, idle func() bool, changed func()) {
+	m.detect(ctx)
 	close(m.detected)
-
+	wait := detectEvery
+	if what := m.description(); what != nil && what.Late() {
+		wait = detectLate
+	}
+	again := time.NewTimer(wait)
+	defer again.Stop()
 	tick := time.NewTicker(readingEvery)
 	defer tick.Stop()
 	for {
@@ -62,8 +69,33 @@ func (m *machine) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-again.C:
+			if idle() && m.detect(ctx) {
+				changed()
+			}
+			again.Reset(detectEvery)
 		}
 	}
+}
+
+// detect looks at the machine and reports whether it is another than before.
+func (m *machine) detect(ctx context.Context) (changed bool) {
+	detector := m.cfg.Detector
+	if detector == nil {
+		detector = noDetector{}
+	}
+	what, err := detector.Detect(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			m.cfg.Logger.WarnContext(ctx, "machine not recognised", "err", err)
+		}
+		return false // what was known of it still is
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.what
+	m.what = what
+	return before == nil || before.Fingerprint() != what.Fingerprint()
 }
 
 // read takes one reading of everything. Each part has its deadline; what does

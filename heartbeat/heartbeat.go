@@ -10,7 +10,7 @@
 //	the same while running    the same, with Interval at least 60 s
 //	a beat that failed        2 s, growing to 20 s, each varied by half: never over 30 s
 //	a refused registration    30 s to 60 s
-//	[Loop.Nudge]              none, but at least 100 ms after the beat before
+//	[Loop.Nudge], Renew       none, but at least 100 ms after the beat before
 //
 // The variation keeps agents that were started together from beating together;
 // it only ever shortens an interval, so that a running agent never comes near

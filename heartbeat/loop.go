@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -73,6 +74,7 @@ type Loop struct {
 	cfg    Config
 	log    *slog.Logger
 	nudges chan struct{}
+	renew  atomic.Bool // whether to register anew before the next beat
 
 	mu       sync.Mutex
 	interval time.Duration
@@ -140,6 +142,13 @@ func (l *Loop) Nudge() {
 	}
 }
 
+// Renew asks for a new registration and a beat at once, as when the machine has
+// changed. It never waits.
+func (l *Loop) Renew() {
+	l.renew.Store(true)
+	l.Nudge()
+}
+
 // State returns how the loop fares now.
 func (l *Loop) State() State {
 	l.mu.Lock()
@@ -189,7 +198,9 @@ func newRetry() *backoff.ExponentialBackOff {
 // if the server turns out to have forgotten the agent.
 func (l *Loop) speak(ctx context.Context, known *bool, said *Beat) error {
 	for attempt := range 2 {
-		if !*known {
+		if !*known || l.renew.Load() {
+			l.renew.Store(false) // before, so that what changes meanwhile counts
+			*known = false
 			if err := l.register(ctx); err != nil {
 				return fmt.Errorf("register: %w", err)
 			}

@@ -190,6 +190,19 @@ func TestNudgeBeatsAtOnce(t *testing.T) {
 	})
 }
 
+func TestRenewRegistersAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		run(t, Config{Client: s}, 20*time.Second, func(l *Loop) {
+			<-time.After(5 * time.Second)
+			l.Renew()
+			synctest.Wait()
+		})
+		require.Len(t, s.registers, 2)
+		require.Equal(t, []string{"id-0", "id-1"}, s.ids)
+	})
+}
+
 func TestAnswerIsHandled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		want := Answer{AgentID: "a", Commands: []Command{{ID: "c"}}, Settings: map[string]string{"kitt_image": "x"}}

@@ -1,0 +1,74 @@
+package agent_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/hwdetect/hwdetecttest"
+)
+
+func profile(t *testing.T, name string) *hwdetect.Machine {
+	t.Helper()
+	m, ok := hwdetect.Profile(name)
+	require.True(t, ok)
+	return m
+}
+
+func TestAGPUThatFallsOffTheBusMakesTheAgentSick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		gpus := hwdetecttest.NewFake(profile(t, "h100-8"))
+		a, stop := start(t, agent.Config{Server: srv, Runner: &play{run: hangs}, Detector: gpus})
+		defer stop()
+		last := func() heartbeat.Beat {
+			beats := srv.Beats()
+			return beats[len(beats)-1]
+		}
+		<-time.After(2 * time.Minute)
+		require.Equal(t, heartbeat.StatusIdle, last().Status)
+		require.Len(t, srv.Registrations()[0].Machine.GPUs, 8)
+
+		srv.Launch("m")
+		<-time.After(2 * time.Minute)
+		gpus.SetSick("GPU 3 fell off the bus")
+		<-time.After(2 * time.Minute)
+		require.Equal(t, heartbeat.StatusError, last().Status)
+		require.Equal(t, "GPU 3 fell off the bus", last().Task)
+		require.Contains(t, a.Status().Warnings, "GPU trouble: GPU 3 fell off the bus")
+
+		gpus.SetSick("")
+		<-time.After(2 * time.Minute)
+		require.Equal(t, heartbeat.StatusRunning, last().Status, "and back when it returns")
+	})
+}
+
+func TestADriverThatComesLaterIsFoundWithoutARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		machine := hwdetecttest.NewFake(profile(t, "cpu-only"))
+		_, stop := start(t, agent.Config{Server: srv, Runner: &play{run: hangs}, Detector: machine})
+		defer stop()
+		<-time.After(time.Hour)
+		require.Len(t, srv.Registrations(), 1, "nothing has changed, so nothing is said")
+		machine.SetMachine(profile(t, "rtx4090"), nil)
+		<-time.After(15 * time.Minute)
+		regs := srv.Registrations()
+		require.Len(t, regs, 2)
+		require.Len(t, regs[1].Machine.GPUs, 1)
+
+		// While a benchmark runs nobody looks: it would disturb.
+		srv.Launch("m")
+		<-time.After(2 * time.Minute)
+		before, _ := machine.Calls()
+		<-time.After(2 * time.Hour)
+		after, _ := machine.Calls()
+		require.Equal(t, before, after)
+	})
+}
