@@ -38,6 +38,8 @@
 //	accepted → preparing → running → finishing → completed | failed | cancelled
 //	    └──────────┴──────────────────────────────────────▶ failed | cancelled
 //
+// A cleanup has no run: it goes from preparing to finishing.
+//
 // Every change of state goes through job.transition, which refuses any other,
 // writes first and acts second. The order of a job's life is in life.go, from
 // the first state to the last; what is told to the server, and when, is in
