@@ -2,6 +2,7 @@ package logstream
 
 import (
 	"bytes"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -9,52 +10,92 @@ import (
 // assembler makes lines of what a benchmark prints. It holds the line that is
 // open, and what of it was shown.
 type assembler struct {
-	open     []byte // the line so far
-	carriage bool   // whether it ended with \r; what follows says of which kind
-	bar      bool   // whether an earlier state of it was overwritten
+	secrets redactor
 
-	state    []byte // the latest state that was overwritten before it was shown
-	hasState bool
+	open     []byte   // the line so far, from its last carriage return on
+	begin    Position // where open begins
+	carriage bool     // whether it ended with \r; what follows says of which kind
+	state    []byte   // the latest state of the line that was overwritten
+	bar      bool     // whether there is one
 
-	shown     []byte // the state that was shown last
+	shown     []byte // what was shown last of the line
 	hasShown  bool
 	shownAt   time.Time
 	changedAt time.Time // when something to show first came up
 
-	end Position // after the last byte that is settled: in a record, or dropped
-	now Position // after the last byte that was taken
+	// settled is where the output is to be fed from to get the open line again:
+	// what comes before is in records, or of no use.
+	settled Position
+	now     Position // after the last byte that was taken
+
+	// marks tell where the open line crosses from one entry of the source into
+	// the next, so that a place within it can be named.
+	marks []mark
 }
 
-// emit takes a record that is due.
+// mark is a place in the open line, and its position in the entry that ends
+// there.
+type mark struct {
+	at  int
+	pos Position
+}
+
+// maxMarks bounds the marks that are kept; the latest are those of use.
+const maxMarks = 16
+
+// emit takes a record that is due. The text is valid UTF-8 without secrets.
 type emit func(kind Kind, pos Position, text []byte)
 
 // take takes p, which begins at position from, and emits the lines that end in
-// it.
+// it. If p begins where the open line does, that comes again.
 func (a *assembler) take(p []byte, from Position, out emit) {
-	a.now = from
+	if from != a.now {
+		if from == a.settled {
+			a.open, a.marks, a.bar, a.carriage = a.open[:0], a.marks[:0], false, false
+		}
+		if len(a.open) > 0 {
+			if len(a.marks) == maxMarks {
+				a.marks = slices.Delete(a.marks, 0, 1)
+			}
+			a.marks = append(a.marks, mark{len(a.open), a.now})
+		} else if !a.carriage {
+			a.begin = from
+		}
+		a.now = from
+	}
 	for len(p) > 0 {
 		if a.carriage {
-			a.carriage = false
-			if p[0] == '\n' {
+			switch p[0] {
+			case '\r': // one of several, as terminals write
 				p = a.advance(p, 1)
-				a.endLine(out)
+				continue
+			case '\n':
+				a.carriage = false
+				p = a.advance(p, 1)
+				a.endLine(Output, out)
 				continue
 			}
+			a.carriage = false
 			a.overwrite()
 		}
-		i := bytes.IndexAny(p, "\r\n")
-		if i < 0 {
-			a.grow(p, out)
+		line := p
+		if i := bytes.IndexByte(p, '\n'); i >= 0 {
+			line = p[:i]
+		}
+		carriage := bytes.IndexByte(line, '\r')
+		if carriage >= 0 {
+			line = line[:carriage]
+		}
+		a.grow(line, out)
+		p = p[len(line):]
+		if len(p) == 0 {
 			return
 		}
-		end := p[i]
-		a.grow(p[:i], out)
-		p = p[i:]
 		p = a.advance(p, 1)
-		if end == '\n' {
-			a.endLine(out)
-		} else {
+		if carriage >= 0 {
 			a.carriage = true
+		} else {
+			a.endLine(Output, out)
 		}
 	}
 }
@@ -71,21 +112,38 @@ func (a *assembler) grow(p []byte, out emit) {
 		n := MaxLine - len(a.open)
 		a.open = append(a.open, p[:n]...)
 		p = a.advance(p, n)
-		// Not within a character, unless the part of it came before this entry
-		// of the source, to where no position leads back.
-		keep := incomplete(a.open)
-		if int64(keep) > a.now.Byte {
-			keep = 0
+		// Neither within a character nor within a secret, if it can be named
+		// where that begins.
+		cut := len(a.open) - max(incomplete(a.open), a.secrets.partial(a.open, 1))
+		at, ok := a.place(cut)
+		if !ok || cut == 0 {
+			cut, at = len(a.open), a.now
 		}
-		cut := len(a.open) - keep
-		a.end = a.now
-		a.end.Byte -= int64(keep)
-		out(Continued, a.end, a.open[:cut])
+		a.settled, a.begin = at, at
+		out(Continued, at, a.clean(a.open[:cut]))
 		a.open = append(a.open[:0], a.open[cut:]...)
+		a.marks = slices.DeleteFunc(a.marks, func(m mark) bool { return m.at <= cut })
+		for i := range a.marks {
+			a.marks[i].at -= cut
+		}
 		a.forget()
 	}
 	a.open = append(a.open, p...)
 	a.advance(p, len(p))
+}
+
+// place returns the position of byte k of the open line, and whether it is
+// known.
+func (a *assembler) place(k int) (Position, bool) {
+	pos, at := a.now, len(a.open)
+	for _, m := range slices.Backward(a.marks) {
+		if m.at <= k {
+			break
+		}
+		pos, at = m.pos, m.at
+	}
+	pos.Byte -= int64(at - k)
+	return pos, pos.Byte >= 0
 }
 
 // incomplete returns how many bytes at the end of p begin a character without
@@ -102,61 +160,83 @@ func incomplete(p []byte) int {
 	return 0
 }
 
-// endLine emits the open line as a whole one.
-func (a *assembler) endLine(out emit) {
-	kind := Output
-	if a.hasShown && bytes.Equal(a.shown, a.open) {
+// clean returns text as it goes into a record: valid UTF-8 without secrets.
+func (a *assembler) clean(text []byte) []byte {
+	if !utf8.Valid(text) {
+		text = bytes.ToValidUTF8(text, []byte("\uFFFD"))
+	}
+	return a.secrets.replace(text)
+}
+
+// endLine emits the open line as a whole one. A bar that was wiped before its
+// line ended leaves its last state.
+func (a *assembler) endLine(kind Kind, out emit) {
+	text := a.open
+	if a.bar && blank(text) {
+		text = a.state
+	}
+	text = a.clean(text)
+	if a.hasShown && bytes.Equal(a.shown, text) {
 		kind = Repeat
 	}
-	a.end = a.now
-	out(kind, a.end, a.open)
-	a.open = a.open[:0]
-	a.bar = false
+	a.settled, a.begin = a.now, a.now
+	out(kind, a.now, text)
+	a.open, a.marks = a.open[:0], a.marks[:0]
 	a.forget()
 }
 
 // overwrite takes the open line for a state of a progress bar: the next one
-// begins where it began.
+// begins where it began. The last state stays unsettled, since it may be all
+// that is left of the line.
 func (a *assembler) overwrite() {
-	if !blank(a.open) {
+	switch {
+	case !blank(a.open):
 		a.state = append(a.state[:0], a.open...)
-		a.hasState = true
 		a.bar = true
+		a.settled = a.begin
+	case !a.bar:
+		a.settled = a.now
 	}
-	a.open = a.open[:0]
-	a.end = a.now // its bytes are never needed again
+	a.open, a.marks = a.open[:0], a.marks[:0]
+	a.begin = a.now
 }
 
-// forget drops what was shown of a line that has ended.
+// forget drops what is known of a line that has ended.
 func (a *assembler) forget() {
-	a.hasShown, a.hasState = false, false
-	a.shown, a.state = a.shown[:0], a.state[:0]
+	a.bar, a.hasShown = false, false
+	a.state, a.shown = a.state[:0], a.shown[:0]
 	a.changedAt = time.Time{}
 }
 
 func blank(p []byte) bool { return len(bytes.TrimSpace(p)) == 0 }
 
-// pending returns the state that should be shown, nil if nothing new is there.
+// pending returns the text that should be shown, nil if nothing new is there.
+// What may be the beginning of a secret, or of a character, is held back.
 func (a *assembler) pending() []byte {
 	latest := a.open
+	if !a.carriage {
+		latest = latest[:len(latest)-max(incomplete(latest), a.secrets.partial(latest, minHint))]
+	}
 	if blank(latest) {
-		if !a.hasState {
+		if !a.bar {
 			return nil
 		}
 		latest = a.state
 	}
+	latest = a.clean(latest)
 	if a.hasShown && bytes.Equal(latest, a.shown) {
 		return nil
 	}
 	return latest
 }
 
-// due returns when the pending state is to be shown, the zero time if nothing
-// is pending. now is when it is asked.
-func (a *assembler) due(now time.Time) time.Time {
-	if a.pending() == nil {
+// due returns the text that is to be shown, and when; nil if nothing is pending.
+// now is when it is asked.
+func (a *assembler) due(now time.Time) ([]byte, time.Time) {
+	latest := a.pending()
+	if latest == nil {
 		a.changedAt = time.Time{}
-		return time.Time{}
+		return nil, time.Time{}
 	}
 	if a.changedAt.IsZero() {
 		a.changedAt = now
@@ -171,30 +251,38 @@ func (a *assembler) due(now time.Time) time.Time {
 			at = next
 		}
 	}
-	return at
+	return latest, at
 }
 
-// show emits the pending state, if it is due.
+// show emits what is pending, if it is due.
 func (a *assembler) show(now time.Time, out emit) {
-	latest := a.pending()
-	if at := a.due(now); latest == nil || at.After(now) {
+	latest, at := a.due(now)
+	if latest == nil || at.After(now) {
 		return
 	}
-	out(Progress, a.end, latest)
+	out(Progress, a.settled, latest)
 	a.shown = append(a.shown[:0], latest...)
-	a.hasShown, a.hasState = true, false
+	a.hasShown = true
 	a.shownAt, a.changedAt = now, time.Time{}
 }
 
+// unshow takes back that something was shown, since the disk refused it.
+func (a *assembler) unshow() { a.hasShown = false }
+
 // flush ends a line that was left open at the end of the output.
 func (a *assembler) flush(out emit) {
-	switch {
-	case len(a.open) > 0:
-		a.endLine(out)
-	case a.pending() != nil:
-		// A bar that ended with \r: its last state is its line.
-		a.open = append(a.open[:0], a.pending()...)
-		a.endLine(out)
+	if len(a.open) > 0 || a.bar {
+		a.endLine(Output, out)
 	}
 	a.carriage = false
+}
+
+// resume goes on from what a log that was opened again holds: its last position,
+// and what it showed last of the line that is open there, nil for nothing.
+func (a *assembler) resume(pos Position, shown []byte) {
+	a.settled, a.begin, a.now = pos, pos, pos
+	if shown != nil {
+		a.shown = append(a.shown[:0], shown...)
+		a.hasShown, a.shownAt = true, time.Now()
+	}
 }

@@ -38,7 +38,7 @@
 package logstream
 
 import (
-	"strings"
+	"log/slog"
 	"time"
 )
 
@@ -119,27 +119,17 @@ type Final struct {
 
 // Options say how a log is kept. The zero value is fine.
 type Options struct {
-	// Secrets are texts that are replaced in every line. Those of fewer than
-	// six bytes are left alone, since they would blot out ordinary words.
+	// Secrets are texts that are replaced in every line, also in the forms in
+	// which URLs, JSON and base64 hold them. Those of fewer than six bytes are
+	// left alone, since they would blot out ordinary words. Of one with several
+	// lines each line counts by itself.
 	Secrets []string
-}
 
-// minSecret is the length from which a secret is replaced, in bytes.
-const minSecret = 6
+	// ReadOnly opens a log that may be another program's to write: it is not
+	// made, mended or added to. Readers come to an end after the last line that
+	// was there when it was opened.
+	ReadOnly bool
 
-// redacted stands in a line in place of a secret.
-const redacted = "[redacted]"
-
-// redactor returns what replaces the secrets of o, nil if there are none.
-func (o Options) redactor() *strings.Replacer {
-	var pairs []string
-	for _, s := range o.Secrets {
-		if len(s) >= minSecret {
-			pairs = append(pairs, s, redacted)
-		}
-	}
-	if pairs == nil {
-		return nil
-	}
-	return strings.NewReplacer(pairs...)
+	// Logger is told of damage, and of a disk that is full. Defaults to none.
+	Logger *slog.Logger
 }
