@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -23,11 +24,11 @@ import (
 // not fit is written in part, as a disk does.
 type fullDisk struct {
 	file
-	room int64
+	room atomic.Int64
 }
 
 func (d *fullDisk) WriteAt(p []byte, at int64) (int, error) {
-	n := min(int64(len(p)), max(d.room-at, 0))
+	n := min(int64(len(p)), max(d.room.Load()-at, 0))
 	if n, err := d.file.WriteAt(p[:n], at); err != nil {
 		return n, err
 	}
@@ -39,7 +40,8 @@ func (d *fullDisk) WriteAt(p []byte, at int64) (int, error) {
 
 // onDiskWith puts l on a disk with so much room.
 func onDiskWith(l *Log, room int64) *fullDisk {
-	d := &fullDisk{l.file, room}
+	d := &fullDisk{file: l.file}
+	d.room.Store(room)
 	l.file = d
 	return d
 }
@@ -62,14 +64,14 @@ func TestWhatAFullDiskRefusedIsSaidExactly(t *testing.T) {
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
 			switch rapid.IntRange(0, 5).Draw(t, "step") {
 			case 0:
-				disk.room = rapid.Int64Range(0, l.size+300).Draw(t, "room")
+				disk.room.Store(rapid.Int64Range(0, l.size+300).Draw(t, "room"))
 			case 1:
-				disk.room = 1 << 20
+				disk.room.Store(1 << 20)
 			case 2: // a crash: what the disk refused is fed again
 				require.NoError(t, l.Close())
 				l, err = Open(path, Options{})
 				require.NoError(t, err)
-				disk = onDiskWith(l, disk.room)
+				disk = onDiskWith(l, disk.room.Load())
 				total = int(l.Position().Byte) / width
 			default:
 				var text strings.Builder
@@ -81,7 +83,7 @@ func TestWhatAFullDiskRefusedIsSaidExactly(t *testing.T) {
 				l.Append([]byte(text.String()), time.Time{}, Position{Byte: int64(first * width)})
 			}
 		}
-		disk.room = 1 << 20
+		disk.room.Store(1 << 20)
 		require.NoError(t, l.Finish(Final{}))
 		next := 0
 		for _, r := range all(t, l) {
@@ -107,7 +109,7 @@ func TestACrashBehindAGapLosesNothingMore(t *testing.T) {
 	l.Append([]byte("one\n"), time.Time{}, Position{})
 	disk := onDiskWith(l, 0)
 	l.Append([]byte("two\n"), time.Time{}, Position{Byte: 4})
-	disk.room = l.size + 180
+	disk.room.Store(l.size + 180)
 	l.Append([]byte("three"+strings.Repeat("!", 200)+"\n"), time.Time{}, Position{Byte: 8})
 	records := all(t, l)
 	require.Len(t, records, 2)
@@ -129,7 +131,7 @@ func TestTheEndOfALogIsTriedUntilThereIsRoom(t *testing.T) {
 		require.True(t, l.Finished(), "readers need not wait for the disk")
 		_, err := l.Reader(1).Next(t.Context())
 		require.ErrorIs(t, err, io.EOF)
-		disk.room = 1 << 20
+		disk.room.Store(1 << 20)
 		time.Sleep(time.Minute)
 		require.NoError(t, l.Finish(Final{Status: "completed"}))
 	})
@@ -153,7 +155,7 @@ func TestAGapIsSaidWhileNothingIsPrinted(t *testing.T) {
 			l.Append([]byte("line\n"), time.Time{}, l.Position())
 		}
 		time.Sleep(time.Minute)
-		disk.room = 1 << 20
+		disk.room.Store(1 << 20)
 		time.Sleep(retryEvery)
 		synctest.Wait()
 		records := all(t, l)
@@ -171,7 +173,7 @@ func TestALineWhoseStateWasRefusedIsNoRepeat(t *testing.T) {
 		disk := onDiskWith(l, 0)
 		l.Append([]byte("Loading"), time.Time{}, Position{})
 		time.Sleep(time.Second)
-		disk.room = 1 << 20
+		disk.room.Store(1 << 20)
 		l.Append([]byte("\n"), time.Time{}, Position{Byte: 7})
 		require.Equal(t, []string{"Loading"}, texts(all(t, l), Output))
 	})

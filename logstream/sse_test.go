@@ -4,13 +4,17 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -114,7 +118,10 @@ func TestAFollowerGoesOnWhereItWas(t *testing.T) {
 	appendLines(l, 0, 1000)
 	require.NoError(t, l.Finish(Final{Status: "completed"}))
 	url := serve(t, l)
-	for lastID, first := range map[string]string{"41": "line 42", "998": "line 999", "x": "line 0", "-5": "line 0", "": "line 0"} {
+	for lastID, first := range map[string]string{
+		"41": "line 42", " 41 ": "line 42", "998": "line 999", "": "line 0", "x": "line 0", "-5": "line 0", "1e3": "line 0",
+		"5000": "line 0", "9223372036854775807": "line 0", "99999999999999999999": "line 0",
+	} {
 		var got string
 		follow(t, url, lastID, func(e event) bool {
 			got = lineOf(t, e)
@@ -122,13 +129,131 @@ func TestAFollowerGoesOnWhereItWas(t *testing.T) {
 		})
 		require.Equal(t, first, got, "Last-Event-ID %q", lastID)
 	}
-	n := 0
+	var rest []event
 	follow(t, url, "999", func(e event) bool {
-		require.Equal(t, "end", e.name)
-		n++
+		rest = append(rest, e)
 		return true
 	})
-	require.Equal(t, 1, n)
+	require.Len(t, rest, 1)
+	require.Equal(t, "end", rest[0].name)
+
+	// A browser that comes back after the end is told to stay away.
+	req := httptest.NewRequest(http.MethodGet, "/", nil)
+	req.Header.Set("Last-Event-ID", rest[0].id)
+	w := httptest.NewRecorder()
+	ServeSSE(w, req, l, "2cf1fe73bb3b43c0")
+	require.Equal(t, http.StatusNoContent, w.Code)
+}
+
+// TestAStreamLooksLikeThis compares a stream that has all kinds of records with
+// a file, which go test -update rewrites.
+func TestAStreamLooksLikeThis(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := secretive(t, "hf_abcdefgh")
+		disk := onDiskWith(l, 1<<20)
+		w := httptest.NewRecorder()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			ServeSSE(w, httptest.NewRequest(http.MethodGet, "/", nil), l, "2cf1fe73bb3b43c0")
+		}()
+		synctest.Wait()
+		require.True(t, w.Flushed, "the head leaves before there is a line")
+		var at int64
+		print := func(text string) {
+			l.Append([]byte(text), time.Time{}, Position{Byte: at})
+			at += int64(len(text))
+			time.Sleep(2 * time.Second)
+		}
+		l.Note("Image kitt:latest")
+		print("plain\n\n  indented\t\x1b[32mgreen\x1b[0m <b>&\"\\ \u2028 é █ \x00\xff\n")
+		print("\r 10%\r 20%")
+		print("\r 90%\r100%\n")
+		print("Loading")
+		print("\n")
+		time.Sleep(time.Minute)
+		disk.room.Store(0)
+		print("refused\n")
+		disk.room.Store(1 << 20)
+		print("token hf_abcdefgh\n")
+		require.NoError(t, l.Finish(Final{Status: "failed", Error: "Exit 1"}))
+		<-done
+		require.Equal(t, http.StatusOK, w.Code)
+		require.Equal(t, "text/event-stream; charset=utf-8", w.Header().Get("Content-Type"))
+		golden(t, "stream.sse", w.Body.Bytes())
+		file, err := os.ReadFile(l.path)
+		require.NoError(t, err)
+		golden(t, "log", file)
+	})
+}
+
+var update = flag.Bool("update", false, "rewrite the files in testdata")
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.WriteFile(path, got, 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got))
+}
+
+// stuckWriter is a reader's connection on which nothing moves: a write waits for
+// its deadline.
+type stuckWriter struct {
+	*httptest.ResponseRecorder
+	deadline time.Time
+}
+
+func (w *stuckWriter) SetWriteDeadline(at time.Time) error {
+	w.deadline = at
+	return nil
+}
+
+func (w *stuckWriter) Write([]byte) (int, error) {
+	time.Sleep(time.Until(w.deadline))
+	return 0, os.ErrDeadlineExceeded
+}
+
+func TestAFollowerThatIsStuckIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := fresh(t)
+		appendLines(l, 0, 10)
+		start := time.Now()
+		ServeSSE(&stuckWriter{ResponseRecorder: httptest.NewRecorder()}, httptest.NewRequest(http.MethodGet, "/", nil), l, "x")
+		require.Equal(t, writeTimeout, time.Since(start))
+	})
+}
+
+func TestAFollowerThatLeavesIsLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := fresh(t)
+		appendLines(l, 0, 10)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		start := time.Now()
+		ServeSSE(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil), l, "x")
+		require.Equal(t, time.Hour, time.Since(start))
+	})
+}
+
+// FuzzQuoted holds the strings of events to encoding/json.
+func FuzzQuoted(f *testing.F) {
+	f.Add([]byte("plain"))
+	f.Add([]byte("\x00\x1b[1m\"\\\t\u2028\u2029é█\U0001F600\xff\xed\xa0\x80\uFFFD"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		quoted := appendQuoted(nil, text)
+		require.NotContains(t, string(quoted), "\n")
+		require.NotContains(t, string(quoted), "\r")
+		var got, want string
+		require.NoError(t, json.Unmarshal(quoted, &got))
+		theirs, err := json.Marshal(string(text))
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(theirs, &want))
+		require.Equal(t, want, got)
+	})
 }
 
 func TestFollowersThatDoNotReadSlowNobody(t *testing.T) {
