@@ -205,7 +205,7 @@ func (p *logPrinter) encode(v any) error {
 
 // readLog hands each line of the log in a job's directory to emit.
 func readLog(ctx context.Context, jobDir string, emit func(line string) error) error {
-	log, err := logstream.Open(filepath.Join(jobDir, "log"), logstream.Options{})
+	log, err := logstream.Open(filepath.Join(jobDir, "log"), logstream.Options{ReadOnly: true})
 	if err != nil {
 		return err
 	}
