@@ -80,7 +80,7 @@ func (k *logKeeper) compress() (bool, error) {
 // useLog opens j's log for the caller, who calls release once when done. A job
 // whose end a full disk or a crash kept out of its log gets it there now.
 func (a *Agent) useLog(j *job) (log *logstream.Log, release func() error, err error) {
-	log, release, err = j.logs.use(logstream.Options{Secrets: a.cfg.Secrets})
+	log, release, err = j.logs.use(logstream.Options{Secrets: a.cfg.Secrets, Logger: a.log.With("job", j.id)})
 	if err != nil {
 		return nil, nil, err
 	}
