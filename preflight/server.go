@@ -274,9 +274,9 @@ func (v *visit) explain(ctx context.Context, u *url.URL, tlsConfig *tls.Config, 
 		return fail("set tls.cert and tls.key in agent.yaml to a certificate that it accepts", "the server, or a proxy before it, wants a client certificate, or refuses ours")
 	case errors.Is(err, context.DeadlineExceeded) || isTimeout(err):
 		return v.explainSilence(u)
-	case u.Scheme == "http" && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || strings.Contains(text, "malformed HTTP")):
+	case u.Scheme == "http" && (isCut(err) || strings.Contains(text, "malformed HTTP")):
 		return fail("set server_url to https://"+u.Host, "the connection was cut without an answer, as an https port does to http")
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case isCut(err), errors.Is(err, io.ErrUnexpectedEOF):
 		return fail("look into the server's log", "the server cut the connection without an answer")
 	}
 	return fail("", "%s", plainError(err))
@@ -316,4 +316,10 @@ func plainError(err error) string {
 		return u.Err.Error()
 	}
 	return err.Error()
+}
+
+// isCut reports whether the other side broke the connection: while we waited for
+// its answer, or already while we wrote.
+func isCut(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
 }
