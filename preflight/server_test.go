@@ -226,13 +226,15 @@ func TestServerThatIsNotReached(t *testing.T) {
 	plain := httptest.NewServer(healthy(0))
 	t.Cleanup(plain.Close)
 	secure := serveTLS(t, newAuthority(t).sign(t, nil), healthy(0))
+	// No label is that long, so no name server is asked.
+	unknown := strings.Repeat("kitt", 16) + ".invalid"
 	reset := listen(t, func(c net.Conn) { c.(*net.TCPConn).SetLinger(0); c.Close() })
 
 	for _, tt := range []struct{ name, url, words, fix string }{
 		{"none configured", "", "no server is configured", "kitt-agent init"},
 		{"no address", "kitt.lan:8080", "no http or https address", "https://"},
 		{"closed port", closed.URL, "nothing listens on", "kitt web"},
-		{"unknown name", "http://kitt.invalid:8080", "kitt.invalid cannot be resolved", "name servers"},
+		{"unknown name", "http://" + unknown + ":8080", unknown + " cannot be resolved", "name servers"},
 		{"http to an https port", "http" + strings.TrimPrefix(secure.URL, "https"), "https", "https://"},
 		{"http to an https port that cuts the line", "http://" + reset, "as an https port does", "https://"},
 		{"https to an http port", "https" + strings.TrimPrefix(plain.URL, "http"), "does not speak https", "http://"},
