@@ -172,7 +172,7 @@ func TestALineWhoseStateWasRefusedIsNoRepeat(t *testing.T) {
 		l := fresh(t)
 		disk := onDiskWith(l, 0)
 		l.Append([]byte("Loading"), time.Time{}, Position{})
-		time.Sleep(time.Second)
+		time.Sleep(showAfter + 100*time.Millisecond) // tried once, and not yet again
 		disk.room.Store(1 << 20)
 		l.Append([]byte("\n"), time.Time{}, Position{Byte: 7})
 		require.Equal(t, []string{"Loading"}, texts(all(t, l), Output))
