@@ -269,8 +269,12 @@ func (a *assembler) show(now time.Time, out emit) {
 // unshow takes back that something was shown, since the disk refused it.
 func (a *assembler) unshow() { a.hasShown = false }
 
-// flush ends a line that was left open at the end of the output.
+// flush ends a line that was left open at the end of the output. A blank state
+// is none, there as elsewhere.
 func (a *assembler) flush(out emit) {
+	if a.carriage && blank(a.open) {
+		a.overwrite()
+	}
 	if len(a.open) > 0 || a.bar {
 		a.endLine(Output, out)
 	}

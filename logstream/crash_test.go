@@ -233,6 +233,7 @@ func FuzzAppend(f *testing.F) {
 	f.Add([]byte("a\nb\r\nc\rd\n"), uint8(3))
 	f.Add([]byte("\xff\xfe\n\xc3"), uint8(1))
 	f.Add([]byte("10%\r   \r\r\n\r"), uint8(2))
+	f.Add([]byte("a\n  \r"), uint8(7))
 	f.Fuzz(func(t *testing.T, p []byte, piece uint8) {
 		if len(p) > MaxLine {
 			return
