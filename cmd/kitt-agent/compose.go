@@ -119,7 +119,7 @@ func newServer(cfg *config.Config, log *slog.Logger) (*kittapi.Client, error) {
 // where it is among them.
 func (env *environment) newRunner(cfg *config.Config, vars []string, log *slog.Logger) (*docker.Runner, runner.Runner, error) {
 	if cfg.Runner == "simulated" {
-		run, err := simulated.New(simulated.Config{Speed: 1})
+		run, err := simulated.New(simulated.Config{Speed: cfg.Simulated.Speed, Scenario: cfg.Simulated.Scenario})
 		return nil, run, err
 	}
 	exe, err := os.Executable()

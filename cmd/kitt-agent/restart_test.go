@@ -36,9 +36,10 @@ func engine(t *testing.T) *dockertest.Engine {
 // logs a line every 50 ms: all lines are there, once and in order, and nothing is
 // left behind.
 func TestTheBenchmarkOutlivesItsAgent(t *testing.T) {
-	prog := buildProgram(t)
 	for _, runner := range []string{"process", "docker"} {
 		t.Run(runner, func(t *testing.T) {
+			t.Parallel()
+			prog := buildProgram(t)
 			var more []string
 			if runner == "docker" {
 				e := engine(t)
@@ -51,7 +52,7 @@ func TestTheBenchmarkOutlivesItsAgent(t *testing.T) {
 			require.NoError(t, err)
 			defer server.Close()
 			server.AddAgent("chaos")
-			const lines = 100
+			const lines = 400
 			id, commandID, err := server.Launch("chaos", fmt.Sprintf("fake:lines.%d_delay.50ms", lines))
 			require.NoError(t, err)
 			d := newDaemon(t, prog, server.URL, runner, more...)

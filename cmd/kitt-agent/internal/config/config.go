@@ -19,6 +19,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
 // A Config is the settings in force.
@@ -42,6 +44,7 @@ type Config struct {
 	HeartbeatInterval time.Duration // 0 where it isn't named
 
 	Runner            string // auto, docker, process or simulated
+	Simulated         Simulated
 	GPUs              string // auto, all or none
 	AllowedImages     []string
 	MaxConcurrentJobs int
@@ -65,6 +68,12 @@ type Config struct {
 // TLS names the files of the agent's certificate. They may begin with ~.
 type TLS struct {
 	Cert, Key, CA string
+}
+
+// Simulated says how benchmarks go that are only played.
+type Simulated struct {
+	Speed    float64 // factor on the delays between lines; 0 leaves them out
+	Scenario simulated.Scenario
 }
 
 // Retention bounds what is kept of jobs whose reports were delivered.

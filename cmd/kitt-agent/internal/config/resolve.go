@@ -100,6 +100,7 @@ func defaults() *Config {
 	c := &Config{
 		Port:              8090,
 		Runner:            "auto",
+		Simulated:         Simulated{Speed: 1},
 		GPUs:              "auto",
 		MaxConcurrentJobs: 1,
 		StopGrace:         10 * time.Second,

@@ -16,6 +16,8 @@ import (
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
 type durationOf = time.Duration
@@ -185,6 +187,27 @@ func ParseSize(text string) (int64, error) {
 		return int64(n * unit.bytes), nil
 	}
 	return 0, errors.New("it is no size such as 500MiB or 2GiB")
+}
+
+func simulatedSpeed(c *Config, n *yaml.Node) error {
+	return parsed(func(c *Config, value string) error {
+		speed, err := strconv.ParseFloat(value, 64)
+		if err != nil || math.IsNaN(speed) {
+			return errors.New("it is no number")
+		}
+		if speed < 0 || speed > 1000 {
+			return errors.New("it is out of range")
+		}
+		c.Simulated.Speed = speed
+		return nil
+	})(c, n)
+}
+
+func simulatedScenario(c *Config, n *yaml.Node) error {
+	return parsed(func(c *Config, value string) (err error) {
+		c.Simulated.Scenario, err = simulated.ParseScenario(value)
+		return err
+	})(c, n)
 }
 
 func retentionSize(c *Config, n *yaml.Node) error {

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/runner/runnertest"
+)
+
+// program is a built kitt-agent, and the directory of a program that plays kitt.
+type program struct{ path, bin string }
+
+// buildProgram builds the daemon as it is shipped.
+func buildProgram(t testing.TB) program {
+	t.Helper()
+	dir := t.TempDir()
+	p := program{path: filepath.Join(dir, "kitt-agent"), bin: filepath.Join(dir, "bin")}
+	build := exec.Command("go", "build", "-o", p.path, ".")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NoError(t, os.Mkdir(p.bin, 0o755))
+	_, err = runnertest.BuildFakeKitt(p.bin)
+	require.NoError(t, err)
+	return p
+}
+
+// daemon is an agent in a process of its own, which can really be killed.
+type daemon struct {
+	t    testing.TB
+	prog program
+	home string
+	port int
+
+	out output
+
+	mu  sync.Mutex
+	cmd *exec.Cmd
+}
+
+// output keeps what a process prints while others look at it.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// newDaemon configures an agent with the name chaos of the server at url.
+func newDaemon(t testing.TB, prog program, url, runner string, more ...string) *daemon {
+	t.Helper()
+	return newDaemonNamed(t, prog, "chaos", url, runner, more...)
+}
+
+func newDaemonNamed(t testing.TB, prog program, name, url, runner string, more ...string) *daemon {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := listener.Addr().(*net.TCPAddr).Port
+	require.NoError(t, listener.Close())
+	d := &daemon{t: t, prog: prog, home: t.TempDir(), port: port}
+	config := fmt.Sprintf("name: %s\nserver_url: %s\ntoken: chaos-token-0123456789\nport: %d\nlisten: 127.0.0.1\nrunner: %s\nheartbeat_interval_s: 10\nstop_grace: 1s\ndrain_timeout: 2s\n%s\n",
+		name, url, port, runner, strings.Join(more, "\n"))
+	require.NoError(t, os.WriteFile(filepath.Join(d.home, "agent.yaml"), []byte(config), 0o600))
+	t.Cleanup(d.kill)
+	return d
+}
+
+// start starts the agent.
+func (d *daemon) start() {
+	d.t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cmd = exec.Command(d.prog.path, "start")
+	d.cmd.Env = append(os.Environ(), "KITT_HOME="+d.home, "PATH="+d.prog.bin+":"+os.Getenv("PATH"))
+	d.cmd.Stderr = &d.out
+	// The children of a killed agent must not hold on to our output.
+	d.cmd.WaitDelay = time.Second
+	require.NoError(d.t, d.cmd.Start())
+}
+
+// kill kills the agent, as a crash does.
+func (d *daemon) kill() { d.end(syscall.SIGKILL) }
+
+// stop ends the agent politely.
+func (d *daemon) stop() { d.end(syscall.SIGTERM) }
+
+func (d *daemon) end(sig syscall.Signal) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cmd == nil {
+		return
+	}
+	_ = d.cmd.Process.Signal(sig) // it may have ended by itself
+	_ = d.cmd.Wait()
+	d.cmd = nil
+}
+
+// command makes a request of the agent's API, which may well not answer.
+func (d *daemon) command(body string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/api/commands", d.port), strings.NewReader(body))
+	require.NoError(d.t, err)
+	req.Header.Set("Authorization", "Bearer chaos-token-0123456789")
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		_ = resp.Body.Close()
+	}
+}
+
+// undelivered returns how many reports the agent still owes, -1 if it does not
+// say.
+func undelivered(d *daemon) int {
+	cmd := exec.Command(d.prog.path, "status", "--json")
+	cmd.Env = append(os.Environ(), "KITT_HOME="+d.home)
+	text, err := cmd.Output()
+	if err != nil {
+		return -1
+	}
+	m := regexp.MustCompile(`"undelivered":\s*(\d+)`).FindSubmatch(text)
+	if m == nil {
+		return -1
+	}
+	var n int
+	_, _ = fmt.Sscan(string(m[1]), &n)
+	return n
+}
+
+// processesOf returns the command lines of what still runs of prog.
+func processesOf(t *testing.T, prog program) []string {
+	t.Helper()
+	var left []string
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			continue // it ended
+		}
+		if line := strings.ReplaceAll(string(text), "\x00", " "); strings.Contains(line, filepath.Dir(prog.path)) {
+			left = append(left, line)
+		}
+	}
+	return left
+}
+
+// tail returns the end of what the agent printed.
+func tail(d *daemon) string {
+	text := d.out.String()
+	return text[max(0, len(text)-6000):]
+}
+
+// pause waits where a fault takes its time; the time is part of the fault.
+func pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	<-timer.C
+}
