@@ -2,7 +2,8 @@
 //
 // The benchmark's output goes into a file that the benchmark itself holds open,
 // never through a pipe: neither a slow reader nor the end of the agent can slow
-// it or end it. With a supervisor, a small process that outlives the agent and
+// it or end it. Room for it is kept in reserve on the disk, so that a disk that
+// somebody fills doesn't end it either. With a supervisor, a small process that outlives the agent and
 // writes down how the benchmark ended, a run can be resumed; see
 // [Config.Supervisor] and [Supervise].
 //

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,6 +22,10 @@ const (
 // strayGrace is what processes that the benchmark left behind get between
 // SIGTERM and SIGKILL.
 const strayGrace = time.Second
+
+// fullRetry is how often how a run ended is tried to be written to a disk that
+// is full.
+const fullRetry = time.Second
 
 // Supervise runs the benchmark that dir, a job's process directory, describes,
 // waits for its end and writes down how it ended. It returns the status for the
@@ -78,6 +83,7 @@ func supervise(dir string, s spec) error {
 		return err
 	}
 	defer null.Close()
+	reserve(out)
 
 	// Written before the start: after a crash in between the run counts as lost,
 	// and is not begun again.
@@ -106,12 +112,33 @@ func supervise(dir string, s spec) error {
 		return err
 	}
 
-	status, err := wait(pid)
-	if err == nil {
-		err = writeState(dir, exitFile, exitOf(status, oomKills() > kills))
+	status, err := waitWithReserve(pid, out)
+	if err != nil {
+		endStrays(self.PID)
+		return err
 	}
+	end := exitOf(status, oomKills() > kills)
+	err = writeState(dir, exitFile, end)
 	endStrays(self.PID)
+	giveBack(out)
+	for errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		// Only this process knows how the run ended: it stays until there is
+		// room for that, and the agent takes the run for unfinished meanwhile.
+		time.Sleep(fullRetry)
+		err = writeState(dir, exitFile, end)
+	}
 	return err
+}
+
+// waitWithReserve waits for the process pid and meanwhile keeps room on the disk
+// for what it prints.
+func waitWithReserve(pid int, out *os.File) (unix.WaitStatus, error) {
+	var keeping sync.WaitGroup
+	done := make(chan struct{})
+	keeping.Go(func() { keepReserve(out, done) })
+	defer keeping.Wait()
+	defer close(done)
+	return wait(pid)
 }
 
 // wait returns how the process pid ended. Orphans that were adopted and end
