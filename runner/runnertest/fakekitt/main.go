@@ -22,6 +22,7 @@
 //	signal=N     sends itself the signal N, after the output
 //	exit=N       exits with the status N
 //	no-metrics   writes no metrics.json
+//	clock        prints at last how many seconds it took, by its own clock
 //
 // metrics.json is written if the status is 0.
 package main
@@ -86,6 +87,9 @@ func run(args []string) (int, error) {
 	if err := s.play(); err != nil {
 		return 1, err
 	}
+	if s.clock {
+		fmt.Printf("took %f s\n", time.Since(begun).Seconds())
+	}
 	if s.exit != 0 || s.noMetrics {
 		return s.exit, nil
 	}
@@ -101,7 +105,7 @@ type script struct {
 	env                                   string
 	stderr, cr, badUTF8, hang             bool
 	fork, forkSession, ignoreTerm         bool
-	noMetrics                             bool
+	noMetrics, clock                      bool
 }
 
 func parse(model string) (script, error) {
@@ -150,6 +154,8 @@ func parse(model string) (script, error) {
 			s.ignoreTerm = true
 		case "no-metrics":
 			s.noMetrics = true
+		case "clock":
+			s.clock = true
 		default:
 			err = errors.New("unknown word")
 		}
