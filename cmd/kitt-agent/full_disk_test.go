@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/kirizan/kitt-agent/agent/kittapitest"
+)
+
+// TestTheDiskIsFull fills the disk of the agent's jobs while a benchmark prints,
+// kills the agent on it, and makes room again: the benchmark goes on to its end,
+// and what the log could not take is named.
+func TestTheDiskIsFull(t *testing.T) {
+	t.Parallel()
+	prog := buildProgram(t)
+	server, err := kittapitest.NewServer(kittapitest.Config{})
+	require.NoError(t, err)
+	defer server.Close()
+	server.AddAgent("chaos")
+	d := newDaemon(t, prog, server.URL, "process")
+	jobs := filepath.Join(d.home, "jobs")
+	require.NoError(t, os.Mkdir(jobs, 0o700))
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=32m", "none", jobs).CombinedOutput(); err != nil {
+		t.Skipf("no file system of its own for the test: mount: %v: %s", err, out)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(jobs, unix.MNT_DETACH)) })
+	const lines = 400
+	id, commandID, err := server.Launch("chaos", fmt.Sprintf("fake:lines.%d_width.1000_delay.10ms", lines))
+	require.NoError(t, err)
+	d.start()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, waitForLines(ctx, server, id, 50), tail(d))
+	ballast := fillDisk(t, jobs)
+	output := filepath.Join(jobs, commandID, "process", "output")
+	printed := func(n int) {
+		require.Eventually(t, func() bool {
+			info, err := os.Stat(output)
+			return err == nil && info.Size() >= int64(n)*1000
+		}, time.Minute, 10*time.Millisecond)
+	}
+	printed(150)
+	d.kill()
+	d.start() // on a disk that is still full
+	printed(300)
+	require.NoError(t, os.Remove(ballast))
+	require.NoError(t, server.WaitForEnd(ctx, id), "agent's log:\n%s", tail(d))
+
+	row, _ := server.Test(id)
+	require.Equal(t, []string{"queued", "dispatched", "running", "completed"}, row.History, row.Error)
+	next := 0
+	for _, line := range server.Lines(id) {
+		var missing, n int
+		switch {
+		case strings.Contains(line, "missing here"):
+			_, err := fmt.Sscanf(line, "%d", &missing)
+			require.NoError(t, err, line)
+			next += missing
+		case strings.HasPrefix(line, "line "):
+			_, err := fmt.Sscanf(line, "line %d", &n)
+			require.NoError(t, err, line)
+			require.Equal(t, next, n, "a line is missing, twice or out of order, and nothing says so\n%s", strings.Join(server.Lines(id), "\n"))
+			next++
+		}
+	}
+	require.Equal(t, lines, next)
+	require.Len(t, server.Results(), 1)
+	d.stop()
+	require.Empty(t, processesOf(t, prog))
+}
+
+// fillDisk takes all room on a directory's file system with one file, whose path
+// it returns.
+func fillDisk(t *testing.T, dir string) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, ".ballast"))
+	require.NoError(t, err)
+	defer f.Close()
+	for size := 1 << 20; size >= 1; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			require.ErrorIs(t, err, unix.ENOSPC)
+			size /= 2
+		}
+	}
+	return f.Name()
+}
