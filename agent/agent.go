@@ -129,7 +129,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.store, a.deliverCtx, a.drainCtx, a.leave = store, deliverCtx, drainCtx, leave
 	a.mu.Unlock()
 	a.applySettings()
-	if err := a.recover(); err != nil {
+	if err := a.recoverJobs(); err != nil {
 		return fmt.Errorf("agent: read jobs: %w", err)
 	}
 

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// recover reads the jobs of the agent before this one and goes on with each
+// recoverJobs reads the jobs of the agent before this one and goes on with each
 // from the state in which it was left; the table in the package comment says
 // how.
-func (a *Agent) recover() error {
+func (a *Agent) recoverJobs() error {
 	jobs, damaged, err := a.store.load()
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -155,6 +156,9 @@ func TestUsage(t *testing.T) {
 		{[]string{"stop", "--cancel", "--drain"}, "exclude each other"},
 		{[]string{"stop", "--timeout", "soon"}, "try: kitt-agent stop --help"},
 		{[]string{"init"}, "--server is missing"},
+		{[]string{"test"}, "list or stop is missing"},
+		{[]string{"models"}, "list, pull, rm or verify is missing"},
+		{[]string{"models", "lst"}, `there is no command models "lst"`},
 		{[]string{"init", "--server", "http://x", "--token", "a", "--new-token"}, "exclude each other"},
 	}
 	for _, tt := range tests {
@@ -168,10 +172,15 @@ func TestUsage(t *testing.T) {
 
 func TestHelpHasExamples(t *testing.T) {
 	t.Parallel()
-	for _, cmd := range newRootCommand(&environment{}).Commands() {
-		require.NotEmpty(t, cmd.Example, cmd.Name())
-		require.NotEmpty(t, cmd.Short, cmd.Name())
+	var check func(*cobra.Command)
+	check = func(cmd *cobra.Command) {
+		require.NotEmpty(t, cmd.Example, cmd.CommandPath())
+		require.NotEmpty(t, cmd.Short, cmd.CommandPath())
+		for _, child := range cmd.Commands() {
+			check(child)
+		}
 	}
+	check(newRootCommand(&environment{}))
 	got := newMachine(t).run("--help")
 	require.Equal(t, exitOK, got.code)
 	require.Contains(t, got.out, "Exit codes: 0 done, 1 failed, 2 wrong use, 3 the agent is not running.")

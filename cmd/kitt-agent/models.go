@@ -21,23 +21,14 @@ import (
 
 // newModelsCommand returns `kitt-agent models`.
 func newModelsCommand(env *environment) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "models",
 		Short: "List, fetch, remove or verify the local copies of models",
 		Long: `List, fetch, remove or verify the copies of models that the agent keeps on local disk.
 These commands work beside a running agent: what a job uses is never removed, nor is a
 model that the agent did not copy itself.`,
 		Example: "  kitt-agent models list\n  kitt-agent models pull meta-llama/Llama-3.1-8B\n  kitt-agent models rm meta-llama/Llama-3.1-8B\n  kitt-agent models verify",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usageError("kitt-agent models --help", "list, pull, rm or verify is missing")
-			}
-			return usageError("kitt-agent models --help", "there is no command models %s", quote(args[0]))
-		},
-		RunE: func(*cobra.Command, []string) error { return nil },
-	}
-	cmd.AddCommand(newModelsListCommand(env), newModelsPullCommand(env), newModelsRemoveCommand(env), newModelsVerifyCommand(env))
-	return cmd
+	}, newModelsListCommand(env), newModelsPullCommand(env), newModelsRemoveCommand(env), newModelsVerifyCommand(env))
 }
 
 // withModels calls do with the storage of the settings in force.

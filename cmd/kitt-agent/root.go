@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 )
 
@@ -57,6 +59,26 @@ func newRootCommand(env *environment) *cobra.Command {
 		newSuperviseCommand(env),
 	)
 	return root
+}
+
+// group makes cmd the parent of commands, which does nothing by itself.
+func group(cmd *cobra.Command, children ...*cobra.Command) *cobra.Command {
+	help := "kitt-agent " + cmd.Use + " --help"
+	cmd.AddCommand(children...)
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError(help, "there is no command %s %s", cmd.Use, quote(args[0]))
+		}
+		var names []string
+		for _, child := range children {
+			names = append(names, child.Name())
+		}
+		last := len(names) - 1
+		return usageError(help, "%s or %s is missing", strings.Join(names[:last], ", "), names[last])
+	}
+	// What cmd is called with is always wrong; without this cobra would not look.
+	cmd.RunE = func(*cobra.Command, []string) error { return nil }
+	return cmd
 }
 
 // exactly returns a check that a command has n arguments, which are called what.

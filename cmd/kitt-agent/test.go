@@ -19,20 +19,11 @@ import (
 
 // newTestCommand returns `kitt-agent test`.
 func newTestCommand(env *environment) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:     "test",
 		Short:   "List this agent's tests on the server, or stop one",
 		Example: "  kitt-agent test list\n  kitt-agent test stop 0f5b8f0a2c3d4e5f",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usageError("kitt-agent test --help", "list or stop is missing")
-			}
-			return usageError("kitt-agent test --help", "there is no command test %s", quote(args[0]))
-		},
-		RunE: func(*cobra.Command, []string) error { return nil },
-	}
-	cmd.AddCommand(newTestListCommand(env), newTestStopCommand(env))
-	return cmd
+	}, newTestListCommand(env), newTestStopCommand(env))
 }
 
 // maxListed is how many tests one answer of the server holds.
