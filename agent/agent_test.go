@@ -322,63 +322,6 @@ func TestAPanickingRunnerFailsItsJobOnly(t *testing.T) {
 	})
 }
 
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := &agenttest.Server{}
-		run := &play{run: hangs}
-		a, stop := start(t, agent.Config{Server: srv, Runner: run})
-		defer stop()
-		running, waiting := srv.Launch("a"), srv.Launch("b")
-		require.NoError(t, srv.Wait(within(t, 5*time.Minute), running, "running"))
-		require.NoError(t, srv.Wait(within(t, 5*time.Minute), waiting, "dispatched"))
-		synctest.Wait()
-
-		require.NoError(t, a.Cancel(within(t, time.Minute), waiting, "user"))
-		require.NoError(t, srv.Wait(within(t, time.Minute), waiting, "failed"))
-		require.NoError(t, a.Cancel(within(t, time.Minute), running, "user"))
-		require.NoError(t, srv.Wait(within(t, time.Minute), running, "failed"))
-		for _, id := range []string{running, waiting} {
-			_, reason := srv.Status(id)
-			require.Equal(t, "Cancelled by user", reason)
-			require.ErrorIs(t, a.Cancel(t.Context(), id, "user"), agent.ErrEnded)
-		}
-		require.Len(t, run.ran(), 1, "what waited never ran")
-		require.ErrorIs(t, a.Cancel(t.Context(), "nobody", "user"), agent.ErrNoJob)
-		require.Equal(t, []string{"queued", "dispatched", "failed"}, srv.History(waiting))
-	})
-}
-
-func TestATestStoppedOnTheServerIsStoppedHere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := &agenttest.Server{}
-		a, stop := start(t, agent.Config{Server: srv, Runner: &play{run: hangs}})
-		defer stop()
-		running, waiting := srv.Launch("a"), srv.Launch("b")
-		require.NoError(t, srv.Wait(within(t, 5*time.Minute), running, "running"))
-		require.NoError(t, srv.Wait(within(t, 5*time.Minute), waiting, "dispatched"))
-		srv.Fail(running, "Cancelled by user")
-		srv.Fail(waiting, "Cancelled by user")
-		<-time.After(2 * time.Minute)
-		require.Empty(t, a.Status().Jobs)
-		require.Equal(t, []string{"queued", "dispatched", "running", "failed"}, srv.History(running), "one end, and no step back")
-		require.Equal(t, []string{"queued", "dispatched", "failed"}, srv.History(waiting))
-		require.Equal(t, "user on the server", a.Status().Recent[0].CancelledBy)
-	})
-}
-
-func TestTimeLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := &agenttest.Server{}
-		_, stop := start(t, agent.Config{Server: srv, Runner: &play{run: hangs}, MaxJobDuration: time.Hour})
-		defer stop()
-		id := srv.Launch("a")
-		require.NoError(t, srv.Wait(within(t, 5*time.Minute), id, "running"))
-		require.NoError(t, srv.Wait(within(t, 61*time.Minute), id, "failed"))
-		_, reason := srv.Status(id)
-		require.Contains(t, reason, "stopped after max_job_duration of 1h0m0s")
-	})
-}
-
 func TestAnOutageLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
@@ -534,23 +477,6 @@ func TestDrainWaitsForTheRunningJob(t *testing.T) {
 	})
 }
 
-func TestStopCancelEndsTheRunningJob(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := &agenttest.Server{}
-		a, err := agent.New(agent.Config{Name: "x", Server: srv, Runner: &play{run: hangs}, Dir: t.TempDir()})
-		require.NoError(t, err)
-		done := make(chan error, 1)
-		go func() { done <- a.Run(t.Context()) }()
-		id := srv.Launch("a")
-		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
-		a.CancelAll("operator")
-		require.NoError(t, <-done)
-		status, reason := srv.Status(id)
-		require.Equal(t, "failed", status)
-		require.Equal(t, "Cancelled by operator", reason)
-	})
-}
-
 func TestOneAgentADirectory(t *testing.T) {
 	dir := t.TempDir()
 	cfg := agent.Config{Name: "x", Server: &agenttest.Server{}, Runner: &play{run: hangs}, Dir: dir}
@@ -671,50 +597,5 @@ func TestTheModelIsFetchedLeasedAndReleased(t *testing.T) {
 		id = srv.Queue(heartbeat.Command{Type: agent.TypeCleanupStorage, Payload: json.RawMessage(`{"model_path":"__cleanup__"}`)})
 		require.NoError(t, srv.Wait(within(t, time.Minute), id, "completed"))
 		require.Contains(t, srv.Lines(id), "Kept /local/used: a job uses it")
-	})
-}
-
-// stuckShelf is a storage whose copy takes for ever.
-type stuckShelf struct{ shelf }
-
-func (s *stuckShelf) Acquire(ctx context.Context, _ storage.Request) (*storage.Lease, error) {
-	<-ctx.Done()
-	return nil, context.Cause(ctx)
-}
-
-func TestCancelDuringTheModelsCopy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := &agenttest.Server{}
-		run := &play{run: hangs}
-		a, stop := start(t, agent.Config{Server: srv, Runner: run, Storage: &stuckShelf{}})
-		defer stop()
-		id := srv.Launch("/models/huge")
-		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
-		synctest.Wait()
-		begun := time.Now()
-		require.NoError(t, a.Cancel(within(t, time.Minute), id, "user"))
-		require.Zero(t, time.Since(begun))
-		require.NoError(t, srv.Wait(within(t, time.Minute), id, "failed"))
-		_, reason := srv.Status(id)
-		require.Equal(t, "Cancelled by user", reason)
-		require.Empty(t, run.ran())
-	})
-}
-
-func TestARestartDuringTheModelsCopyCopiesAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := &agenttest.Server{}
-		run := &play{run: prints(1, 0)}
-		dir := t.TempDir()
-		_, stop := start(t, agent.Config{Server: srv, Runner: run, Storage: &stuckShelf{}, Dir: dir})
-		id := srv.Launch("/models/huge")
-		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
-		synctest.Wait()
-		stop()
-		_, stop = start(t, agent.Config{Server: srv, Runner: run, Storage: &shelf{}, Dir: dir})
-		defer stop()
-		require.NoError(t, srv.Wait(within(t, time.Minute), id, "completed"))
-		require.Equal(t, []string{"queued", "dispatched", "running", "completed"}, srv.History(id))
-		require.Len(t, run.ran(), 1)
 	})
 }
