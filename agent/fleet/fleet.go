@@ -76,7 +76,9 @@ type Config struct {
 	Ramp time.Duration
 
 	// MaxInFlight is how many requests are under way at once; more wait their
-	// turn. It bounds memory and sockets. Defaults to DefaultMaxInFlight.
+	// turn. It bounds memory and sockets. A KITT server 1.7 can lock its database
+	// for good when a result overlaps with other requests, which 1 keeps from
+	// happening. Defaults to DefaultMaxInFlight.
 	MaxInFlight int
 
 	// DrainTimeout bounds how long Run goes on delivering reports after its
@@ -88,8 +90,8 @@ type Config struct {
 
 	// Registered, if set, is called when an agent has registered for the first
 	// time and before its first heartbeat: what is launched for it now is handed
-	// out with that. An error counts as a registration that failed, and is tried
-	// again.
+	// out with that. It counts as one request of MaxInFlight; an error counts as a
+	// registration that failed, and is tried again.
 	Registered func(ctx context.Context, name, agentID string) error
 
 	// Logger takes what the agents log, with their names. Defaults to none.

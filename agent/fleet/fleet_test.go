@@ -229,7 +229,7 @@ func TestRampSpreadsTheFleet(t *testing.T) {
 			Server: srv, MaxInFlight: 1, // one request at a time
 			Groups: []fleet.Group{{Count: 200, Hardware: fleet.Hardware{Profile: "l4-1"}}},
 		})
-		time.Sleep(2 * time.Second)
+		time.Sleep(1990 * time.Millisecond)
 		require.EqualValues(t, 100, f.Stats().Started)
 		time.Sleep(3 * time.Minute)
 		require.EqualValues(t, 200, f.Stats().Online)

@@ -142,7 +142,7 @@ func gpu(model string, ram int64) hwdetect.GPU {
 func (h Hardware) validate() error {
 	var faults []error
 	if h.Profile != "" && h.Profile != RandomProfile && !slices.Contains(hwdetect.Profiles(), h.Profile) {
-		faults = append(faults, fmt.Errorf("there is no profile %.40q; those there are: %s, %s", h.Profile, RandomProfile, strings.Join(hwdetect.Profiles(), ", ")))
+		faults = append(faults, fmt.Errorf("there is no profile %.40q; those there are: %s", h.Profile, strings.Join(Profiles(), ", ")))
 	}
 	if h.GPU != "" {
 		_, known := hwdetect.LookupGPUModel(h.GPU)
@@ -229,3 +229,6 @@ func hardware(m *hwdetect.Machine) simulated.Hardware {
 	}
 	return h
 }
+
+// Profiles returns the names that Hardware.Profile may have.
+func Profiles() []string { return append([]string{RandomProfile}, hwdetect.Profiles()...) }

@@ -102,7 +102,7 @@ func (l link) Register(ctx context.Context, reg agent.Registration) (answer agen
 	})
 	if err == nil && !l.v.registered.Load() {
 		if l.cfg.Registered != nil {
-			err = l.cfg.Registered(ctx, l.v.name, answer.AgentID)
+			err = l.do(ctx, func() error { return l.cfg.Registered(ctx, l.v.name, answer.AgentID) })
 		}
 		if err == nil {
 			l.v.registered.Store(true)
