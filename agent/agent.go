@@ -134,22 +134,21 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 
 	a.background.Go(func() { a.machine.run(ctx, a.queue.idle, a.machineChanged) })
-	var scheduling, beating sync.WaitGroup
-	scheduling.Go(func() { a.schedule(ctx) })
-	scheduling.Go(func() { a.keepHouse(ctx) })
+	var housekeeping, beating sync.WaitGroup
+	housekeeping.Go(func() { a.keepHouse(ctx) })
 	beating.Go(func() { _ = a.beats.Run(beatCtx) })
 	serving := a.serve(beatCtx, a.cfg.Listener)
 	a.mu.Lock()
 	a.accepting = true
 	a.mu.Unlock()
 
-	<-ctx.Done()
+	a.schedule(ctx)
 	a.log.Info("stopping", "running", len(a.queue.active()), "waiting", len(a.queue.line()))
 	a.mu.Lock()
 	a.accepting = false
 	a.mu.Unlock()
 	a.queue.close()
-	scheduling.Wait()
+	housekeeping.Wait()
 	for _, j := range a.queue.active() {
 		j.stopWith(runner.ErrLetGo)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
@@ -128,6 +129,10 @@ type Config struct {
 	// for, to be told to the server.
 	Capabilities func(ctx context.Context) []string
 
+	// Engines, if set, returns the engines that are installed on the machine
+	// itself. By default PATH and /proc are looked at, every 30 s.
+	Engines func() []heartbeat.Engine
+
 	// CheckDocker, if set, reports whether a container engine answers.
 	CheckDocker func(ctx context.Context) error
 
@@ -151,6 +156,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.Storage == nil {
 		cfg.Storage = inPlace{}
+	}
+	if cfg.Engines == nil {
+		cfg.Engines = detectEngines
 	}
 	if cfg.GPUs == "" {
 		cfg.GPUs = GPUAuto

@@ -47,7 +47,7 @@ type machine struct {
 }
 
 func newMachine(cfg Config) *machine {
-	return &machine{cfg: cfg, detected: make(chan struct{}), engines: detectEngines()}
+	return &machine{cfg: cfg, detected: make(chan struct{}), engines: cfg.Engines()}
 }
 
 // run detects the machine, then reads it now and then until ctx is done. While
@@ -109,7 +109,7 @@ func (m *machine) read(ctx context.Context) {
 	if t, ok := m.cfg.Detector.(hwdetect.Telemeter); ok {
 		telemetry, telemetryErr = t.Telemetry(ctx)
 	}
-	engines := detectEngines()
+	engines := m.cfg.Engines()
 
 	m.mu.Lock()
 	defer m.mu.Unlock()

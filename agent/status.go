@@ -129,6 +129,18 @@ func (a *Agent) Status() Status {
 	return s
 }
 
+// Jobs returns how all jobs fare that the agent has in its directory, in the
+// order in which they were accepted. After Run it says how they were left.
+func (a *Agent) Jobs() []JobStatus {
+	jobs := a.allJobs()
+	slices.SortFunc(jobs, func(a, b *job) int { return a.order.AcceptedAt.Compare(b.order.AcceptedAt) })
+	all := make([]JobStatus, len(jobs))
+	for i, j := range jobs {
+		all[i] = j.status()
+	}
+	return all
+}
+
 // lastEnded returns the jobs that ended last, and counts in s those that are
 // undelivered.
 func (a *Agent) lastEnded(s *Status) []*job {

@@ -46,6 +46,7 @@ func newRootCommand(env *environment) *cobra.Command {
 	})
 	root.AddCommand(
 		newDemoCommand(env),
+		newSimulateCommand(env),
 		newInitCommand(env),
 		newStartCommand(env),
 		newStopCommand(env),

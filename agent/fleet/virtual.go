@@ -1,0 +1,74 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/simulated"
+)
+
+// virtual is one agent of a fleet, and the runner of its jobs.
+type virtual struct {
+	name  string
+	group *Group
+	fleet *Fleet
+	agent *agent.Agent
+	hw    *hwdetect.Machine
+
+	jobs       atomic.Int32 // that run now
+	registered atomic.Bool
+	online     atomic.Bool // whether its last request to be heard went through
+}
+
+func newVirtual(f *Fleet, g *Group, name string, machine *hwdetect.Machine) (*virtual, error) {
+	v := &virtual{name: name, group: g, fleet: f, hw: new(*machine)} // GPUs of the same profile are shared
+	v.hw.Hostname = name
+	var err error
+	v.agent, err = f.newAgent(v)
+	return v, err
+}
+
+// machine returns the detector of the machine, whose GPUs are busy while a job
+// runs.
+func (v *virtual) machine() hwdetect.Detector {
+	return &hwdetect.Static{Machine: v.hw, Load: func() float64 {
+		return min(float64(v.jobs.Load()), 1)
+	}}
+}
+
+// Run simulates a job. The simulation is made for this one job: thousands of
+// agents that wait keep none.
+func (v *virtual) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
+	sim, err := simulated.New(v.group.simulation(v.fleet.cfg, v.hw))
+	if err != nil {
+		return runner.Result{}, err
+	}
+	v.jobs.Add(1)
+	v.fleet.meter.jobs.Add(1)
+	defer func() {
+		v.jobs.Add(-1)
+		v.fleet.meter.jobs.Add(-1)
+	}()
+	return sim.Run(ctx, job, &countedOutput{out, &v.fleet.meter.printed})
+}
+
+// countedOutput counts the lines that go through it.
+type countedOutput struct {
+	runner.Output
+	lines *atomic.Int64
+}
+
+func (o *countedOutput) Write(p []byte) (int, error) {
+	o.lines.Add(int64(bytes.Count(p, []byte("\n"))))
+	return o.Output.Write(p)
+}
+
+func (o *countedOutput) WriteFrom(p []byte, at time.Time, from runner.Position) error {
+	o.lines.Add(int64(bytes.Count(p, []byte("\n"))))
+	return o.Output.WriteFrom(p, at, from)
+}
