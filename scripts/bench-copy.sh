@@ -9,6 +9,10 @@
 # LATENCY=2ms  LIMIT=100000000 (bytes a second of each stream)  DIR=/var/tmp
 # PEERS="copytree cp rsync rclone rclone-tuned ours"  TREES="shards small one"
 #
+# Copies of small files are kept until the last one was made: ext4 without a
+# journal passes over the inodes of files that were removed in the last half a
+# minute, one by one, which took a millisecond for each new file.
+#
 # Wants: go, cp, python3, rsync, rclone, and FUSE for fuse. Peers that are not
 # installed are left out, and said.
 set -euo pipefail
@@ -26,6 +30,8 @@ finish() {
 	rm -rf -- "$top"
 }
 trap finish EXIT
+
+python=$(python3 -c 'import sys; print(sys.executable)' || true) # not a wrapper of it
 
 (cd storage/testdata/nfsfuse && go build -o "$top/nfsfuse" . && go build -o "$top/pull" ./pull)
 
@@ -75,7 +81,7 @@ PY
 
 copy() { # peer from tree to
 	case $1 in
-	copytree) python3 -c 'import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2])' "$2/$3" "$4/$3" ;;
+	copytree) "$python" -c 'import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2])' "$2/$3" "$4/$3" ;;
 	cp) cp -r "$2/$3" "$4/$3" ;;
 	rsync) rsync -a "$2/$3" "$4/" ;;
 	rclone) rclone copy --config /dev/null -q "$2/$3" "$4/$3" ;;
@@ -86,17 +92,20 @@ copy() { # peer from tree to
 
 measure() { # label, from, tree
 	local run peer begun
+	local to=$top/to keep
+	if [ "$3" = small ]; then keep=yes; else keep=; fi
 	: >"$top/times"
 	for run in $(seq 0 "$RUNS"); do # the first one only warms up
 		for peer in $peers; do
-			rm -rf "$top/to" && mkdir "$top/to" && sync -f "$top"
+			if [ -n "$keep" ]; then to=$top/to/$run-$peer; else rm -rf "$top/to"; fi
+			mkdir -p "$to" && sync -f "$top"
 			# The cold source is that of the share behind a FUSE mount, too.
 			forget "$share/$3"
 			if [ "$1" = fuse ]; then remount; fi
 			begun=$(date +%s%N)
-			copy "$peer" "$2" "$3" "$top/to"
+			copy "$peer" "$2" "$3" "$to"
 			echo "$run $peer $(($(date +%s%N) - begun))" >>"$top/times"
-			if [ "$run" = 0 ]; then diff -rq "$share/$3" "$top/to/$3" >&2; fi
+			if [ "$run" = 0 ]; then diff -rq "$share/$3" "$to/$3" >&2; fi
 		done
 	done
 	rm -rf "$top/to"

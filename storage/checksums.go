@@ -97,7 +97,7 @@ func (c *copying) verify(ctx context.Context, pulses []*pulse) error {
 }
 
 func (c *copying) verifyFile(ctx context.Context, f *copyFile, name string, want sha256Sum, summed bool) (err error) {
-	file, err := c.root.Open(to(f.path))
+	file, err := c.into.root.Open(to(f.path))
 	if err != nil {
 		return explain("verify", f.path, err)
 	}
@@ -130,7 +130,7 @@ func (c *copying) collectSums(p *pulse) (map[string]sha256Sum, error) {
 		if !ok || f.path == "." {
 			continue
 		}
-		file, err := c.root.Open(to(f.path))
+		file, err := c.into.root.Open(to(f.path))
 		if err != nil {
 			return nil, explain("read checksums", f.path, err)
 		}

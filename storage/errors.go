@@ -103,3 +103,11 @@ func quoteAll(names []string) string {
 	}
 	return strings.Join(quoted, ", ")
 }
+
+// firstOf undoes errors.Join where there is only one error of interest.
+func firstOf(err error) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return err
+}

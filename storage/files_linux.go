@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 	"syscall"
 	"time"
@@ -11,41 +12,50 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openBeneath opens a file below dir, which is root's own directory. The kernel
-// follows no link on the way and lets nothing lead out (openat2(2), Linux 5.6);
-// older kernels take the slower way of os.Root.
-func openBeneath(root *os.Root, dir *os.File, rel string, flags int, perm fs.FileMode) (*os.File, error) {
+// openPath are the flags of folder.enter.
+const openPath = unix.O_PATH | unix.O_DIRECTORY
+
+// openBeneath opens a file below at. The kernel follows no link on the way and
+// lets nothing lead out (openat2(2), Linux 5.6); where there is no such call, or
+// a container forbids it, os.Root finds its slower way.
+func openBeneath(at folder, rel string, flags int, perm fs.FileMode) (*os.File, error) {
 	how := unix.OpenHow{
-		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK),
-		Mode:    uint64(perm.Perm()),
+		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOFOLLOW),
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	if flags&os.O_CREATE == 0 {
-		how.Mode = 0
+	foreign := flags&(os.O_CREATE|unix.O_PATH) == 0
+	if foreign {
+		how.Flags |= unix.O_NOCTTY | unix.O_NONBLOCK // the second against a FIFO put in the file's place
+	}
+	if flags&os.O_CREATE != 0 {
+		how.Mode = uint64(perm.Perm())
 	}
 	for {
-		fd, err := unix.Openat2(int(dir.Fd()), rel, &how)
+		fd, err := unix.Openat2(int(at.dir.Fd()), rel, &how)
 		switch {
 		case err == nil:
-			// O_NONBLOCK was only against a FIFO put in the file's place; left
-			// on, os.NewFile would ask the share to poll the file.
-			_ = unix.SetNonblock(fd, false) // cannot fail on an open file
+			if foreign { // left on, os.NewFile would ask the share to poll the file
+				_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags) // cannot fail on an open file
+			}
 			return os.NewFile(uintptr(fd), rel), nil
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+		case errors.Is(err, unix.EINTR):
 			continue
-		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM) && flags&os.O_CREATE == 0:
-			return root.OpenFile(rel, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, perm)
+		case errors.Is(err, unix.EAGAIN): // somebody's lease on the file is being broken
+			time.Sleep(time.Millisecond)
+			continue
+		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+			return at.root.OpenFile(path.Join(at.path, rel), flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, perm)
 		}
 		return nil, &fs.PathError{Op: "open", Path: rel, Err: err}
 	}
 }
 
-// lstatAt looks at name in dir. fresh asks a network file system to ask its
+// lstatAt looks at a file below at. fresh asks a network file system to ask its
 // server (statx(2), AT_STATX_FORCE_SYNC).
-func lstatAt(root *os.Root, dir *os.File, name, rel string, fresh bool) (meta, error) {
-	if strings.Contains(name, "/") {
+func lstatAt(at folder, rel string, fresh bool) (meta, error) {
+	if strings.Contains(rel, "/") {
 		// A path of several components: os.Root keeps it from leading out.
-		info, err := root.Lstat(rel)
+		info, err := at.root.Lstat(path.Join(at.path, rel))
 		if err != nil {
 			return meta{}, err
 		}
@@ -57,7 +67,7 @@ func lstatAt(root *os.Root, dir *os.File, name, rel string, fresh bool) (meta, e
 	}
 	var st unix.Statx_t
 	for {
-		err := unix.Statx(int(dir.Fd()), name, flags, unix.STATX_BASIC_STATS, &st)
+		err := unix.Statx(int(at.dir.Fd()), rel, flags, unix.STATX_BASIC_STATS, &st)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -173,6 +183,19 @@ func advise(f *os.File, remote bool) {
 		how = unix.FADV_RANDOM
 	}
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, how) // only advice
+}
+
+// setDirect switches direct reads of f on or off and reports whether they are
+// on: bytes come from the share right into our memory. That saves a copy, keeps
+// models out of the page cache, and nobody else who opens the file makes us read
+// from the share again what we have read already.
+func setDirect(f *os.File, on bool) bool {
+	flags := 0 // those of an open file that was opened to read
+	if on {
+		flags = unix.O_DIRECT
+	}
+	_, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, flags)
+	return on && err == nil
 }
 
 // forget tells the kernel that a range will not be needed again.

@@ -5,16 +5,19 @@ package storage
 import (
 	"io/fs"
 	"os"
+	"path"
 )
 
 // What only Linux offers is done the plain way elsewhere.
 
-func openBeneath(root *os.Root, _ *os.File, rel string, flags int, perm fs.FileMode) (*os.File, error) {
-	return root.OpenFile(rel, flags, perm)
+const openPath = os.O_RDONLY
+
+func openBeneath(at folder, rel string, flags int, perm fs.FileMode) (*os.File, error) {
+	return at.root.OpenFile(path.Join(at.path, rel), flags, perm)
 }
 
-func lstatAt(root *os.Root, _ *os.File, _, rel string, _ bool) (meta, error) {
-	info, err := root.Lstat(rel)
+func lstatAt(at folder, rel string, _ bool) (meta, error) {
+	info, err := at.root.Lstat(path.Join(at.path, rel))
 	if err != nil {
 		return meta{}, err
 	}
@@ -31,6 +34,7 @@ func nextData(_ *os.File, off, _ int64) int64 { return off }
 func dataBytes(_ *os.File, size int64) int64  { return size }
 func isRemote(*os.File) bool                  { return true }
 func advise(*os.File, bool)                   {}
+func setDirect(*os.File, bool) bool           { return false }
 func forget(*os.File, int64, int64)           {}
 func writeBack(*os.File, int64, int64)        {}
 func syncAll(f *os.File) error                { return f.Sync() }

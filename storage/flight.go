@@ -204,7 +204,7 @@ func (l *Local) fly(ctx context.Context, f *flight) error {
 	stop := make(chan struct{})
 	var sampler sync.WaitGroup
 	sampler.Go(func() { f.sample(claimed, stop) })
-	err = l.gates.run(ctx, f.st.ShareMount, l.cfg.Workers, func(ctx context.Context, pulses []*pulse) (err error) {
+	err = l.gates.run(ctx, f.st.ShareMount, hands(l.cfg.Workers), func(ctx context.Context, pulses []*pulse) (err error) {
 		// The claim is held until the last worker is back, however long it hung.
 		defer func() { err = errors.Join(err, claimed.Close()) }()
 		return l.copy(ctx, f, claimed, pulses)
@@ -255,7 +255,7 @@ func (l *Local) copy(ctx context.Context, f *flight, claimed *os.File, pulses []
 		return explain("claim", f.target, err)
 	}
 	c := &copying{
-		mount: f.st.ShareMount, rel: f.rel, stage: p.stage(f.target), note: f.note, count: &f.count,
+		mount: f.st.ShareMount, rel: f.rel, stage: p.stage(f.target), workers: l.cfg.Workers, note: f.note, count: &f.count,
 		reserve: func(bytes int64) error {
 			f.count.reserved.Store(bytes)
 			return p.reserve(ctx, spaceNeed{rel: f.target, bytes: bytes, keepFree: l.cfg.KeepFree, limit: l.cfg.MaxBytes,

@@ -21,6 +21,7 @@ var (
 	opList  = "list"
 	opStat  = "look at"
 	opRead  = "read"
+	opClose = "close"
 	opMount = "look for the mount at"
 )
 

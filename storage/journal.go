@@ -73,10 +73,15 @@ type journal struct {
 	piece int64
 	old   map[string]*journalled // what earlier runs had
 
-	mu   sync.Mutex
-	file *os.File
-	last int // number of the last file that was begun
+	mu      sync.Mutex
+	file    *os.File
+	last    int    // number of the last file that was begun
+	lines   []byte // not yet in the file
+	pending int64  // bytes of the model that they are about
 }
+
+// maxPending bounds the lines that wait to be written.
+const maxPending = 16 << 10
 
 // maxJournal bounds what is read of a journal; one piece takes about 60 bytes.
 const maxJournal = 1 << 30
@@ -145,15 +150,31 @@ func readJournal(r io.Reader) (piece int64, old map[string]*journalled, last int
 	return piece, old, last
 }
 
-// write writes whole lines at once.
+// write writes whole lines at once, with those that wait.
 func (j *journal) write(recs ...record) error {
-	var lines []byte
+	if err := j.hold(recs...); err != nil {
+		return err
+	}
+	return j.flush()
+}
+
+// hold adds lines to those that wait.
+func (j *journal) hold(recs ...record) error {
 	for _, rec := range recs {
 		line, err := json.Marshal(rec)
 		if err != nil {
 			return err
 		}
-		lines = append(append(lines, line...), '\n')
+		j.lines = append(append(j.lines, line...), '\n')
+	}
+	return nil
+}
+
+func (j *journal) flush() error {
+	lines := j.lines
+	j.lines, j.pending = lines[:0], 0
+	if len(lines) == 0 {
+		return nil
 	}
 	_, err := j.file.Write(lines)
 	return err
@@ -168,8 +189,9 @@ func (j *journal) had(e *entry) *journalled {
 	return old
 }
 
-// add notes that a piece of a file is whole.
-func (j *journal) add(f *copyFile, at int, h hash) error {
+// add notes that a piece of a file, of size bytes, is whole. A crash forgets
+// notes that make up less than one piece of the usual size.
+func (j *journal) add(f *copyFile, at int, size int64, h hash) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var recs []record
@@ -180,7 +202,11 @@ func (j *journal) add(f *copyFile, at int, h hash) error {
 		rec.Path, rec.RawPath = packPath(f.path)
 		recs = append(recs, rec)
 	}
-	if err := j.write(append(recs, record{File: f.number, At: at, Hash: h.String()})...); err != nil {
+	err := j.hold(append(recs, record{File: f.number, At: at, Hash: h.String()})...)
+	if j.pending += size; err == nil && (j.pending >= j.piece || len(j.lines) >= maxPending) {
+		err = j.flush()
+	}
+	if err != nil {
 		return fmt.Errorf("note progress: %w", err)
 	}
 	return nil
@@ -197,7 +223,9 @@ func (j *journal) forget(f *copyFile) error {
 }
 
 func (j *journal) close() error {
-	if err := j.file.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := errors.Join(j.flush(), j.file.Close()); err != nil && !errors.Is(err, fs.ErrClosed) {
 		return err
 	}
 	return nil

@@ -9,52 +9,9 @@ import (
 	"os"
 	"os/user"
 	"path"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
-)
-
-// Config says how a [Local] storage works. Its zero value is usable.
-type Config struct {
-	// Settings are those to begin with; Configure changes them. An empty Dir
-	// means ~/.kitt/models.
-	Settings
-
-	// Owner names this agent among those that share the storage directory; the
-	// leases of one owner are its own. It should not change.
-	Owner string
-
-	// Home is what a leading ~ stands for. Defaults to the user's home.
-	Home string
-
-	// KeepFree is how many bytes of the disk a copy leaves free.
-	KeepFree int64
-
-	// MaxBytes is how many bytes all copies together may take; the least
-	// recently used go before a copy would exceed it. Zero means no limit.
-	MaxBytes int64
-
-	// Workers is how many files, or parts of files, are copied at once, from 1
-	// to 64. Each takes 1 MiB of memory. Defaults to 16.
-	Workers int
-
-	// ShareTimeout is how long one operation on the share, or a mount command,
-	// may take. Defaults to 30 s.
-	ShareTimeout time.Duration
-
-	// Logger takes what an operator wants to know. Defaults to discarding it.
-	Logger *slog.Logger
-}
-
-const (
-	defaultDir          = "~/.kitt/models"
-	defaultWorkers      = 16
-	maxWorkers          = 64
-	defaultShareTimeout = 30 * time.Second
-	releaseTimeout      = time.Minute
 )
 
 // Local is the [Storage] on this machine's disk, with copies from a share.
@@ -72,12 +29,6 @@ type Local struct {
 	flights map[string]*flight
 	closed  bool
 	work    sync.WaitGroup // flights, and copies that are written to disk
-}
-
-// state is the settings as they are used: with absolute paths.
-type state struct {
-	Settings
-	dir string
 }
 
 var (
@@ -123,37 +74,6 @@ func New(cfg Config) (*Local, error) {
 		state: st, places: map[string]*place{}, flights: map[string]*flight{},
 	}, nil
 }
-
-// resolve makes the settings' paths absolute and checks them.
-func (cfg Config) resolve(s Settings) (state, error) {
-	const remedy = "set an absolute path"
-	if s.Dir == "" {
-		s.Dir = defaultDir
-	}
-	st := state{Settings: s, dir: path.Clean(expandHome(s.Dir, cfg.Home))}
-	var faults []error
-	check := func(name, p string) {
-		if !path.IsAbs(p) || p == "/" || strings.ContainsFunc(p, isControl) {
-			faults = append(faults, fail(ClassSettings, remedy, "%s %q cannot be used", name, p))
-		}
-	}
-	check("model_storage_dir", st.dir)
-	if s.ShareMount != "" {
-		st.ShareMount = path.Clean(expandHome(s.ShareMount, cfg.Home))
-		check("model_share_mount", st.ShareMount)
-		_, in := below(st.ShareMount, st.dir)
-		_, around := below(st.dir, st.ShareMount)
-		if in || around || st.dir == st.ShareMount {
-			faults = append(faults, fail(ClassSettings, "keep them apart", "model_storage_dir %q and model_share_mount %q are inside each other", st.dir, st.ShareMount))
-		}
-	}
-	if strings.HasPrefix(s.ShareSource, "-") || strings.ContainsFunc(s.ShareSource, isControl) {
-		faults = append(faults, fail(ClassSettings, "write it as server:/path", "model_share_source %q cannot be used", s.ShareSource))
-	}
-	return st, errors.Join(faults...)
-}
-
-func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
 // Configure changes the settings for the next Acquire. If they make no sense
 // the old ones stay.
@@ -374,145 +294,6 @@ func (l *Local) acquireOnce(ctx context.Context, req Request, name modelName, ou
 		Remedy: "set model_share_source and model_share_mount, or put the model into " + st.dir, Err: ErrNotFound}
 }
 
-// localPath returns where in the storage directory the model is, without links,
-// or an empty text.
-func (l *Local) localPath(p *place, st state, name modelName) (string, error) {
-	var rel string
-	for _, base := range []string{st.dir, p.dir, st.ShareMount} {
-		if r, ok := below(base, name.abs); ok {
-			rel = r
-			break
-		}
-	}
-	if name.abs == "" {
-		rel = name.rel()
-	}
-	if rel == "" {
-		return p.asked(name.text)
-	}
-	if reserved(rel) {
-		return "", fail(ClassInvalid, "name a model", "%q is the storage's own", name.text)
-	}
-	return p.find(rel)
-}
-
-// asked returns the path of the copy that was made for a request of that text.
-func (p *place) asked(text string) (string, error) {
-	all, err := p.copies()
-	if err != nil {
-		return "", explain("list the copies in", p.dir, err)
-	}
-	for _, m := range all {
-		if slices.Contains(m.Requests, text) {
-			return m.Path, nil
-		}
-	}
-	return "", nil
-}
-
-// find returns the path without links of the model at rel, or an empty text if
-// there is none. A directory that is there only because copies are below it is
-// no model.
-func (p *place) find(rel string) (string, error) {
-	real, err := p.resolve(rel)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return "", nil
-	}
-	if err != nil {
-		return "", explain("look for", rel, err)
-	}
-	if real == "." || reserved(real) {
-		return "", fail(ClassInvalid, "name a model", "%q is the storage's own", rel)
-	}
-	info, err := p.root.Lstat(real)
-	if err != nil {
-		return "", explain("look for", rel, err)
-	}
-	if !info.IsDir() && !info.Mode().IsRegular() {
-		return "", fail(ClassInvalid, "name a directory or a file", "%q is neither a directory nor a file", rel)
-	}
-	if info.IsDir() {
-		shell, err := p.shell(real)
-		if err != nil || shell {
-			return "", err
-		}
-	}
-	return real, nil
-}
-
-// shell reports whether the directory rel holds nothing but copies of ours,
-// whole or not, and empty directories.
-func (p *place) shell(rel string) (bool, error) {
-	if m, err := p.copyAround(rel); m != nil || err != nil {
-		return false, err
-	}
-	foreign := false
-	err := filepath.WalkDir(p.abs(rel), func(at string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		below, err := filepath.Rel(p.dir, at)
-		if err != nil {
-			return err
-		}
-		m, err := p.copyAt(below)
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && (m != nil || isOurs(d.Name())):
-			return filepath.SkipDir
-		case !d.IsDir() && m == nil:
-			foreign = true
-			return filepath.SkipAll
-		}
-		return nil
-	})
-	if err != nil {
-		return false, explain("look at", rel, err)
-	}
-	return !foreign, nil
-}
-
-// inPlace returns the path without links of a model elsewhere on this machine,
-// or an empty text.
-func (l *Local) inPlace(ctx context.Context, st state, name modelName) (string, error) {
-	if name.abs == "" {
-		return "", nil
-	}
-	for _, base := range []string{st.dir, st.ShareMount} {
-		if _, ok := below(base, name.abs); ok {
-			return "", nil
-		}
-	}
-	var found string
-	err := l.gates.probe(ctx, mountOf(name.abs), &opStat, name.abs, func() error {
-		real, err := filepath.EvalSymlinks(name.abs)
-		if err != nil {
-			return err
-		}
-		info, err := os.Stat(real)
-		if err != nil {
-			return err
-		}
-		if !info.IsDir() && !info.Mode().IsRegular() {
-			return fail(ClassInvalid, "name a directory or a file", "%q is neither a directory nor a file", name.text)
-		}
-		found = real
-		return nil
-	})
-	switch {
-	case err == nil:
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return "", nil
-	default:
-		return "", explain("look for", name.text, err)
-	}
-	if _, ok := below(st.ShareMount, found); ok {
-		return "", nil // a link to the share: it is to be copied
-	}
-	return found, nil
-}
-
 // leaseLocal returns a lease on what is at rel in the storage directory.
 func (l *Local) leaseLocal(ctx context.Context, p *place, rel string, req Request, origin string, auto bool, out *report) (*Lease, error) {
 	m, err := p.copyAround(rel)
@@ -603,62 +384,4 @@ func (l *Local) releaser(p *place, taken leaseFile, auto bool) func() error {
 		l.cfg.Logger.Info("model copy removed", "model", m.Path, "bytes", m.Bytes)
 		return nil
 	}
-}
-
-// Usage implements [Storage]. It returns in time even if the disk hangs.
-func (l *Local) Usage(ctx context.Context) (Usage, error) {
-	st, p, err := l.at(ctx, false)
-	if err != nil {
-		return Usage{}, err
-	}
-	var u Usage
-	err = l.gates.probe(ctx, mountOf(st.dir), &opStat, st.dir, func() error {
-		var (
-			now Usage
-			err error
-		)
-		if now.FreeBytes, now.UsedBytes, err = statSpace(st.dir); err != nil {
-			return err
-		}
-		if p != nil {
-			copies, others, err := p.inventory()
-			if err != nil {
-				return err
-			}
-			now.ModelCount = len(copies) + len(others)
-		}
-		u = now
-		return nil
-	})
-	if err != nil {
-		return Usage{}, explain("look at the space of", st.dir, err)
-	}
-	return u, nil
-}
-
-// inventory lists our copies, and what else lies at the top of the storage
-// directory, except for directories that only hold copies.
-func (p *place) inventory() (copies []*manifest, others []string, err error) {
-	if copies, err = p.copies(); err != nil {
-		return nil, nil, err
-	}
-	dir, err := p.root.Open(".")
-	if err != nil {
-		return nil, nil, err
-	}
-	names, err := dir.Readdirnames(-1)
-	if err = errors.Join(err, dir.Close()); err != nil {
-		return nil, nil, err
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if strings.HasPrefix(name, ".") {
-			continue
-		}
-		if slices.ContainsFunc(copies, func(m *manifest) bool { return inside(name, m.Path) }) {
-			continue
-		}
-		others = append(others, name)
-	}
-	return copies, others, nil
 }

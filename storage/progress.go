@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"sync"
 	"time"
 )
@@ -98,4 +99,18 @@ func (m *meter) add(done, total, files, filesTotal int64) Progress {
 		m.now.Remaining = time.Duration(min(left, float64(math.MaxInt32)) * float64(time.Second))
 	}
 	return m.now
+}
+
+// sizeText writes a number of bytes for a person.
+func sizeText(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	unit, value := 0, float64(n)/1024
+	for value >= 1024 && unit < len(units)-1 {
+		value /= 1024
+		unit++
+	}
+	return strings.Replace(fmt.Sprintf("%.1f %ciB", value, units[unit]), ".0 ", " ", 1)
 }

@@ -10,8 +10,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/zeebo/xxh3"
 )
@@ -102,32 +100,24 @@ func (f *fingerprint) add(e *entry) {
 
 // A source is a directory tree that models are copied from.
 type source struct {
+	folder          // the top of it
 	mount  string   // where it is mounted
 	seenAt []string // prefixes of absolute links that lead below it
-	root   *os.Root
-	dir    *os.File // the root's own directory
 }
 
 // openSource opens the share that is mounted at mount.
 func openSource(mount string) (*source, error) {
-	root, err := os.OpenRoot(mount)
+	top, err := openRoot(mount)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := root.Open(".")
-	if err != nil {
-		return nil, errors.Join(err, root.Close())
-	}
-	src := &source{mount: mount, seenAt: []string{mount}, root: root, dir: dir}
-	return src, nil
+	return &source{folder: top, mount: mount, seenAt: []string{mount}}, nil
 }
 
-func (s *source) close() error { return errors.Join(s.dir.Close(), s.root.Close()) }
+func (s *source) close() error { return s.closeRoot() }
 
 // open opens a file of the share, whose path has no links in it.
-func (s *source) open(rel string) (*os.File, error) {
-	return openBeneath(s.root, s.dir, rel, os.O_RDONLY, 0)
-}
+func (s *source) open(rel string) (*os.File, error) { return s.folder.open(rel, os.O_RDONLY, 0) }
 
 // A scanner looks at a whole model. Its parallel looks hide the share's latency.
 type scanner struct {
@@ -180,7 +170,7 @@ func scan(ctx context.Context, src *source, rel string, pulses []*pulse, again b
 		seen: map[[2]uint64]firstLink{}, bySrc: map[string]firstLink{}}
 	p := pulses[0]
 	p.begin(&opStat, &rel)
-	top, err := lstatAt(src.root, src.dir, rel, rel, again)
+	top, err := lstatAt(src.folder, rel, again)
 	p.end()
 	if err != nil {
 		return nil, explain("look at", rel, err)
@@ -312,7 +302,7 @@ func (s *scanner) look(p *pulse, f *found) error {
 	p.begin(&opStat, &rel)
 	defer p.end()
 	var err error
-	if f.meta, err = lstatAt(s.src.root, f.dir.file, f.name, rel, s.again); err != nil {
+	if f.meta, err = lstatAt(folder{root: s.src.root, dir: f.dir.file, path: f.dir.src}, f.name, s.again); err != nil {
 		return explain("look at", rel, err)
 	}
 	if f.meta.mode&fs.ModeSymlink == 0 {
@@ -334,7 +324,7 @@ func (s *scanner) look(p *pulse, f *found) error {
 		f.err = escapes(rel)
 		return nil
 	}
-	f.target, f.err = lstatAt(s.src.root, s.src.dir, f.real, f.real, s.again)
+	f.target, f.err = lstatAt(s.src.folder, f.real, s.again)
 	return nil
 }
 
@@ -417,28 +407,4 @@ func (s *scanner) addFile(at, src string, m meta) {
 		}
 	}
 	s.put(e)
-}
-
-// parallel calls f for 0 to n-1 from as many goroutines as there are pulses. It
-// returns the first error, after all of them have ended.
-func parallel(ctx context.Context, pulses []*pulse, n int, f func(p *pulse, i int) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for _, p := range pulses[:min(n, len(pulses))] {
-		workers.Go(func() {
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				if err := f(p, i); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
-	workers.Wait()
-	return context.Cause(ctx)
 }

@@ -11,8 +11,8 @@
 // What is on the share is copied to the same path below the storage directory.
 //
 // A copy is made in a staging directory beside its place and appears by one
-// rename. It is read in pieces, many at once from a network and few from a local
-// disk, and hashed (XXH3-128) on the way; a journal in the staging directory
+// rename. It is read in pieces, many at once from a network (past the page cache
+// where that can be) and few from a local disk, and hashed (XXH3-128) on the way; a journal in the staging directory
 // tells which pieces are whole, so that an interrupted copy goes on where it
 // was. Where the file system can share blocks nothing is read at all. Otherwise
 // the bytes pass through us, as they have to be hashed: copy_file_range would

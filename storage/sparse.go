@@ -1,0 +1,48 @@
+package storage
+
+// write writes a block, except for its holes if the file is sparse.
+func (w *worker) write(block []byte, off int64) error {
+	if !w.file.holes {
+		_, err := w.dst.WriteAt(block, off)
+		return err
+	}
+	for len(block) > 0 {
+		hole := zeroRun(block)
+		block, off = block[hole:], off+int64(hole)
+		data := dataRun(block)
+		if data > 0 {
+			if _, err := w.dst.WriteAt(block[:data], off); err != nil {
+				return err
+			}
+		}
+		block, off = block[data:], off+int64(data)
+	}
+	return nil
+}
+
+// zeroRun returns how many bytes of whole zero blocks p begins with.
+func zeroRun(p []byte) int {
+	n := 0
+	for n < len(p) && allZero(p[n:min(n+zeroBlock, len(p))]) {
+		n = min(n+zeroBlock, len(p))
+	}
+	return n
+}
+
+// dataRun returns how many bytes there are before p's first zero block.
+func dataRun(p []byte) int {
+	n := 0
+	for n < len(p) && !allZero(p[n:min(n+zeroBlock, len(p))]) {
+		n = min(n+zeroBlock, len(p))
+	}
+	return n
+}
+
+func allZero(p []byte) bool {
+	for _, b := range p {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
+}
