@@ -151,6 +151,8 @@ func (c *Client) fault(r request, resp *http.Response, body []byte) error {
 		err = agent.ErrBroken
 	case status/100 == 3:
 		err = fmt.Errorf("%s to %q: server_url should name the address that it leads to", resp.Status, printable(resp.Header.Get("Location")))
+	case status == http.StatusNotFound:
+		err = fmt.Errorf("%w: %s (%s)", errNoRoute, resp.Status, contentType(resp))
 	default:
 		err = fmt.Errorf("%s (%s)", resp.Status, contentType(resp))
 	}

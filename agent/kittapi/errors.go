@@ -17,6 +17,10 @@ import (
 // server's final word, since a proxy may be the one that asks.
 var ErrUnauthorized = errors.New("not authorized")
 
+// errNoRoute is matched by a 404 that is not the API's own: nothing answers at
+// the address, as with a server of another version.
+var errNoRoute = errors.New("nothing is at this address")
+
 // CancelledByUser is the reason that KITT gives for a test that somebody
 // stopped; its status is failed, as there is no word for cancelled.
 const CancelledByUser = "Cancelled by user"

@@ -65,3 +65,15 @@ func TestStrict(t *testing.T) {
 		require.Equal(t, want, string(strict([]byte(in))), in)
 	}
 }
+
+func FuzzContentRange(f *testing.F) {
+	f.Add("bytes 5-9/10")
+	f.Add("bytes 5-9/*")
+	f.Add("bytes -1-9/10")
+	f.Fuzz(func(t *testing.T, header string) {
+		if from, whole, ok := contentRange(header); ok {
+			require.GreaterOrEqual(t, from, int64(0))
+			require.Less(t, from, whole)
+		}
+	})
+}
