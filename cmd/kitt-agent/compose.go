@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
@@ -99,6 +100,11 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 
 // newServer returns the client of the KITT server.
 func newServer(cfg *config.Config, log *slog.Logger) (*kittapi.Client, error) {
+	return newServerWithin(cfg, log, 0)
+}
+
+// newServerWithin returns one that gives each request so long, 0 for the default.
+func newServerWithin(cfg *config.Config, log *slog.Logger, timeout time.Duration) (*kittapi.Client, error) {
 	if cfg.ServerURL == "" {
 		return nil, &codedError{exitFailure, "no server is configured\ntry: kitt-agent init --server https://server:8080"}
 	}
@@ -111,6 +117,7 @@ func newServer(cfg *config.Config, log *slog.Logger) (*kittapi.Client, error) {
 		KeyFile:     config.Expand(cfg.TLS.Key),
 		UserAgent:   "kitt-agent/" + thisBuild().Version,
 		Proxy:       http.ProxyFromEnvironment,
+		Timeout:     timeout,
 		Logger:      log,
 	})
 }

@@ -56,6 +56,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newTestCommand(env),
 		newHardwareCommand(env),
 		newPreflightCommand(env),
+		newBuildCommand(env),
 		newVersionCommand(env),
 		newSuperviseCommand(env),
 	)
