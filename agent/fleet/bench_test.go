@@ -154,4 +154,3 @@ func BenchmarkJobs(b *testing.B) {
 	b.ReportMetric(requests/n, "requests")
 	b.ReportMetric(0, "ns/op")
 }
-
