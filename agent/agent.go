@@ -34,6 +34,7 @@ type Agent struct {
 	running    atomic.Bool // whether Run was called
 	streams    atomic.Int64
 	lookup     atomic.Bool // whether to look for commands that were lost on the way
+	lookupDue  atomic.Bool // whether somebody waits to set it
 	lives      sync.WaitGroup
 	couriers   sync.WaitGroup
 	inquiry    sync.Mutex // held while the server is asked about tests
@@ -350,9 +351,8 @@ func (a *Agent) answered(ctx context.Context, answer heartbeat.Answer) {
 		a.receive(ctx, cmd, sourceServer)
 	}
 	// After an outage a command may have been lost together with its answer.
-	state := a.beats.State()
-	if !state.Registered || state.FailingFor > 0 {
-		a.lookup.Store(true)
+	if state := a.beats.State(); !state.Registered || state.FailingFor > 0 {
+		a.lookUpAfter(state.FailingFor)
 	}
 	a.inquire()
 }

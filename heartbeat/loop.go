@@ -30,7 +30,7 @@ const (
 )
 
 const (
-	maxRetry      = 20 * time.Second // varied by half: a retry comes within 30 s
+	maxRetry      = 24 * time.Second // varied by a quarter: a retry comes within 30 s
 	nudgeSpacing  = 100 * time.Millisecond
 	refusedWait   = 30 * time.Second
 	intervalShare = 10 // an interval is shortened by up to a tenth
@@ -188,7 +188,9 @@ func (l *Loop) Run(ctx context.Context) error {
 func newRetry() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = 2 * time.Second
-	b.RandomizationFactor = 0.5
+	// No more than it takes to keep agents apart: the longer the shortest wait,
+	// the fewer come at once when a server is back.
+	b.RandomizationFactor = 0.25
 	b.Multiplier = 2
 	b.MaxInterval = maxRetry
 	return b
