@@ -76,6 +76,7 @@ func (s *Server) RotateToken(agent string) string {
 func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stopPlaysLocked()
 	clear(s.agents)
 	clear(s.names)
 	clear(s.tests)

@@ -172,7 +172,7 @@ func (s *Server) before(w http.ResponseWriter, r *http.Request, f Fault, rec *Re
 		}
 		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBody)) // so that the answer is not cut
 		rec.Status = a.status
-		send(w, r, a)
+		s.send(w, r, a)
 		return false
 	default:
 		return true
@@ -193,7 +193,7 @@ func (s *Server) after(w http.ResponseWriter, r *http.Request, f Fault, a answer
 	case f.CutAfter > 0 && a.serve == nil:
 		cutAnswer(w, a, f.CutAfter)
 	default:
-		send(w, r, a)
+		s.send(w, r, a)
 	}
 }
 
