@@ -72,7 +72,7 @@ func gpuInfo(h simulated.Hardware) string {
 func (s *Server) addTestAgent(a TestAgent, gpu string) (string, error) {
 	switch {
 	case a.Name == "":
-		return "", errors.New("Name is required") //nolint:staticcheck // the server's own words
+		return "", errors.New("a test agent needs a name")
 	case strings.Contains(a.Name, "/"):
 		return "", fmt.Errorf("no address of the API could name an agent %q: it has a slash", a.Name)
 	}
@@ -98,13 +98,12 @@ func (s *Server) addTestAgent(a TestAgent, gpu string) (string, error) {
 	return row.id, nil
 }
 
-// createTestAgent answers the form of the server's pages. Where the real server
-// leads back to the form, this one says why as the API does.
-func (c *call) createTestAgent() answer {
-	form, err := url.ParseQuery(string(c.body))
-	if err != nil {
-		return refuse(http.StatusBadRequest, "The form cannot be read")
-	}
+// CreateTestAgent makes a test agent of what somebody filled into the server's
+// form, and returns its id. The form's fields are name, gpu_info, gpu_count,
+// cpu_info, cpu_arch, ram_gb (GiB) and environment_type; those that are missing
+// have the values that it proposes. It fails as AddTestAgent does, and if a
+// number is none.
+func (s *Server) CreateTestAgent(form url.Values) (id string, err error) {
 	field := func(name, fallback string) string {
 		if form.Has(name) {
 			return strings.TrimSpace(form.Get(name))
@@ -114,15 +113,25 @@ func (c *call) createTestAgent() answer {
 	gpus, errGPUs := strconv.Atoi(field("gpu_count", "1"))
 	ram, errRAM := strconv.Atoi(field("ram_gb", "64"))
 	if errGPUs != nil || errRAM != nil || ram < 0 || ram > 1<<30 {
-		return refuse(http.StatusBadRequest, "GPU count and RAM must be numbers")
+		return "", errors.New("GPU count and RAM must be numbers")
 	}
 	gpu := field("gpu_info", "NVIDIA RTX 4090 24GB")
-	id, err := c.s.addTestAgent(TestAgent{
+	return s.addTestAgent(TestAgent{
 		Name: field("name", ""),
 		Arch: field("cpu_arch", "x86_64"),
 		Hardware: hardwareOf(gpu, gpus, field("cpu_info", "Intel Core i9-13900K"), ram,
 			field("environment_type", "native_linux")),
 	}, gpu)
+}
+
+// createTestAgent answers the form of the server's pages. Where the real server
+// leads back to the form, this one says why as the API does.
+func (c *call) createTestAgent() answer {
+	form, err := url.ParseQuery(string(c.body))
+	if err != nil {
+		return refuse(http.StatusBadRequest, "The form cannot be read")
+	}
+	id, err := c.s.CreateTestAgent(form)
 	if err != nil {
 		return refuse(http.StatusBadRequest, "%s", err)
 	}

@@ -46,7 +46,7 @@ func TestATestAgentIsMadeAsTheServerMakesIt(t *testing.T) {
 		agent kittapitest.TestAgent
 		want  string
 	}{
-		{kittapitest.TestAgent{}, "Name is required"},
+		{kittapitest.TestAgent{}, "needs a name"},
 		{kittapitest.TestAgent{Name: "a/b"}, "slash"},
 		{kittapitest.TestAgent{Name: "virtual"}, "exists already"},
 		{kittapitest.TestAgent{Name: "x", Hardware: simulated.Hardware{GPUs: 1}}, "bad Hardware.GPU.Model"},
@@ -94,8 +94,8 @@ func TestTheFormMakesATestAgent(t *testing.T) {
 	status, _, _ = post("name=plain")
 	require.Equal(t, http.StatusFound, status, "all but the name has a value")
 	for _, tt := range []struct{ form, want string }{
-		{"", "Name is required"},
-		{"name=+", "Name is required"},
+		{"", "needs a name"},
+		{"name=+", "needs a name"},
 		{"name=h100", "exists already"},
 		{"name=x&gpu_count=two", "must be numbers"},
 		{"name=x&ram_gb=-1", "must be numbers"},
