@@ -23,6 +23,7 @@ import (
 )
 
 // findChrome returns the browser that CHROME names, or one that is installed.
+// Where KITT_TEST_BROWSER is set there has to be one.
 func findChrome(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{os.Getenv("CHROME"), "chromium", "chromium-browser", "google-chrome", "chrome"} {
@@ -34,6 +35,7 @@ func findChrome(t *testing.T) string {
 		}
 		require.NotEqual(t, os.Getenv("CHROME"), name, "CHROME names no program")
 	}
+	require.Empty(t, os.Getenv("KITT_TEST_BROWSER"), "there is no browser")
 	t.Skip("NO BROWSER: the page goes untested. Install chromium, or set CHROME to a browser's path.")
 	return ""
 }
