@@ -80,6 +80,7 @@ type Server struct {
 
 	cfg      Config
 	http     *http.Server
+	pipes    *pipeListener // nil unless it is in memory
 	serving  sync.WaitGroup
 	requests sync.WaitGroup // being answered
 	polls    sync.WaitGroup // the goroutine that polls campaigns
@@ -148,7 +149,7 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// NewServer returns a server that listens.
+// NewServer returns a server that listens on a network.
 func NewServer(cfg Config) (*Server, error) {
 	s := New(cfg)
 	if _, err := simulated.New(s.cfg.TestAgents); err != nil {
@@ -158,14 +159,20 @@ func NewServer(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kittapitest: %w", err)
 	}
+	s.listen(l)
+	return s, nil
+}
+
+// listen serves the connections of l.
+func (s *Server) listen(l net.Listener) {
 	s.http = &http.Server{
 		Handler:           s,
-		TLSConfig:         cfg.TLS,
+		TLSConfig:         s.cfg.TLS,
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0), // connections that it cut itself
 	}
 	scheme, serve := "http://", s.http.Serve
-	if cfg.TLS != nil {
+	if s.cfg.TLS != nil {
 		scheme, serve = "https://", func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
 	s.URL = scheme + l.Addr().String()
@@ -174,7 +181,6 @@ func NewServer(cfg Config) (*Server, error) {
 		// of any other reason but the clients, who notice.
 		_ = serve(&listener{Listener: l, server: s})
 	})
-	return s, nil
 }
 
 // Close stops the server: it cuts all connections and returns once everything
