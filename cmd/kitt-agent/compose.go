@@ -15,6 +15,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/systemd"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/docker"
 	"github.com/kirizan/kitt-agent/runner/process"
@@ -168,9 +169,13 @@ func (env *environment) benchmarkVars(cfg *config.Config) (vars, secrets []strin
 }
 
 // processVars returns the agent's own environment without what is the agent's
-// alone: its tokens must not reach a benchmark.
+// alone: its tokens must not reach a benchmark, nor what systemd hands a service
+// to speak of itself with.
 func (env *environment) processVars() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "KITT_") })
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return strings.HasPrefix(name, "KITT_") || systemd.IsServiceVar(name)
+	})
 }
 
 func storageSettings(cfg *config.Config) storage.Settings {

@@ -5,8 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/systemd"
 )
 
 // newStartCommand returns `kitt-agent start`.
@@ -68,6 +72,8 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 		Output: env.stderr,
 		Color:  logging.Color(env.stderr, env.getenv),
 		File:   cfg.LogFile(),
+
+		Journal: logging.Journal(env.stderr, env.getenv),
 	})
 	if logErr != nil {
 		log.Warn("log file not written", "err", logErr)
@@ -99,7 +105,58 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	}
 	log.Info("agent started", "version", thisBuild().Version, "name", cfg.Name, "server", cfg.ServerURL,
 		"listening", listener.Addr().String(), "runner", cfg.Runner, "config", cfg.Path)
+	return runTelling(ctx, cfg, a, log)
+}
+
+// stopMargin is what an agent takes to stop beyond drain_timeout.
+const stopMargin = time.Minute
+
+// runTelling runs a, and tells the systemd that started it, if one did, how it
+// fares.
+func runTelling(ctx context.Context, cfg *config.Config, a *agent.Agent, log *slog.Logger) error {
+	notifier := &systemd.Notifier{
+		Ready:      a.Ready(),
+		Alive:      a.Alive,
+		Status:     func() string { return sentence(a.Status()) },
+		StopWithin: cfg.DrainTimeout + stopMargin,
+		Logger:     log,
+	}
+	telling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var told sync.WaitGroup
+	told.Go(func() { notifier.Run(telling, ctx) })
+	defer told.Wait()
+	defer stop()
 	return a.Run(ctx)
+}
+
+// sentence says in a line what the agent does and how it gets on with its
+// server.
+func sentence(s agent.Status) string {
+	text := "idle"
+	waiting := 0
+	for _, j := range s.Jobs {
+		switch {
+		case j.State == agent.StateAccepted:
+			waiting++
+		case text == "idle":
+			text = fmt.Sprintf("%s: %s", j.State, printable(j.Type+" "+j.Model))
+		}
+	}
+	if s.Draining {
+		text += ", stopping once it has ended"
+	}
+	if waiting > 0 {
+		text += fmt.Sprintf(", %d waiting", waiting)
+	}
+	switch {
+	case s.Server.LastError != "":
+		text += "; server not reached: " + printable(s.Server.LastError)
+	case !s.Server.Registered:
+		text += "; not registered yet"
+	default:
+		text += "; registered"
+	}
+	return text
 }
 
 // readPool returns the certificates in a PEM file.
