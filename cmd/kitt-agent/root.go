@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 )
 
@@ -46,6 +48,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newDemoCommand(env),
 		newInitCommand(env),
 		newStartCommand(env),
+		newServiceCommand(env),
 		newStopCommand(env),
 		newStatusCommand(env),
 		newLogsCommand(env),
@@ -62,11 +65,12 @@ func newRootCommand(env *environment) *cobra.Command {
 // exactly returns a check that a command has n arguments, which are called what.
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
+		example := cmd.CommandPath() + strings.TrimPrefix(cmd.Use, cmd.Name())
 		switch {
 		case len(args) < n:
-			return usageError("kitt-agent "+cmd.Use, "%s is missing", what)
+			return usageError(example, "%s is missing", what)
 		case len(args) > n:
-			return usageError("kitt-agent "+cmd.Use, "too many arguments: %s", quote(args[n]))
+			return usageError(example, "too many arguments: %s", quote(args[n]))
 		}
 		return nil
 	}
