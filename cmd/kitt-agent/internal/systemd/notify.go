@@ -72,10 +72,13 @@ func (n *Notifier) Run(ctx, stopping context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			if stop != nil && stopping.Err() != nil { // it stopped at once
+				n.tellStopping()
+			}
 			return
 		case <-stop:
-			stop, status = nil, "stopping"
-			n.tell(fmt.Sprintf("%s\nEXTEND_TIMEOUT_USEC=%d\nSTATUS=%s", daemon.SdNotifyStopping, n.StopWithin.Microseconds(), status))
+			stop = nil
+			n.tellStopping()
 		case <-tick.C:
 		}
 		err := n.Alive()
@@ -94,6 +97,10 @@ func (n *Notifier) Run(ctx, stopping context.Context) {
 			n.tell("STATUS=" + status)
 		}
 	}
+}
+
+func (n *Notifier) tellStopping() {
+	n.tell(fmt.Sprintf("%s\nEXTEND_TIMEOUT_USEC=%d\nSTATUS=stopping", daemon.SdNotifyStopping, n.StopWithin.Microseconds()))
 }
 
 // every returns how often systemd hears of us: at least three times within the

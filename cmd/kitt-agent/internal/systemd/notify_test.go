@@ -122,3 +122,22 @@ func TestNotifierWithoutSystemd(t *testing.T) {
 	n := &Notifier{Logger: slog.New(slog.DiscardHandler)}
 	n.Run(t.Context(), t.Context()) // returns, and asks for nothing
 }
+
+func TestNotifierTellsOfAStopThatTookNoTime(t *testing.T) {
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	for range 50 { // among ready cases the choice is random
+		var m manager
+		ready := make(chan struct{})
+		close(ready)
+		ctx, end := context.WithCancel(t.Context())
+		n := &Notifier{
+			Ready: ready, Alive: func() error { return nil }, StopWithin: time.Minute,
+			Status: func() string { end(); return "idle" }, // over before the loop begins
+			Logger: slog.New(slog.DiscardHandler), send: m.take, feed: time.Hour,
+		}
+		n.Run(ctx, stopped)
+		told := strings.Join(m.since(), "\n")
+		require.Equal(t, 1, strings.Count(told, "STOPPING=1"), told)
+	}
+}
