@@ -91,6 +91,11 @@ func TestSimulateFleetFile(t *testing.T) {
 	_, ok := server.Agent("lab-bad-0001")
 	require.True(t, ok)
 
+	m.in = strings.NewReader("agents: [{profile: a100-1, count: 1}]")
+	got = m.run("simulate", "--server", server.URL, "--fleet", "-", "--jobs", "1", "--speed", "0")
+	require.Equal(t, exitOK, got.code, got.err)
+	require.Contains(t, got.out, "1 started, 1 completed, 0 failed")
+
 	got = m.run("simulate", "--server", server.URL, "--fleet", file, "--gpu", "H100")
 	require.Equal(t, exitUsage, got.code)
 	require.Contains(t, got.err, "--fleet and --gpu exclude each other")
