@@ -38,7 +38,7 @@ func (a *Agent) inquire() {
 // failed after the first, at most of the next lookupSpread.
 const (
 	lookupStep   = 10 * time.Second
-	lookupSpread = time.Minute
+	lookupSpread = 90 * time.Second
 )
 
 // lookUpAfter has the agent look for lost commands after an outage in which so
