@@ -1,4 +1,4 @@
-// Package harness_test shows how tests of a server, a page or a scheduler are
+// Package harness shows how tests of a server, a page or a scheduler are
 // built on the module's fakes. docs/harness.md walks through it.
 package harness_test
 
