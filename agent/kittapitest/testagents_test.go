@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -292,6 +293,37 @@ func TestACampaignOnATestAgent(t *testing.T) {
 	require.EqualValues(t, 4, row["succeeded"])
 	require.EqualValues(t, 2, row["failed"], "70B does not fit")
 	require.Len(t, s.Tests(), 6)
+}
+
+// The real server tells its event stream of a registration, and of no agent that
+// falls silent: pages have to look.
+func TestTheStreamTellsOfRegistrationsAlone(t *testing.T) {
+	t.Parallel()
+	var later atomic.Int64
+	s := start(t, kittapitest.Config{Keepalive: 10 * time.Millisecond, Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }})
+	resp, err := client.Get(s.URL + "/api/v1/events/stream")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	events := bufio.NewScanner(resp.Body)
+	next := func() string {
+		for events.Scan() {
+			if data, ok := strings.CutPrefix(events.Text(), "data: "); ok {
+				return data
+			}
+		}
+		return "the stream ended"
+	}
+	register(t, s, "gpu-01")
+	require.Equal(t, `{"name": "gpu-01", "status": "online"}`, next())
+	_, err = s.AddTestAgent(kittapitest.TestAgent{Name: "virtual"})
+	require.NoError(t, err)
+	later.Store(int64(time.Hour))
+	gone, _ := s.Agent("gpu-01")
+	require.Equal(t, "offline", gone.Status)
+	virtual, _ := s.Agent("virtual")
+	require.Equal(t, "online", virtual.Status, "a test agent never goes offline")
+	register(t, s, "gpu-02")
+	require.Equal(t, `{"name": "gpu-02", "status": "online"}`, next(), "nothing came in between")
 }
 
 func TestOrdersToATestAgentWaitForABeat(t *testing.T) {
