@@ -95,7 +95,7 @@ func (p *place) writeManifest(m *manifest, c *copying) (err error) {
 		}
 		if e.kind == kindFile {
 			if !files[0].cloned {
-				it.Hash = files[0].sum.String()
+				it.Hash = files[0].sum().String()
 			}
 			files = files[1:]
 		}
@@ -117,7 +117,7 @@ func modelHash(files []*copyFile) string {
 		if f.cloned {
 			return ""
 		}
-		fmt.Fprintf(h, "%q %d %s\n", f.path, f.size, f.sum) // cannot fail
+		fmt.Fprintf(h, "%q %d %s\n", f.path, f.size, f.sum()) // cannot fail
 	}
 	return "xxh3-128:" + hash(h.Sum128().Bytes()).String()
 }
