@@ -11,11 +11,14 @@
 # mirror. It needs root, Docker and debootstrap.
 #
 #   KITT_SYSTEMD_SUITE    Debian's release, bookworm by default
+#   KITT_SYSTEMD_CGROUP   control groups that the machine sees, /sys/fs/cgroup by default;
+#                         /sys/fs/cgroup/unified is version 2 where both are mounted
 #   KITT_SYSTEMD_MIRROR   where its packages are, http://deb.debian.org/debian by default
 set -euo pipefail
 
 suite=${KITT_SYSTEMD_SUITE:-bookworm}
 mirror=${KITT_SYSTEMD_MIRROR:-http://deb.debian.org/debian}
+cgroup=${KITT_SYSTEMD_CGROUP:-/sys/fs/cgroup}
 image=kitt-systemd-machine:$suite
 packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,sudo,procps
 
@@ -53,13 +56,16 @@ ready() {
 case ${1:-} in
 start)
   build
+  namespace=host
+  # Version 2 is mounted as a whole, so the machine needs a view of its own part.
+  [ ! -e "$cgroup/cgroup.controllers" ] || namespace=private
   # What systemd needs and no more: a container with --privileged asks for
   # capabilities that this machine may not have itself.
-  docker run --detach --name "$2" --network host \
+  docker run --detach --name "$2" --network host --cgroupns "$namespace" \
     --cap-add SYS_ADMIN --cap-add SYS_PTRACE \
     --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
     --tmpfs /run:exec --tmpfs /run/lock --tmpfs /tmp:exec \
-    --volume /sys/fs/cgroup:/sys/fs/cgroup:rw --env container=docker \
+    --volume "$cgroup:/sys/fs/cgroup:rw" --env container=docker \
     "$image" /lib/systemd/systemd >/dev/null
   ready "$2"
   ;;

@@ -353,6 +353,10 @@ func (env *environment) uninstallService(ctx context.Context, unit systemd.Unit,
 	if _, err := os.Stat(path + ".d"); err == nil {
 		fmt.Fprintf(env.stdout, "what was added to it with systemctl edit is still in %s.d\n", path)
 	}
-	_, err = fmt.Fprintf(env.stdout, "settings, jobs and logs are still in %s, models in %s\n", cfg.Home, config.Expand(cfg.ModelStorageDir))
+	models := cfg.ModelStorageDir
+	if models == "" {
+		models = "~/.kitt/models"
+	}
+	_, err = fmt.Fprintf(env.stdout, "settings, jobs and logs are still in %s, models in %s\n", cfg.Home, models)
 	return err
 }

@@ -194,6 +194,9 @@ func TestSystemdService(t *testing.T) {
 	report, code = m.status()
 	require.Equal(t, exitOK, code)
 	require.NoError(t, waitForLines(ctx, server, id, 250), m.journal())
+	// systemd sees what is left of the run before, says so, and goes on.
+	require.Regexp(t, "remains running after unit stopped", m.journal())
+	require.Regexp(t, "Found left-over process", m.journal())
 
 	// What harms a job is not done while one runs.
 	out, code := m.try("kitt-agent", "service", "install", "--config", "/home/kitt/.kitt/agent.yaml")
