@@ -54,6 +54,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newStatusCommand(env),
 		newLogsCommand(env),
 		newModelsCommand(env),
+		newCertsCommand(env),
 		newTestCommand(env),
 		newHardwareCommand(env),
 		newPreflightCommand(env),

@@ -2,18 +2,17 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/certs"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
@@ -50,6 +49,7 @@ Its log goes to standard error and, as JSON, to ~/.kitt/logs/agent.log.`,
 		},
 	}
 	flags := cmd.Flags()
+	env.insecureFlag(cmd)
 	flags.String("server", "", "`URL` of the KITT server, in place of the configured one")
 	flags.String("name", "", "`name` of the agent at the server")
 	flags.Int("port", 0, "`port` of the agent's own API")
@@ -82,6 +82,15 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 		defer func() { err = errors.Join(err, logFile.Close()) }()
 	}
 
+	files := tlsFiles(cfg)
+	if cfg.ServesTLS() {
+		if err := certs.Settle(files); err != nil {
+			return err
+		}
+	}
+	if cfg.Insecure {
+		log.Warn("the server's certificate is not verified", "why", "--insecure")
+	}
 	parts, err := env.compose(cfg, log)
 	if err != nil {
 		return err
@@ -91,7 +100,7 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 			log.Warn("not closed cleanly", "err", err)
 		}
 	}()
-	if parts.config.TLS, err = serverTLS(cfg); err != nil {
+	if parts.config.TLS, err = serverTLS(cfg, log); err != nil {
 		return err
 	}
 	listener, err := net.Listen("tcp", cfg.ListenAddress())
@@ -103,6 +112,11 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	var watch sync.WaitGroup
+	watching, stopWatching := context.WithCancel(ctx)
+	defer watch.Wait()
+	defer stopWatching()
+	watch.Go(func() { certs.Watch(watching, files, log) })
 	log.Info("agent started", "version", thisBuild().Version, "name", cfg.Name, "server", cfg.ServerURL,
 		"listening", listener.Addr().String(), "runner", cfg.Runner, "config", cfg.Path)
 	return runTelling(ctx, cfg, a, log)
@@ -157,20 +171,4 @@ func sentence(s agent.Status) string {
 		text += "; registered"
 	}
 	return text
-}
-
-// readPool returns the certificates in a PEM file.
-func readPool(path string) (*x509.CertPool, error) {
-	if path == "" {
-		return nil, errors.New("require_client_cert needs tls.ca, to know whose certificates count")
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s holds no certificate", path)
-	}
-	return pool, nil
 }

@@ -26,7 +26,7 @@ func LoadAuthority(certFile, keyFile string, now time.Time) (*Authority, error) 
 	if err != nil {
 		return nil, err
 	}
-	key, err := readKey(keyFile)
+	key, err := ReadKey(keyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +76,19 @@ func (a *Authority) Issue(s Subject, public crypto.PublicKey, now time.Time) (*x
 		return nil, fmt.Errorf("sign a certificate for %s: %w", s.Name, err)
 	}
 	return x509.ParseCertificate(der)
+}
+
+// NewPair makes a key and issues a certificate for it.
+func (a *Authority) NewPair(s Subject, now time.Time) (*Pair, error) {
+	key, err := NewKey()
+	if err != nil {
+		return nil, err
+	}
+	cert, err := a.Issue(s, key.Public(), now)
+	if err != nil {
+		return nil, err
+	}
+	return &Pair{Chain: []*x509.Certificate{cert}, Key: key}, nil
 }
 
 // Sign signs a certificate for an agent's request. Of what the request asks for
@@ -129,6 +142,9 @@ func samePublic(a, b crypto.PublicKey) bool {
 	key, ok := a.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && key.Equal(b)
 }
+
+// Exist reports whether both files of a pair are there.
+func Exist(files Files) bool { return exists(files.Cert) && exists(files.Key) }
 
 // exists reports whether there is something under that name.
 func exists(path string) bool {

@@ -62,11 +62,9 @@ func sign(t testing.TB, template, parent *x509.Certificate, public crypto.Public
 // newPair issues a pair at a time of the test's choice.
 func (a *Authority) newPair(t testing.TB, name string, now time.Time) *Pair {
 	t.Helper()
-	key, err := NewKey()
+	p, err := a.NewPair(ThisMachine(name), now)
 	require.NoError(t, err)
-	cert, err := a.Issue(ThisMachine(name), key.Public(), now)
-	require.NoError(t, err)
-	return &Pair{Chain: []*x509.Certificate{cert}, Key: key}
+	return p
 }
 
 // write writes the pair and the authority and returns their names.

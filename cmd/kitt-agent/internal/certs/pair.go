@@ -35,12 +35,12 @@ func Load(files Files) (*Pair, error) {
 	if err != nil {
 		return nil, advise(err)
 	}
-	key, err := readKey(files.Key)
+	key, err := ReadKey(files.Key)
 	if err != nil {
 		return nil, advise(err)
 	}
 	p := &Pair{Chain: chain, Key: key}
-	if !p.matches() {
+	if !p.Matches() {
 		return nil, &Error{File: files.Key, Problem: "the key does not belong to the certificate in " + files.Cert, Err: errMismatch,
 			Fix: "put the two that belong together there, or make a new pair: kitt-agent certs renew"}
 	}
@@ -50,7 +50,8 @@ func Load(files Files) (*Pair, error) {
 // errMismatch is matched by the error of a pair whose key is another's.
 var errMismatch = errors.New("certificate and key do not match")
 
-func (p *Pair) matches() bool { return samePublic(p.Key.Public(), p.Chain[0].PublicKey) }
+// Matches reports whether the key is the certificate's.
+func (p *Pair) Matches() bool { return samePublic(p.Key.Public(), p.Chain[0].PublicKey) }
 
 // advise adds to the error of a missing file where one comes from.
 func advise(err error) error {
@@ -76,7 +77,7 @@ func (p *Pair) TLS() *tls.Certificate {
 // Replace puts a pair in the place of the one in files, or of none. Whenever it
 // is interrupted, the old pair or the new one can be used; see [Settle].
 func Replace(files Files, p *Pair) error {
-	if !p.matches() {
+	if !p.Matches() {
 		return errMismatch
 	}
 	keyText, err := encodeKey(p.Key)

@@ -1,7 +1,6 @@
 package certs
 
 import (
-	"crypto/x509"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -102,15 +101,11 @@ func replaceForEver(dir string) error {
 	}
 	var pairs []*Pair
 	for range 2 {
-		key, err := NewKey()
+		p, err := ca.NewPair(ThisMachine("x"), time.Now())
 		if err != nil {
 			return err
 		}
-		cert, err := ca.Issue(ThisMachine("x"), key.Public(), time.Now())
-		if err != nil {
-			return err
-		}
-		pairs = append(pairs, &Pair{Chain: []*x509.Certificate{cert}, Key: key})
+		pairs = append(pairs, p)
 	}
 	files := Files{Cert: filepath.Join(dir, "agent.pem"), Key: filepath.Join(dir, "agent-key.pem")}
 	for n := 0; ; n++ {

@@ -137,7 +137,8 @@ func ReadCertificates(path string) ([]*x509.Certificate, error) {
 	return found, nil
 }
 
-func readKey(path string) (crypto.Signer, error) {
+// ReadKey returns the first private key in a file.
+func ReadKey(path string) (crypto.Signer, error) {
 	text, err := ReadFile(path)
 	if err != nil {
 		return nil, err

@@ -123,10 +123,21 @@ func RequestFor(certFile string) Request {
 // Pending reports whether there is a key that waits.
 func (r Request) Pending() bool { return exists(r.Key) }
 
+// Remove removes the request and its key, if they are there.
+func (r Request) Remove() error {
+	var errs []error
+	for _, path := range []string{r.File, r.Key} {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Write writes the request. A key that waits already is kept, unless anew, since
 // its certificate may be under way.
 func (r Request) Write(s Subject, anew bool) error {
-	key, err := readKey(r.Key)
+	key, err := ReadKey(r.Key)
 	if errors.Is(err, fs.ErrNotExist) || anew {
 		made, err := NewKey()
 		if err != nil {
