@@ -38,16 +38,8 @@ func newServiceCommand(env *environment) *cobra.Command {
 Benchmarks outlive a stop and a restart of the service. What needs root and isn't
 root goes through sudo. With --user it is a service of your own, which needs none.`,
 		Example: "  kitt-agent service install\n  kitt-agent service status\n  kitt-agent service logs --follow\n  kitt-agent service uninstall",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usageError("kitt-agent service --help", "install, uninstall, status or logs is missing")
-			}
-			return usageError("kitt-agent service --help", "there is no command service %s", quote(args[0]))
-		},
-		RunE: func(*cobra.Command, []string) error { return nil },
 	}
-	cmd.AddCommand(newServiceInstallCommand(env), newServiceUninstallCommand(env), newServiceStatusCommand(env), newServiceLogsCommand(env))
-	return cmd
+	return group(cmd, newServiceInstallCommand(env), newServiceUninstallCommand(env), newServiceStatusCommand(env), newServiceLogsCommand(env))
 }
 
 // unit returns the agent's unit.
