@@ -106,6 +106,13 @@ func connectionHint(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || strings.Contains(err.Error(), "HTTP response to HTTPS client") {
 		return "the server speaks plain http at this address; server_url should begin with http://"
 	}
+	switch text := err.Error(); {
+	case strings.Contains(text, "remote error: tls: certificate required"):
+		return "the server, or a proxy before it, asks for the agent's certificate; set tls.cert and tls.key (kitt-agent certs renew)"
+	case strings.Contains(text, "remote error: tls: expired certificate"), strings.Contains(text, "remote error: tls: bad certificate"),
+		strings.Contains(text, "remote error: tls: unknown certificate authority"):
+		return "the server, or a proxy before it, does not take the agent's certificate; see kitt-agent certs show"
+	}
 	return ""
 }
 

@@ -149,3 +149,32 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 	require.ErrorContains(t, err, "CAFile: "+bad)
 	require.ErrorContains(t, err, "CertFile and KeyFile")
 }
+
+// TestEveryCallShowsTheCertificate makes each kind of call to a server that
+// takes only clients with the certificate.
+func TestEveryCallShowsTheCertificate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	certFile, keyFile, caFile := filepath.Join(dir, "a.pem"), filepath.Join(dir, "a-key.pem"), filepath.Join(dir, "ca.pem")
+	cert, key := newCertificate(t, "agent-x")
+	write(t, certFile, cert)
+	write(t, keyFile, key)
+	conf, authority, err := kittapitest.NewTLS()
+	require.NoError(t, err)
+	write(t, caFile, authority)
+	conf.ClientAuth = tls.RequireAndVerifyClientCert
+	conf.ClientCAs = x509.NewCertPool()
+	require.True(t, conf.ClientCAs.AppendCertsFromPEM(cert))
+	s := newServer(t, kittapitest.Config{AuthToken: "operator", TLS: conf})
+
+	lifeOfAJob(t, kittapi.Config{URL: s.URL, Token: "own", ServerToken: "operator", CAFile: caFile, CertFile: certFile, KeyFile: keyFile})
+	lifeOfAJob(t, kittapi.Config{URL: s.URL, Token: "own", ServerToken: "operator", Insecure: true, CertFile: certFile, KeyFile: keyFile})
+
+	err = newClient(t, kittapi.Config{URL: s.URL, CAFile: caFile}).Health(t.Context())
+	require.ErrorContains(t, err, "asks for the agent's certificate")
+	cert, key = newCertificate(t, "agent-stranger")
+	write(t, certFile, cert)
+	write(t, keyFile, key)
+	err = newClient(t, kittapi.Config{URL: s.URL, CAFile: caFile, CertFile: certFile, KeyFile: keyFile}).Health(t.Context())
+	require.ErrorContains(t, err, "kitt-agent certs show")
+}

@@ -96,7 +96,6 @@ func showCerts(cfg *config.Config, now time.Time) *certsReport {
 		info := certs.Describe(authorities[0], now)
 		report.Authority = &info
 	}
-	report.Certificate = certificate(cfg, now)
 	if request := certs.RequestFor(ownFiles(cfg).Cert); request.Pending() {
 		report.Request = request.File
 	}
@@ -104,6 +103,7 @@ func showCerts(cfg *config.Config, now time.Time) *certsReport {
 		return report
 	}
 	pair, err := loadPair(files)
+	report.Certificate = certificate(cfg, now) // also where its key is not to be read
 	if err != nil {
 		problem(err)
 		return report

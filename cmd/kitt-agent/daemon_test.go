@@ -90,12 +90,12 @@ func newDaemonNamed(t testing.TB, prog program, name, url, runner string, more .
 	return d
 }
 
-// start starts the agent.
-func (d *daemon) start() {
+// start starts the agent, with the given flags.
+func (d *daemon) start(flags ...string) {
 	d.t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.cmd = exec.Command(d.prog.path, "start")
+	d.cmd = exec.Command(d.prog.path, append([]string{"start"}, flags...)...)
 	d.cmd.Env = append(os.Environ(), "KITT_HOME="+d.home, "PATH="+d.prog.bin+":"+os.Getenv("PATH"))
 	d.cmd.Stderr = &d.out
 	// The children of a killed agent must not hold on to our output.

@@ -220,6 +220,9 @@ func (c *Client) explain(err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("what answers at %s shows another certificate than tls.cert and tls.ca of agent.yaml allow: %w", c.base, err)
 	}
+	if strings.Contains(err.Error(), "remote error: tls: ") {
+		return fmt.Errorf("agent at %s does not take the certificate that agent.yaml names: %w; see kitt-agent certs show", c.base, err)
+	}
 	return fmt.Errorf("agent at %s: %w", c.base, err)
 }
 
