@@ -3,25 +3,31 @@
 # in turns, and prints each one's speed as a ratio to copytree: the median of
 # the paired ratios, with the lowest and highest. Ours hashes what it copies.
 #
-#   scripts/bench-copy.sh [disk] [fuse]     both if none is named
+#   scripts/bench-copy.sh [disk] [fuse] [fio] [again] [many]     all if none is named
 #
-# RUNS=5  SHARD_MB=256 (four of them)  SMALL=4000  ONE_MB=1024
-# LATENCY=2ms  LIMIT=100000000 (bytes a second of each stream)  DIR=/var/tmp
+# disk and fuse compare copies from a local disk and from a share that is slow as
+# a network is. fio has fio read the large tree and write as much beside it, as a
+# copy does, and read from the slow share with as many streams. again kills a copy from the share
+# in the middle, twice, and says how much was read of the share in all, and by a
+# second job. many says how much memory a copy of 100,000 files takes.
+#
+# RUNS=5  SHARD_MB=256 (four of them)  SMALL=4000  ONE_MB=1024  MANY=100000
+# LATENCIES="2ms 10ms"  LIMIT=100000000 (bytes a second of each stream)  DIR=/var/tmp
 # PEERS="copytree cp rsync rclone rclone-tuned ours"  TREES="shards small one"
 #
 # Copies of small files are kept until the last one was made: ext4 without a
 # journal passes over the inodes of files that were removed in the last half a
 # minute, one by one, which took a millisecond for each new file.
 #
-# Wants: go, cp, python3, rsync, rclone, and FUSE for fuse. Peers that are not
+# Wants: go, cp, python3, rsync, rclone, fio, and FUSE for a slow share. Peers that are not
 # installed are left out, and said.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-RUNS=${RUNS:-5} SHARD_MB=${SHARD_MB:-256} SMALL=${SMALL:-4000} ONE_MB=${ONE_MB:-1024}
-LATENCY=${LATENCY:-2ms} LIMIT=${LIMIT:-100000000} DIR=${DIR:-/var/tmp}
+RUNS=${RUNS:-5} SHARD_MB=${SHARD_MB:-256} SMALL=${SMALL:-4000} ONE_MB=${ONE_MB:-1024} MANY=${MANY:-100000}
+LATENCIES=${LATENCIES:-2ms 10ms} LIMIT=${LIMIT:-100000000} DIR=${DIR:-/var/tmp}
 PEERS=${PEERS:-copytree cp rsync rclone rclone-tuned ours} TREES=${TREES:-shards small one}
-SOURCES=${*:-disk fuse}
+SOURCES=${*:-disk fuse fio again many}
 
 top=$(mktemp -d "$DIR/bench-copy.XXXXXX")
 served=
@@ -101,7 +107,7 @@ measure() { # label, from, tree
 			mkdir -p "$to" && sync -f "$top"
 			# The cold source is that of the share behind a FUSE mount, too.
 			forget "$share/$3"
-			if [ "$1" = fuse ]; then remount; fi
+			if [ "$1" != disk ]; then remount "$1"; fi
 			begun=$(date +%s%N)
 			copy "$peer" "$2" "$3" "$to"
 			echo "$run $peer $(($(date +%s%N) - begun))" >>"$top/times"
@@ -124,21 +130,103 @@ for peer, took in runs.items():
 PY
 }
 
-remount() {
+remount() { # latency
 	if [ -n "$served" ]; then umount "$top/mnt"; wait "$served" || true; fi
-	"$top/nfsfuse" -latency "$LATENCY" -limit "$LIMIT" "$share" "$top/mnt" >"$top/served" &
+	: >"$top/served"
+	"$top/nfsfuse" -latency "$1" -limit "$LIMIT" "$share" "$top/mnt" >"$top/served" 2>>"$top/log" &
 	served=$!
 	until grep -q mounted "$top/served"; do kill -0 "$served"; done
 }
 
-echo "source tree    program        median      against copytree: median (lowest to highest) of $RUNS"
-for source in $SOURCES; do
-	for tree in $TREES; do
-		case $source in
-		disk) measure disk "$share" "$tree" ;;
-		fuse) measure fuse "$top/mnt" "$tree" ;;
-		*) echo "unknown source $source" >&2 && exit 2 ;;
-		esac
+# fio_speed prints how many bytes a second fio gets with these options.
+fio_speed() {
+	fio --output-format=json --thread --group_reporting --bs=1M --ioengine=sync "$@" | python3 -c '
+import json, sys
+text = sys.stdin.read()
+job = json.loads(text[text.index("{"):])["jobs"][0]
+print(max(job[way]["io_bytes"] / max(job[way]["runtime"], 1) * 1000 for way in ("read", "write")))'
+}
+
+# limits compares a copy of the shards with fio, in turns: reading them and
+# writing as much at the same time, or, from a slow share, reading alone.
+limits() { # latency or disk
+	local run begun theirs from=$share bytes
+	bytes=$((SHARD_MB * 4 << 20))
+	mkdir -p "$top/read" && fio_speed --name=read --rw=read --numjobs=4 --size="${SHARD_MB}M" --directory="$top/read" --create_only=1 >/dev/null
+	: >"$top/times"
+	for run in $(seq "$RUNS"); do
+		rm -rf "$top/to" && mkdir "$top/to" && sync -f "$top" && forget "$share/shards"
+		if [ "$1" = disk ]; then
+			fio_speed --name=read --rw=read --numjobs=4 --size="${SHARD_MB}M" --directory="$top/read" >"$top/fio" &
+			fio_speed --name=write --rw=write --numjobs=4 --size="${SHARD_MB}M" --directory="$top/to" >"$top/fio.write"
+			wait $!
+			cat "$top/fio.write" >>"$top/fio"
+		else
+			remount "$1" && from=$top/mnt
+			fio_speed --name=read --rw=read --direct=1 --numjobs=16 --size=$((SHARD_MB / 16))M --offset_increment=$((SHARD_MB / 16))M \
+				--filename="$from/shards/model-1.weights" >"$top/fio"
+		fi
+		theirs=$(python3 -c 'import sys; print(int(float(sys.argv[1]) / min(map(float, open(sys.argv[2]))) * 1e9))' "$bytes" "$top/fio")
+		rm -rf "$top/to" && mkdir "$top/to" && sync -f "$top" && forget "$share/shards"
+		if [ "$1" != disk ]; then remount "$1"; fi
+		begun=$(date +%s%N)
+		copy ours "$from" shards "$top/to"
+		echo "$run fio $theirs" >>"$top/times"
+		echo "$run ours $(($(date +%s%N) - begun))" >>"$top/times"
 	done
+	rm -rf "$top/to"
+	python3 - "$1" "$top/times" <<'PY'
+import statistics, sys
+label, name = sys.argv[1:]
+fio, ours = [], []
+for line in open(name):
+    _, who, took = line.split()
+    (fio if who == "fio" else ours).append(int(took))
+ratios = sorted(f / o for f, o in zip(fio, ours))
+print(f"{label:5} shards  ours against fio     x {statistics.median(ratios):5.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+PY
+}
+
+again() {
+	(cd storage/testdata/nfsfuse && go test -count=1 -v -run 'TestKilledCopyReadsTheShareOnce|TestTwoProcessesReadTheShareOnce' .) | grep ' x the model'
+	echo "a second job reads 0 bytes: held by the same test"
+}
+
+many() {
+	mkdir -p "$top/big/many" "$top/to"
+	python3 - "$top/big/many" "$MANY" <<'PY'
+import os, sys
+top, files = sys.argv[1], int(sys.argv[2])
+for i in range(files):
+    if i % 500 == 0:
+        os.mkdir(f"{top}/{i // 500}")
+    with open(f"{top}/{i // 500}/part-{i}", "wb") as f:
+        f.write(b"x" * 300)
+PY
+	copy ours "$top/big" many "$top/to"
+	echo "many  $MANY files, $(tail -1 "$top/memory")"
+	rm -rf "$top/to" "$top/big"
+}
+
+head='source tree    program        median      against copytree: median (lowest to highest)'
+for source in $SOURCES; do
+	case $source in
+	disk | fuse)
+		echo "$head of $RUNS"
+		for tree in $TREES; do
+			if [ "$source" = disk ]; then
+				measure disk "$share" "$tree"
+			else
+				for latency in $LATENCIES; do measure "$latency" "$top/mnt" "$tree"; done
+			fi
+		done
+		;;
+	fio)
+		for where in disk $LATENCIES; do limits "$where"; done
+		;;
+	again) again ;;
+	many) many ;;
+	*) echo "unknown measurement $source" >&2 && exit 2 ;;
+	esac
 done
 [ ! -f "$top/memory" ] || echo "ours, $(sort -t: -k2 -n "$top/memory" | tail -1)"

@@ -18,23 +18,14 @@ import (
 
 // newCertsCommand returns `kitt-agent certs`.
 func newCertsCommand(env *environment) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "certs",
 		Short: "Show, import, renew or sign the agent's certificate",
 		Long: `Show, import, renew or sign the certificate that the agent shows the server, and that
 its own API is served with. kitt-agent init makes the first one. A running agent takes
 up changed files by itself.`,
 		Example: "  kitt-agent certs show\n  kitt-agent certs renew\n  kitt-agent certs import agent.pem",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usageError("kitt-agent certs --help", "show, import, renew or sign is missing")
-			}
-			return usageError("kitt-agent certs --help", "there is no command certs %s", quote(args[0]))
-		},
-		RunE: func(*cobra.Command, []string) error { return nil },
-	}
-	cmd.AddCommand(newCertsShowCommand(env), newCertsImportCommand(env), newCertsRenewCommand(env), newCertsSignCommand(env))
-	return cmd
+	}, newCertsShowCommand(env), newCertsImportCommand(env), newCertsRenewCommand(env), newCertsSignCommand(env))
 }
 
 // certsReport is what `certs show --json` prints.
