@@ -64,6 +64,7 @@ FTP_PROXY, ALL_PROXY). Ctrl-C cancels the build in the engine.`,
 			return env.build(cmd.Context(), cfg, b)
 		},
 	}
+	env.insecureFlag(cmd)
 	flags := cmd.Flags()
 	flags.String("server", "", "`URL` of the KITT server (default from agent.yaml)")
 	flags.StringVar(&b.tag, "tag", "", "`image` reference in place of kitt_image")
