@@ -148,18 +148,23 @@ func (in *Install) Rollback() error {
 	if _, err := os.Stat(in.Previous()); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s is missing", ErrNoPrevious, in.Previous())
 	}
-	err := unix.Renameat2(unix.AT_FDCWD, in.Previous(), unix.AT_FDCWD, in.path, unix.RENAME_EXCHANGE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		err = in.exchange() // not every file system can exchange two files
-	}
-	if err != nil {
+	if err := in.exchange(); err != nil {
 		return fmt.Errorf("go back to %s: %w", in.Previous(), err)
 	}
 	return in.dir.Sync()
 }
 
-// exchange does in several steps what the kernel would do in one; after each
-// there is a whole program at path.
+// Undo puts the program from before the last swap back and drops the one that
+// took its place.
+func (in *Install) Undo() error {
+	if err := os.Rename(in.Previous(), in.path); err != nil {
+		return fmt.Errorf("put the program from before back: %w", err)
+	}
+	return in.dir.Sync()
+}
+
+// exchange exchanges the two programs. It takes several steps, as not every file
+// system can do it in one; after each there is a whole program at path.
 func (in *Install) exchange() error {
 	next := filepath.Join(filepath.Dir(in.path), in.stagePrefix()+"next")
 	if err := in.keep(in.Previous(), next); err != nil {
