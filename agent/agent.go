@@ -31,9 +31,13 @@ type Agent struct {
 	machine  *machine
 	started  time.Time
 
-	running    atomic.Bool // whether Run was called
+	running    atomic.Bool   // whether Run was called
+	ready      chan struct{} // closed once Run takes commands
+	turns      pulse         // of schedule
+	rounds     pulse         // of keepHouse
 	streams    atomic.Int64
 	lookup     atomic.Bool // whether to look for commands that were lost on the way
+	lookupDue  atomic.Bool // whether somebody waits to set it
 	lives      sync.WaitGroup
 	couriers   sync.WaitGroup
 	inquiry    sync.Mutex // held while the server is asked about tests
@@ -70,6 +74,7 @@ func New(cfg Config) (*Agent, error) {
 		jobs:     map[string]*job{},
 		reserved: map[string]bool{},
 		said:     map[string]bool{},
+		ready:    make(chan struct{}),
 	}
 	beats, err := heartbeat.New(heartbeat.Config{
 		Client:   beatClient{a},
@@ -141,6 +146,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Lock()
 	a.accepting = true
 	a.mu.Unlock()
+	close(a.ready)
 
 	a.schedule(ctx)
 	a.log.Info("stopping", "running", len(a.queue.active()), "waiting", len(a.queue.line()))
@@ -167,7 +173,9 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // schedule gives jobs their turn until ctx is done.
 func (a *Agent) schedule(ctx context.Context) {
+	defer a.turns.rest()
 	for {
+		a.turns.busy(turnLimit)
 		changed := a.queue.changes.wait()
 		for j := a.queue.take(); j != nil; j = a.queue.take() {
 			a.begin(j)
@@ -176,6 +184,7 @@ func (a *Agent) schedule(ctx context.Context) {
 		if a.shouldLeave() {
 			a.leave()
 		}
+		a.turns.rest()
 		select {
 		case <-ctx.Done():
 			return
@@ -350,9 +359,8 @@ func (a *Agent) answered(ctx context.Context, answer heartbeat.Answer) {
 		a.receive(ctx, cmd, sourceServer)
 	}
 	// After an outage a command may have been lost together with its answer.
-	state := a.beats.State()
-	if !state.Registered || state.FailingFor > 0 {
-		a.lookup.Store(true)
+	if state := a.beats.State(); !state.Registered || state.FailingFor > 0 {
+		a.lookUpAfter(state.FailingFor)
 	}
 	a.inquire()
 }

@@ -80,6 +80,11 @@ func start(t *testing.T, cfg agent.Config) (a *agent.Agent, stop func()) {
 	if cfg.Dir == "" {
 		cfg.Dir = t.TempDir()
 	}
+	if cfg.Engines == nil { // days in a bubble would look at this machine thousands of times
+		cfg.Engines = func() []heartbeat.Engine {
+			return []heartbeat.Engine{{Engine: "vllm", Port: 8000}, {Engine: "llama_cpp", Port: 8081}, {Engine: "ollama", Port: 11434}}
+		}
+	}
 	a, err := agent.New(cfg)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -36,7 +36,7 @@ const (
 //	POST /api/stop          {"mode": "drain" | "cancel"}, then stop      token
 //	GET  /api/status        how the agent fares; strangers on other machines
 //	                        see the protocol's own fields only
-//	GET  /healthz           200 while the agent works
+//	GET  /healthz           200 while the agent works, 503 while it stops or is stuck
 //
 // {id} is a command's or a test's. The token goes into the header
 // Authorization: Bearer <token>; an agent without one takes only callers on its
@@ -296,6 +296,10 @@ func (a *Agent) getHealth(w http.ResponseWriter, _ *http.Request) {
 	a.mu.Unlock()
 	if !accepting {
 		answer(w, http.StatusServiceUnavailable, map[string]any{"status": "stopping"})
+		return
+	}
+	if err := a.Alive(); err != nil {
+		answer(w, http.StatusServiceUnavailable, map[string]any{"status": "stuck", "error": err.Error()})
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{"status": "ok"})

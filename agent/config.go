@@ -136,6 +136,11 @@ type Config struct {
 	// CheckDocker, if set, reports whether a container engine answers.
 	CheckDocker func(ctx context.Context) error
 
+	// Warnings, if set, returns sentences that Status shows beside the agent's
+	// own, such as one about a certificate that will expire. It is called for
+	// each Status and returns soon.
+	Warnings func() []string
+
 	// Logger takes what an operator wants to know. Defaults to none.
 	Logger *slog.Logger
 }

@@ -27,12 +27,15 @@ const (
 func (a *Agent) keepHouse(ctx context.Context) {
 	tick := time.NewTicker(houseEvery)
 	defer tick.Stop()
+	defer a.rounds.rest()
 	for round := 0; ; round++ {
+		a.rounds.busy(roundLimit)
 		a.catchUp()
 		if round%pruneEvery == 0 {
 			a.prune()
 		}
 		a.sweepRuns(ctx)
+		a.rounds.rest()
 		select {
 		case <-ctx.Done():
 			a.catchUp()

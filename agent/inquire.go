@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"math/rand/v2"
 	"strings"
 	"time"
 )
@@ -29,6 +30,39 @@ func (a *Agent) inquire() {
 			}
 		}
 		a.findStopped(ctx, ask)
+	})
+}
+
+// After a long outage many agents come back to a server together. Each looks for
+// what it missed at some time of the next lookupStep for each attempt that
+// failed after the first, at most of the next lookupSpread.
+const (
+	lookupStep   = 10 * time.Second
+	lookupSpread = 90 * time.Second
+)
+
+// lookUpAfter has the agent look for lost commands after an outage in which so
+// many attempts to reach the server failed.
+func (a *Agent) lookUpAfter(failures int) {
+	spread := min(time.Duration(failures-1)*lookupStep, lookupSpread)
+	if spread <= 0 {
+		a.lookup.Store(true)
+		return
+	}
+	if a.lookupDue.Swap(true) {
+		return
+	}
+	ctx := a.drainContext()
+	a.background.Go(func() {
+		defer a.lookupDue.Store(false)
+		timer := time.NewTimer(rand.N(spread))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			a.lookup.Store(true)
+			a.inquire()
+		case <-ctx.Done(): // the next start looks
+		}
 	})
 }
 

@@ -175,7 +175,7 @@ func (m *machine) readings() (usage storage.Usage, telemetry hwdetect.Telemetry,
 	if m.usage != nil {
 		usage = *m.usage
 	}
-	return usage, m.telemetry, m.engines
+	return usage, m.telemetry, append([]heartbeat.Engine{}, m.engines...) // a list, even if it is empty
 }
 
 // noDetector is the detector of an agent that was given none.

@@ -122,6 +122,9 @@ func (a *Agent) Status() Status {
 	if telemetry.Sick != "" {
 		s.Warnings = append(s.Warnings, "GPU trouble: "+telemetry.Sick)
 	}
+	if a.cfg.Warnings != nil {
+		s.Warnings = append(s.Warnings, a.cfg.Warnings()...)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.Draining = a.stopWhenIdle

@@ -249,7 +249,9 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, append(text, '\n'), 0o600, renameio.IgnoreUmask())
+	// Without a directory renameio looks for one by making and renaming files in
+	// several, which takes longer than the write.
+	return renameio.WriteFile(path, append(text, '\n'), 0o600, renameio.IgnoreUmask(), renameio.WithTempDir(filepath.Dir(path)))
 }
 
 // readJSON reads the JSON object in path into v.

@@ -8,7 +8,7 @@
 //	after                     wait
 //	a beat that went through  Interval, from 10 s to 300 s, shortened by up to a tenth
 //	the same while running    the same, with Interval at least 60 s
-//	a beat that failed        2 s, growing to 20 s, each varied by half: never over 30 s
+//	a beat that failed        2 s, growing to 24 s, each varied by a quarter: never over 30 s
 //	a refused registration    30 s to 60 s
 //	[Loop.Nudge], Renew       none, but at least 100 ms after the beat before
 //

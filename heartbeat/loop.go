@@ -30,16 +30,25 @@ const (
 )
 
 const (
-	maxRetry      = 20 * time.Second // varied by half: a retry comes within 30 s
+	maxRetry      = 24 * time.Second // varied by a quarter: a retry comes within 30 s
 	nudgeSpacing  = 100 * time.Millisecond
 	refusedWait   = 30 * time.Second
 	intervalShare = 10 // an interval is shortened by up to a tenth
+
+	// callTimeout bounds each call of the Client: by then the agent is shown as
+	// offline, and a new attempt is worth more than the answer.
+	callTimeout = OfflineAfter
+
+	// lateness is how far beyond its time a step may go, as on a machine that is
+	// out of breath, before the loop counts as stuck.
+	lateness = time.Minute
 )
 
 // A Client carries the loop's words to the server.
 type Client interface {
 	// Register makes the agent known and returns the server's id for it and
-	// the interval that it proposes, 0 for none.
+	// the interval that it proposes, 0 for none. Its ctx, like Heartbeat's, ends
+	// after OfflineAfter.
 	Register(ctx context.Context) (id string, interval time.Duration, err error)
 
 	// Heartbeat sends beat on behalf of the agent with this id or name. Its
@@ -89,6 +98,11 @@ type State struct {
 	LastBeat   time.Time     // when the last beat went through; zero before that
 	LastError  string        // why the last attempt failed; empty if it didn't
 	FailingFor int           // attempts that failed since the last that went through
+
+	// Due is by when the loop moves on at the latest: a call that goes on for
+	// longer ignores its deadline, and the loop is stuck. Zero while Run doesn't
+	// run.
+	Due time.Time
 }
 
 // New returns a loop that beats once Run is called.
@@ -160,6 +174,7 @@ func (l *Loop) State() State {
 
 // Run registers the agent and beats until ctx is done, and then returns nil.
 func (l *Loop) Run(ctx context.Context) error {
+	defer l.rest()
 	retry := newRetry()
 	known := false // whether the server is believed to know the agent
 	var said Beat
@@ -188,7 +203,9 @@ func (l *Loop) Run(ctx context.Context) error {
 func newRetry() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = 2 * time.Second
-	b.RandomizationFactor = 0.5
+	// No more than it takes to keep agents apart: the longer the shortest wait,
+	// the fewer come at once when a server is back.
+	b.RandomizationFactor = 0.25
 	b.Multiplier = 2
 	b.MaxInterval = maxRetry
 	return b
@@ -206,8 +223,7 @@ func (l *Loop) speak(ctx context.Context, known *bool, said *Beat) error {
 			}
 			*known = true
 		}
-		*said = l.cfg.Compose()
-		answer, err := l.cfg.Client.Heartbeat(ctx, l.id(), *said)
+		answer, err := l.beat(ctx, said)
 		if errors.Is(err, ErrUnknownAgent) {
 			*known = false
 			if attempt == 0 {
@@ -220,6 +236,7 @@ func (l *Loop) speak(ctx context.Context, known *bool, said *Beat) error {
 		}
 		l.adopt(answer.AgentID)
 		if l.cfg.Handle != nil {
+			l.promise(callTimeout)
 			l.cfg.Handle(ctx, answer)
 		}
 		return nil
@@ -227,8 +244,32 @@ func (l *Loop) speak(ctx context.Context, known *bool, said *Beat) error {
 	return nil
 }
 
+// promise notes that the step that begins takes at most d.
+func (l *Loop) promise(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.Due = time.Now().Add(d + lateness)
+}
+
+func (l *Loop) rest() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.Due = time.Time{}
+}
+
+func (l *Loop) beat(ctx context.Context, said *Beat) (Answer, error) {
+	l.promise(callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	*said = l.cfg.Compose()
+	return l.cfg.Client.Heartbeat(ctx, l.id(), *said)
+}
+
 func (l *Loop) register(ctx context.Context) error {
-	id, interval, err := l.cfg.Client.Register(ctx)
+	l.promise(callTimeout)
+	calling, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	id, interval, err := l.cfg.Client.Register(calling)
 	if err != nil {
 		return err
 	}
@@ -311,6 +352,7 @@ func (l *Loop) wait(status string) time.Duration {
 // pause waits for d, a nudge or the end of ctx. Nudges are kept a little apart,
 // so that jobs that end at once don't make a burst of beats.
 func (l *Loop) pause(ctx context.Context, d time.Duration) {
+	l.promise(d)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

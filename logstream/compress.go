@@ -22,7 +22,7 @@ func Compress(path string) error {
 		return err
 	}
 	defer in.Close()
-	out, err := renameio.NewPendingFile(path+Suffix, renameio.WithPermissions(0o600))
+	out, err := renameio.NewPendingFile(path+Suffix, renameio.WithPermissions(0o600), renameio.WithTempDir(filepath.Dir(path)))
 	if err != nil {
 		return err
 	}

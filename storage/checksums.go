@@ -24,7 +24,12 @@ func isSums(name string) (of string, ok bool) {
 	case "SHA256SUMS", "SHA256SUMS.TXT", "SHA256SUM", "SHA256SUM.TXT":
 		return "", true
 	}
-	return strings.CutSuffix(name, ".sha256")
+	const suffix = ".sha256"
+	at := len(name) - len(suffix)
+	if at <= 0 || !strings.EqualFold(name[at:], suffix) {
+		return "", false
+	}
+	return name[:at], true
 }
 
 // parseSums reads checksums as sha256sum writes them, with or without --tag. A
@@ -35,29 +40,37 @@ func parseSums(r io.Reader, of string) map[string]sha256Sum {
 	lines := bufio.NewScanner(io.LimitReader(r, maxSums))
 	lines.Buffer(make([]byte, 0, 4096), 64<<10)
 	for lines.Scan() {
-		line := strings.TrimRight(lines.Text(), "\r")
+		// Windows ends lines with CR, and begins files with a byte order mark.
+		line := strings.TrimRight(strings.TrimPrefix(lines.Text(), "\ufeff"), "\r")
+		line, escaped := strings.CutPrefix(line, `\`)
 		if tagged, ok := strings.CutPrefix(line, "SHA256 ("); ok {
 			if at := strings.LastIndex(tagged, ") = "); at > 0 {
-				addSum(sums, tagged[at+4:], tagged[:at])
+				addSum(sums, tagged[at+4:], unescape(tagged[:at], escaped))
 			}
 			continue
 		}
-		line, escaped := strings.CutPrefix(line, `\`)
-		sum, name, ok := strings.Cut(line, " ")
-		if !ok {
+		sum, name, _ := strings.Cut(line, " ")
+		if strings.TrimSpace(name) == "" {
 			name = of
 		} else if len(name) > 0 && (name[0] == ' ' || name[0] == '*') {
 			name = name[1:]
 		}
-		if escaped {
-			name = strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\r`, "\r").Replace(name)
-		}
+		name = unescape(name, escaped)
 		if of != "" && path.Base(name) == of {
 			name = of // it was written elsewhere
 		}
 		addSum(sums, sum, name)
 	}
 	return sums
+}
+
+// unescape undoes what sha256sum does to a name with a line break or a backslash
+// in it; the line then begins with a backslash.
+func unescape(name string, escaped bool) string {
+	if !escaped {
+		return name
+	}
+	return strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\r`, "\r").Replace(name)
 }
 
 func addSum(sums map[string]sha256Sum, text, name string) {

@@ -49,19 +49,21 @@ type counters struct {
 	reserved                                     atomic.Int64 // space that was asked for
 }
 
-// A copyFile is a file that is being copied.
+// A copyFile is a file that is being copied. There may be very many.
 type copyFile struct {
 	*entry
-	number int // in the journal; 0 until it is in there
-	hashes []hash
-	left   atomic.Int64 // pieces that are not whole yet
+	hashes []hash // of its pieces
 	had    *journalled
+	number int32        // in the journal; 0 until it is in there
+	left   atomic.Int32 // pieces that are not whole yet
 	cloned bool
-	sum    hash
 
 	once sync.Once
 	err  error // of readying it
 }
+
+// sum returns the file's hash once it is whole.
+func (f *copyFile) sum() hash { return joinHashes(f.hashes) }
 
 // finalMode returns the mode that the copy is to have.
 func (f *copyFile) finalMode() fs.FileMode { return f.mode.Perm() | 0o400 }
@@ -176,7 +178,7 @@ func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
 		case kindFile:
 			f := &files[len(c.files)]
 			f.entry, f.hashes, f.had = e, hashes(pieces(e.size, c.journal.piece)), c.journal.had(e)
-			f.left.Store(int64(len(f.hashes)))
+			f.left.Store(int32(len(f.hashes)))
 			c.files = append(c.files, f)
 			if f.had != nil {
 				if info, err := c.into.root.Lstat(to(e.path)); err == nil {

@@ -17,14 +17,6 @@ import (
 	"github.com/kirizan/kitt-agent/storage"
 )
 
-func (b *bench) get(t testing.TB, model string) string {
-	t.Helper()
-	var log safeBuffer
-	lease, err := b.Acquire(t.Context(), storage.Request{Model: model, Holder: "job", Log: &log})
-	require.NoError(t, err, log.String())
-	return lease.Path
-}
-
 func (b *bench) refused(t testing.TB, model, class string) error {
 	t.Helper()
 	_, err := b.Acquire(t.Context(), storage.Request{Model: model, Holder: "job"})
@@ -200,7 +192,7 @@ func TestSparseFilesStaySo(t *testing.T) {
 	info, err := os.Stat(filepath.Join(at, "sparse"))
 	require.NoError(t, err)
 	require.Equal(t, int64(1<<30), info.Size())
-	require.Less(t, info.Sys().(*syscall.Stat_t).Blocks*512, int64(4<<20))
+	require.Less(t, blocks(t, filepath.Join(at, "sparse")), int64(4<<20))
 	data := make([]byte, 15)
 	f, err = os.Open(filepath.Join(at, "sparse"))
 	require.NoError(t, err)
@@ -211,6 +203,14 @@ func TestSparseFilesStaySo(t *testing.T) {
 	v, err := b.Verify(t.Context(), "m", nil)
 	require.NoError(t, err)
 	require.Empty(t, v.Damaged)
+}
+
+// blocks returns how many bytes a file takes on its disk.
+func blocks(t testing.TB, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(name)
+	require.NoError(t, err)
+	return info.Sys().(*syscall.Stat_t).Blocks * 512
 }
 
 func TestChecksumsAndHeaders(t *testing.T) {
@@ -256,34 +256,9 @@ func TestChecksumsAndHeaders(t *testing.T) {
 	b.refused(t, "x.gguf", storage.ClassDamaged)
 }
 
-// mounted makes a file system of its own for a test.
-func mounted(t testing.TB, kind string, megabytes int) string {
-	t.Helper()
-	dir := t.TempDir()
-	if kind == "tmpfs" {
-		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", megabytes)); err != nil {
-			t.Skip("SKIPPED: no mounts here: ", err)
-		}
-	} else {
-		image := filepath.Join(t.TempDir(), "image")
-		f, err := os.Create(image)
-		require.NoError(t, err)
-		require.NoError(t, f.Truncate(int64(megabytes)<<20))
-		require.NoError(t, f.Close())
-		if out, err := exec.Command("mkfs."+kind, "-q", image).CombinedOutput(); err != nil {
-			t.Skipf("SKIPPED: no %s here: %v %s", kind, err, out)
-		}
-		if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
-			t.Skipf("SKIPPED: no loop mounts here: %v %s", err, out)
-		}
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	return dir
-}
-
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	disk := mounted(t, "tmpfs", 16)
+	disk := storage.Mounted(t, "tmpfs", 16)
 	b := newBench(t, func(c *storage.Config) { c.Dir = filepath.Join(disk, "models") })
 	write(t, b.share, map[string]string{
 		"old/w": noise(5<<20, 1), "new/w": noise(5<<20, 2), "third/w": noise(8<<20, 3), "huge/w": noise(20<<20, 4),
@@ -325,7 +300,7 @@ func TestLimitOfAllCopies(t *testing.T) {
 func TestReflinkedCopies(t *testing.T) {
 	for kind, size := range map[string]int{"xfs": 320, "btrfs": 256} {
 		t.Run(kind, func(t *testing.T) {
-			disk := mounted(t, kind, size)
+			disk := storage.Mounted(t, kind, size)
 			b := newBench(t, func(c *storage.Config) {
 				c.ShareMount, c.Dir = filepath.Join(disk, "share"), filepath.Join(disk, "models")
 			})

@@ -41,9 +41,9 @@ type Error struct {
 // Error returns the sentence, with the remedy behind it where there is one.
 func (e *Error) Error() string {
 	if e.Remedy == "" {
-		return e.Text
+		return oneLine(e.Text)
 	}
-	return e.Text + " (" + e.Remedy + ")"
+	return oneLine(e.Text + " (" + e.Remedy + ")")
 }
 
 // Unwrap returns what lies beneath.

@@ -87,7 +87,7 @@ func (p *place) finishRemoval(ctx context.Context, m *manifest) error {
 // pruneParents removes the directories that were made for a copy and are empty.
 func (p *place) pruneParents(m *manifest) {
 	for dir := path.Dir(m.Path); dir != "."; dir = path.Dir(dir) {
-		if !slices.Contains(m.Parents, dir) {
+		if !slices.Contains(m.Parents, rawText(dir)) {
 			return
 		}
 		if info, err := p.root.Lstat(dir); err != nil || !info.IsDir() {
@@ -175,7 +175,7 @@ func (p *place) reserve(ctx context.Context, need spaceNeed) error {
 			return explain("look at the space of", p.dir, err)
 		}
 		if short <= 0 {
-			err := writeClaim(need.claim, claim{Path: need.rel, Left: need.bytes, Size: need.bytes})
+			err := writeClaim(need.claim, claim{Path: rawText(need.rel), Left: need.bytes, Size: need.bytes})
 			unlock()
 			return explain("claim space in", p.dir, err)
 		}
@@ -184,7 +184,7 @@ func (p *place) reserve(ctx context.Context, need spaceNeed) error {
 		if err != nil {
 			return explain("look at the copies in", p.dir, err)
 		}
-		left = slices.DeleteFunc(left, func(c claim) bool { return tried[c.Path] })
+		left = slices.DeleteFunc(left, func(c claim) bool { return tried[c.rel()] })
 		idle = slices.DeleteFunc(idle, func(m *manifest) bool { return tried[m.Path] })
 		var free int64
 		for _, c := range left {
@@ -198,9 +198,9 @@ func (p *place) reserve(ctx context.Context, need spaceNeed) error {
 		}
 		switch {
 		case len(left) > 0:
-			tried[left[0].Path] = true
+			tried[left[0].rel()] = true
 			if ok, err := p.dropLeft(left[0]); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return explain("remove", left[0].Path, err)
+				return explain("remove", left[0].rel(), err)
 			} else if ok {
 				need.note(fmt.Sprintf("removed the unfinished copy of %s to make room", left[0].Path))
 			}

@@ -39,7 +39,7 @@ func (p *place) asked(text string) (string, error) {
 		return "", explain("list the copies in", p.dir, err)
 	}
 	for _, m := range all {
-		if slices.Contains(m.Requests, text) {
+		if slices.Contains(m.Requests, rawText(text)) {
 			return m.Path, nil
 		}
 	}

@@ -235,7 +235,7 @@ func (f *flight) sample(claimed *os.File, stop <-chan struct{}) {
 		if reserved := f.count.reserved.Load(); reserved > 0 && n%4 == 0 {
 			left := int64(float64(reserved) * (1 - float64(done)/float64(max(total, 1))))
 			// Lost at worst until the next second.
-			_ = writeClaim(claimed, claim{Path: f.target, Left: left, Done: done, Size: total})
+			_ = writeClaim(claimed, claim{Path: rawText(f.target), Left: left, Done: done, Size: total})
 		}
 	}
 }
@@ -251,7 +251,7 @@ func (l *Local) copy(ctx context.Context, f *flight, claimed *os.File, pulses []
 		return err
 	}
 	// From here on the claim tells of what a crash leaves behind.
-	if err := writeClaim(claimed, claim{Path: f.target}); err != nil {
+	if err := writeClaim(claimed, claim{Path: rawText(f.target)}); err != nil {
 		return explain("claim", f.target, err)
 	}
 	c := &copying{
@@ -267,9 +267,9 @@ func (l *Local) copy(ctx context.Context, f *flight, claimed *os.File, pulses []
 	}
 	took := time.Since(f.started)
 	m := &manifest{
-		Version: 1, Path: f.target, Source: f.st.ShareSource, SourcePath: f.rel, Copied: time.Now().UTC(), Took: took.Seconds(),
+		Version: 1, Path: f.target, Source: f.st.ShareSource, SourcePath: rawText(f.rel), Copied: time.Now().UTC(), Took: took.Seconds(),
 		Bytes: c.tree.bytes, Files: c.tree.files, Hash: modelHash(c.files), Piece: c.journal.piece,
-		Requests: []string{f.model}, Parents: parents, Boot: bootID(),
+		Requests: []rawText{rawText(f.model)}, Parents: parents, Boot: bootID(),
 	}
 	if m.Source == "" {
 		m.Source = f.st.ShareMount
@@ -315,7 +315,7 @@ func (p *place) clear(ctx context.Context, target string) error {
 
 // makeParents makes the directories for a copy and its stage, and returns those
 // that are there only for copies.
-func (p *place) makeParents(ctx context.Context, target string) ([]string, error) {
+func (p *place) makeParents(ctx context.Context, target string) ([]rawText, error) {
 	unlock, err := p.lock(ctx)
 	if err != nil {
 		return nil, explain("lock", p.dir, err)
@@ -325,11 +325,11 @@ func (p *place) makeParents(ctx context.Context, target string) ([]string, error
 	if err != nil {
 		return nil, explain("list the copies in", p.dir, err)
 	}
-	var made []string
+	var made []rawText
 	for dir := path.Dir(target); dir != "."; dir = path.Dir(dir) {
 		_, err := p.root.Lstat(dir)
-		if errors.Is(err, fs.ErrNotExist) || slices.ContainsFunc(all, func(m *manifest) bool { return slices.Contains(m.Parents, dir) }) {
-			made = append(made, dir)
+		if errors.Is(err, fs.ErrNotExist) || slices.ContainsFunc(all, func(m *manifest) bool { return slices.Contains(m.Parents, rawText(dir)) }) {
+			made = append(made, rawText(dir))
 		}
 	}
 	if err := p.root.MkdirAll(path.Dir(target), 0o755); err != nil {

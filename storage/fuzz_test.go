@@ -3,10 +3,13 @@ package storage
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
@@ -168,4 +171,31 @@ func TestGGUFLength(t *testing.T) {
 	}
 	head := gguf(0)[:60]
 	require.ErrorIs(t, checkLength("m.gguf", bytes.NewReader(head), 60), errTruncated)
+}
+
+func FuzzRawText(f *testing.F) {
+	f.Add("team/m")
+	f.Add("a\nb\xff\xfe \u202e")
+	f.Fuzz(func(t *testing.T, text string) {
+		data, err := json.Marshal(rawText(text))
+		require.NoError(t, err)
+		var back rawText
+		require.NoError(t, json.Unmarshal(data, &back))
+		require.Equal(t, rawText(text), back)
+		line := oneLine(text)
+		require.True(t, utf8.ValidString(line))
+		require.False(t, strings.ContainsFunc(line, unicode.IsControl), "%q", line)
+		require.Equal(t, line, oneLine(line), "once is enough")
+	})
+}
+
+func FuzzClaim(f *testing.F) {
+	f.Add([]byte(`{"path":"team/m","left":1}`))
+	f.Add([]byte(`{"path":["Lg=="]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if c, ok := parseClaim(data); ok {
+			require.True(t, cleanRel(c.rel()))
+			require.False(t, reserved(c.rel()))
+		}
+	})
 }

@@ -52,6 +52,14 @@ func open(t testing.TB, cfg storage.Config) *storage.Local {
 	return l
 }
 
+func (b *bench) get(t testing.TB, model string) string {
+	t.Helper()
+	var log safeBuffer
+	lease, err := b.Acquire(t.Context(), storage.Request{Model: model, Holder: "job", Log: &log})
+	require.NoError(t, err, log.String())
+	return lease.Path
+}
+
 // write makes files below dir: a text is their content.
 func write(t testing.TB, dir string, files map[string]string) {
 	t.Helper()

@@ -197,12 +197,12 @@ func (j *journal) add(f *copyFile, at int, size int64, h hash) error {
 	var recs []record
 	if f.number == 0 {
 		j.last++
-		f.number = j.last
-		rec := record{File: f.number, Size: f.size, MTime: f.mtime, CTime: f.ctime}
+		f.number = int32(j.last)
+		rec := record{File: j.last, Size: f.size, MTime: f.mtime, CTime: f.ctime}
 		rec.Path, rec.RawPath = packPath(f.path)
 		recs = append(recs, rec)
 	}
-	err := j.hold(append(recs, record{File: f.number, At: at, Hash: h.String()})...)
+	err := j.hold(append(recs, record{File: int(f.number), At: at, Hash: h.String()})...)
 	if j.pending += size; err == nil && (j.pending >= j.piece || len(j.lines) >= maxPending) {
 		err = j.flush()
 	}
@@ -219,7 +219,7 @@ func (j *journal) forget(f *copyFile) error {
 	if f.number == 0 {
 		return nil
 	}
-	return j.write(record{File: f.number, Forget: true})
+	return j.write(record{File: int(f.number), Forget: true})
 }
 
 func (j *journal) close() error {

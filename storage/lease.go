@@ -16,8 +16,8 @@ import (
 type leaseFile struct {
 	Holder string    `json:"holder"`
 	Owner  string    `json:"owner"` // the agent
-	Model  string    `json:"model"` // as it was asked for
-	Path   string    `json:"path"`  // below the storage directory
+	Model  rawText   `json:"model"` // as it was asked for
+	Path   rawText   `json:"path"`  // below the storage directory
 	Since  time.Time `json:"since"`
 	Nonce  string    `json:"nonce"` // tells a lease from a later one of the same holder
 }
@@ -33,7 +33,7 @@ func (p *place) leaseLocked(rel, owner string, req Request) (leaseFile, error) {
 	if l, ok := readLease(name); ok {
 		return l, nil
 	}
-	l := leaseFile{Holder: req.Holder, Owner: owner, Model: req.Model, Path: rel, Since: time.Now().UTC(), Nonce: rand.Text()}
+	l := leaseFile{Holder: req.Holder, Owner: owner, Model: rawText(req.Model), Path: rawText(rel), Since: time.Now().UTC(), Nonce: rand.Text()}
 	data, err := json.Marshal(l)
 	if err != nil {
 		return l, err
@@ -45,14 +45,14 @@ func (p *place) leaseLocked(rel, owner string, req Request) (leaseFile, error) {
 // It does nothing if l is not the holder's lease any more. The lock must be
 // held.
 func (p *place) releaseLocked(l leaseFile) (last bool, err error) {
-	name := p.leasePath(l.Path, l.Owner, l.Holder)
+	name := p.leasePath(string(l.Path), l.Owner, l.Holder)
 	if now, ok := readLease(name); !ok || now.Nonce != l.Nonce {
 		return false, nil
 	}
 	if err := os.Remove(name); err != nil {
 		return false, err
 	}
-	left, err := p.leases(keyOf(l.Path))
+	left, err := p.leases(keyOf(string(l.Path)))
 	return len(left) == 0, err
 }
 

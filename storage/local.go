@@ -102,7 +102,7 @@ func (l *Local) wanted(st state) func(*manifest) bool {
 	l.mu.Unlock()
 	return func(m *manifest) bool {
 		return slices.ContainsFunc(plan, func(model string) bool {
-			if slices.Contains(m.Requests, model) {
+			if slices.Contains(m.Requests, rawText(model)) {
 				return true
 			}
 			name, err := parseModel(model, l.cfg.Home)
@@ -359,13 +359,13 @@ func (l *Local) releaser(p *place, taken leaseFile, auto bool) func() error {
 		last, err := p.releaseLocked(taken)
 		var m *manifest
 		if err == nil && last {
-			if m, err = p.copyAt(taken.Path); m != nil {
+			if m, err = p.copyAt(string(taken.Path)); m != nil {
 				err = errors.Join(err, p.touch(m.Path))
 			}
 		}
 		unlock()
 		if err != nil {
-			return explain("release", taken.Path, err)
+			return explain("release", string(taken.Path), err)
 		}
 		l.mu.Lock()
 		st := l.state

@@ -68,13 +68,13 @@ func (l *Local) List(ctx context.Context) ([]Copy, error) {
 		return nil, explain("list the unfinished copies in", p.dir, err)
 	}
 	for i, c := range slices.Concat(running, left) {
-		list = append(list, Copy{Path: p.abs(c.Path), Model: c.Path, Bytes: c.Done, Partial: true, Running: i < len(running)})
+		list = append(list, Copy{Path: p.abs(c.rel()), Model: c.rel(), Bytes: c.Done, Partial: true, Running: i < len(running)})
 	}
 	return list, nil
 }
 
 func (p *place) describe(m *manifest, leases []leaseFile) Copy {
-	c := Copy{Path: p.abs(m.Path), Model: m.Path, Source: m.Source, SourcePath: m.SourcePath, Copied: m.Copied, LastUsed: m.lastUsed,
+	c := Copy{Path: p.abs(m.Path), Model: m.Path, Source: m.Source, SourcePath: string(m.SourcePath), Copied: m.Copied, LastUsed: m.lastUsed,
 		Took: time.Duration(m.Took * float64(time.Second)), Bytes: m.Bytes, Files: m.Files, Hash: m.Hash}
 	for _, l := range leases {
 		c.Holders = append(c.Holders, l.Holder)
@@ -242,7 +242,7 @@ func (l *Local) Evict(ctx context.Context, model string) (Eviction, error) {
 		return done, explain("list the unfinished copies in", p.dir, err)
 	}
 	for _, c := range running {
-		done.Kept = append(done.Kept, Kept{Path: p.abs(c.Path), Reason: "it is being copied"})
+		done.Kept = append(done.Kept, Kept{Path: p.abs(c.rel()), Reason: "it is being copied"})
 	}
 	for _, c := range left {
 		if err := p.evictLeft(c, &done); err != nil {
@@ -281,7 +281,7 @@ func (l *Local) evictCopy(ctx context.Context, p *place, m *manifest, done *Evic
 }
 
 func (p *place) evictLeft(c claim, done *Eviction) error {
-	stage := p.stage(c.Path)
+	stage := p.stage(c.rel())
 	_, err := os.Lstat(stage)
 	there := err == nil
 	ok, err := p.dropLeft(c)
@@ -291,7 +291,7 @@ func (p *place) evictLeft(c claim, done *Eviction) error {
 	if ok && there {
 		done.Removed = append(done.Removed, stage)
 		done.BytesFreed += c.Done
-		if dir := path.Dir(c.Path); dir != "." {
+		if dir := path.Dir(c.rel()); dir != "." {
 			_ = p.root.Remove(dir) // unless it holds something
 		}
 	}
@@ -310,7 +310,7 @@ func (l *Local) evictOther(ctx context.Context, p *place, st state, model string
 	}
 	paths, _ := name.candidates(st.dir, st.ShareMount, false)
 	for _, c := range left {
-		if slices.Contains(paths, c.Path) {
+		if slices.Contains(paths, c.rel()) {
 			err := p.evictLeft(c, &done)
 			return done, err
 		}

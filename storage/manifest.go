@@ -28,15 +28,15 @@ type manifest struct {
 	Path       string    `json:"path"` // below the storage directory
 	RawPath    []byte    `json:"raw_path,omitempty"`
 	Source     string    `json:"source"`      // the share, as it is mounted
-	SourcePath string    `json:"source_path"` // the model on it
+	SourcePath rawText   `json:"source_path"` // the model on it
 	Copied     time.Time `json:"copied"`
 	Took       float64   `json:"took_s"`
 	Bytes      int64     `json:"bytes"`
 	Files      int       `json:"files"`
 	Hash       string    `json:"hash"`
 	Piece      int64     `json:"piece"`    // a file's hash is that of the hashes of its pieces of this size
-	Requests   []string  `json:"requests"` // names by which it was asked for
-	Parents    []string  `json:"parents"`  // directories that were made for it
+	Requests   []rawText `json:"requests"` // names by which it was asked for
+	Parents    []rawText `json:"parents"`  // directories that were made for it
 	Inode      uint64    `json:"inode"`    // of the copy itself
 	Boot       string    `json:"boot"`     // the start of the machine that it was made in
 
@@ -95,7 +95,7 @@ func (p *place) writeManifest(m *manifest, c *copying) (err error) {
 		}
 		if e.kind == kindFile {
 			if !files[0].cloned {
-				it.Hash = files[0].sum.String()
+				it.Hash = files[0].sum().String()
 			}
 			files = files[1:]
 		}
@@ -117,7 +117,7 @@ func modelHash(files []*copyFile) string {
 		if f.cloned {
 			return ""
 		}
-		fmt.Fprintf(h, "%q %d %s\n", f.path, f.size, f.sum) // cannot fail
+		fmt.Fprintf(h, "%q %d %s\n", f.path, f.size, f.sum()) // cannot fail
 	}
 	return "xxh3-128:" + hash(h.Sum128().Bytes()).String()
 }

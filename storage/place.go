@@ -134,10 +134,10 @@ func (p *place) resolve(rel string) (string, error) {
 
 // A claim is a copy that is being made, or that was given up.
 type claim struct {
-	Path string `json:"path"` // below the storage directory
-	Left int64  `json:"left"` // bytes that it still takes
-	Done int64  `json:"done"` // bytes that are here
-	Size int64  `json:"size"` // of the whole model
+	Path rawText `json:"path"` // below the storage directory
+	Left int64   `json:"left"` // bytes that it still takes
+	Done int64   `json:"done"` // bytes that are here
+	Size int64   `json:"size"` // of the whole model
 }
 
 // stage is where the copy is made: beside the place where it will be.
@@ -148,6 +148,9 @@ func (p *place) stage(rel string) string {
 func (p *place) gone(rel string) string {
 	return p.abs(path.Join(path.Dir(rel), gonePrefix+keyOf(rel)))
 }
+
+// rel is the path as it is used.
+func (c claim) rel() string { return string(c.Path) }
 
 const maxClaim = 64 << 10
 
@@ -162,10 +165,15 @@ func writeClaim(file *os.File, c claim) error {
 	return file.Truncate(int64(len(data)))
 }
 
-func readClaim(file *os.File) (c claim, ok bool) {
+func readClaim(file *os.File) (claim, bool) {
 	data := make([]byte, maxClaim)
 	n, _ := file.ReadAt(data, 0) // a short file is the rule
-	return c, json.Unmarshal(data[:n], &c) == nil && c.Path != "" && !reserved(c.Path) && fs.ValidPath(c.Path)
+	return parseClaim(data[:n])
+}
+
+func parseClaim(data []byte) (c claim, ok bool) {
+	err := json.Unmarshal(data, &c)
+	return c, err == nil && cleanRel(c.rel()) && !reserved(c.rel())
 }
 
 // claims lists the copies that are being made, by anybody, and those that were
@@ -195,7 +203,7 @@ func (p *place) claims(except string) (running, left []claim, err error) {
 			return nil, nil, err
 		}
 		switch {
-		case !ok || keyOf(c.Path) != d.Name():
+		case !ok || keyOf(c.rel()) != d.Name():
 		case free:
 			left = append(left, c)
 		default:
@@ -208,7 +216,7 @@ func (p *place) claims(except string) (running, left []claim, err error) {
 // dropLeft removes what a copy that was given up left behind, unless it is
 // being made again.
 func (p *place) dropLeft(c claim) (bool, error) {
-	name := p.own("claims", keyOf(c.Path))
+	name := p.own("claims", keyOf(c.rel()))
 	file, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
 		return false, err
@@ -217,7 +225,7 @@ func (p *place) dropLeft(c claim) (bool, error) {
 	if free, err := tryLock(file); err != nil || !free {
 		return false, err
 	}
-	if err := os.RemoveAll(p.stage(c.Path)); err != nil {
+	if err := os.RemoveAll(p.stage(c.rel())); err != nil {
 		return false, err
 	}
 	return true, os.Remove(name)

@@ -26,10 +26,11 @@ type report struct {
 
 func newReport(req Request) *report { return &report{log: req.Log, progress: req.Progress} }
 
-// line writes a line into the job's log, whose faults are not the copy's.
+// line writes a line into the job's log, whose faults are not the copy's. Names
+// of files in it may be anything; it stays one line.
 func (r *report) line(text string) {
 	if r.log != nil {
-		_, _ = io.WriteString(r.log, text+"\n")
+		_, _ = io.WriteString(r.log, oneLine(text)+"\n")
 	}
 }
 

@@ -80,8 +80,8 @@ type fingerprint struct {
 	sum     [2]uint64
 }
 
-func (f *fingerprint) add(e *entry) {
-	h := xxh3.New()
+func (f *fingerprint) add(h *xxh3.Hasher, e *entry) {
+	h.Reset()
 	// Which of two hard links came first is chance, and a directory's own times
 	// say nothing: some servers move them, and its entries count themselves.
 	switch e.kind {
@@ -127,10 +127,11 @@ type scanner struct {
 	again  bool         // a second look, which keeps only the fingerprint
 	note   func(string) // takes lines for the job's reader
 
-	tree  tree
-	count int
-	seen  map[[2]uint64]firstLink // files by device and inode, for hard links
-	bySrc map[string]firstLink    // files that were reached through links
+	hasher *xxh3.Hasher
+	tree   tree
+	count  int
+	seen   map[[2]uint64]firstLink // files by device and inode, for hard links
+	bySrc  map[string]firstLink    // files that were reached through links
 }
 
 // A firstLink is the entry that later ones share their file with.
@@ -166,7 +167,7 @@ type found struct {
 // scan looks at the model at rel, which has no links in it. A second look asks
 // the server rather than the cache and returns no entries.
 func scan(ctx context.Context, src *source, rel string, pulses []*pulse, again bool, note func(string)) (*tree, error) {
-	s := &scanner{src: src, model: rel, pulses: pulses, again: again, note: note,
+	s := &scanner{src: src, model: rel, pulses: pulses, again: again, note: note, hasher: xxh3.New(),
 		seen: map[[2]uint64]firstLink{}, bySrc: map[string]firstLink{}}
 	p := pulses[0]
 	p.begin(&opStat, &rel)
@@ -199,7 +200,7 @@ func scan(ctx context.Context, src *source, rel string, pulses []*pulse, again b
 
 func (s *scanner) put(e entry) {
 	s.count++
-	s.tree.print.add(&e)
+	s.tree.print.add(s.hasher, &e)
 	if !s.again {
 		s.tree.entries = append(s.tree.entries, e)
 	}

@@ -209,7 +209,6 @@ func (w *worker) begin() error {
 // finish gives a file that is whole its mode and time.
 func (w *worker) finish() error {
 	f := w.file
-	f.sum = joinHashes(f.hashes)
 	if err := w.setMode(); err != nil {
 		return explain("write", f.path, err)
 	}

@@ -39,12 +39,13 @@ const MaxPlan = 1 << 20
 //	  - name: spark
 //	    count: 3
 //	    gpu: NVIDIA GB10
+//	    gpus: 1
 //	    arch: arm64
 //	    ram_gb: 120
 //	    environment: dgx_spark
 //
-// The keys of an agent's entry are those of [Group]. A key that it doesn't know
-// is an error, which names its line.
+// The keys of an entry are those of [Group], of which count is required. A key
+// that it doesn't know is an error, which names its line.
 func ReadPlan(r io.Reader) (Plan, error) {
 	text, err := io.ReadAll(io.LimitReader(r, MaxPlan+1))
 	if err != nil {
@@ -61,6 +62,11 @@ func ReadPlan(r io.Reader) (Plan, error) {
 	}
 	if len(p.Groups) == 0 {
 		return Plan{}, errors.New("fleet: the file names no agents")
+	}
+	for i := range p.Groups {
+		if g := &p.Groups[i]; g.Count < 1 {
+			return Plan{}, fmt.Errorf("fleet: entry %d, %.40q: count is %d, not 1 or more", i+1, g.label(), g.Count)
+		}
 	}
 	return p, nil
 }

@@ -60,6 +60,7 @@ func TestReadPlanFaults(t *testing.T) {
 		"agents: [{profil: x}]":                  "line 1: field profil not found",
 		"agents:\n- count: many":                 "line 2",
 		"agents:\n- count: 1\n  scenario: meh":   "unknown word",
+		"agents: [{profile: l4-1}]":              `entry 1, "l4-1": count is 0`,
 		"seed: -1":                               "line 1",
 		"a: *b":                                  "unknown anchor",
 		strings.Repeat("#", fleet.MaxPlan) + "#": "larger than 1024 KiB",

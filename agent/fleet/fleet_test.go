@@ -64,6 +64,18 @@ func listen(t testing.TB, cfg kittapitest.Config) (*kittapitest.Server, *kittapi
 	return server, client
 }
 
+// bubble returns a server and a client of it that need no network, for tests in
+// a synctest bubble.
+func bubble(t testing.TB, cfg kittapitest.Config) (*kittapitest.Server, *kittapi.Client) {
+	t.Helper()
+	server, err := kittapitest.NewInMemory(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	client, err := kittapi.New(kittapi.Config{URL: server.URL, Token: "fleet", Transport: server.Transport()})
+	require.NoError(t, err)
+	return server, client
+}
+
 // launch returns a function for Config.Registered that queues n tests for each
 // agent.
 func launch(client *kittapi.Client, n int) func(context.Context, string, string) error {
@@ -261,7 +273,7 @@ func TestServerThatGoesAway(t *testing.T) {
 		require.Zero(t, s.Online)
 		require.Zero(t, s.JobsRunning)
 		require.Positive(t, s.Errors)
-		require.Contains(t, s.LastError, "connection reset")
+		require.NotEmpty(t, s.LastError)
 		server.SetDown(false)
 		time.Sleep(3 * time.Minute)
 		require.EqualValues(t, 20, f.Stats().Online)

@@ -33,6 +33,8 @@ type agentRow struct {
 	queue    []*testRow // those queued, in order of handing out
 	beats    []Beat     // the latest
 	beatsHad int
+
+	test *TestAgent // what it was made of, if it was made as a test agent
 }
 
 // settingNames are in the order of the server's code.
@@ -131,7 +133,7 @@ func (s *Server) addUnregisteredLocked(name string) *agentRow {
 }
 
 func (s *Server) touchLocked(a *agentRow) {
-	a.beatAt, a.lastBeat = s.cfg.Now(), s.local()
+	a.beatAt, a.lastBeat = s.now(), s.local()
 }
 
 func (c *call) register() answer {
@@ -193,7 +195,7 @@ func (c *call) heartbeat() answer {
 		a.status = "idle"
 	}
 	s.touchLocked(a)
-	a.addBeat(newBeat(s.cfg.Now(), a, beat, body.(*object)))
+	a.addBeat(newBeat(s.now(), a, beat, body.(*object)))
 
 	commands := []any{}
 	if len(a.queue) > 0 {
@@ -249,7 +251,7 @@ func (c *call) listAgents() answer {
 // checkStaleLocked calls an agent offline that has been silent for too long. The
 // server does so only when somebody looks at the list.
 func (s *Server) checkStaleLocked(a *agentRow) {
-	if !a.beatAt.IsZero() && s.cfg.Now().Sub(a.beatAt) > offlineAfter && !a.isTest() {
+	if !a.beatAt.IsZero() && s.now().Sub(a.beatAt) > offlineAfter && !a.isTest() {
 		a.status = "offline"
 	}
 }

@@ -217,7 +217,7 @@ func (s *Server) campaignStatusLocked(p *campaign, status, reason string) {
 
 func (s *Server) campaignLogLocked(p *campaign, format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
-	p.log = append(p.log, logRow{line, s.cfg.Now()})
+	p.log = append(p.log, logRow{line, s.now()})
 	s.bus.publish("log", p.id, newObject("line", line, "campaign_id", p.id))
 }
 
@@ -242,8 +242,8 @@ func (s *Server) advanceLocked(p *campaign) {
 		id: newID(), command_: newID(), agent: p.agent, model: r.model, engine: r.engine, benchmark: r.benchmark,
 		suite: str(p.config.or("suite_name", "quick")), mode: r.mode, profile: r.profile, created: s.local(),
 	}
+	p.test, p.seen, p.queuedAt = t, "", s.now()
 	s.addTestLocked(t)
-	p.test, p.seen, p.queuedAt = t, "", s.cfg.Now()
 	s.campaignLogLocked(p, "[%d/%d] Waiting for agent to pick up test...", p.next, p.total)
 }
 
@@ -282,7 +282,7 @@ func (s *Server) lookLocked(p *campaign) {
 	case status == "failed":
 		p.bad++
 		s.campaignLogLocked(p, "[%d/%d] Failed (failed)", p.next, p.total)
-	case s.cfg.Now().Sub(p.queuedAt) >= campaignTimeout:
+	case s.now().Sub(p.queuedAt) >= campaignTimeout:
 		p.bad++
 		s.campaignLogLocked(p, "[%d/%d] Timed out after %ds", p.next, p.total, int(campaignTimeout.Seconds()))
 		s.campaignLogLocked(p, "[%d/%d] Failed (timeout)", p.next, p.total)

@@ -2,6 +2,7 @@ package kittapitest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,6 +77,7 @@ func (s *Server) RotateToken(agent string) string {
 func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stopPlaysLocked()
 	clear(s.agents)
 	clear(s.names)
 	clear(s.tests)
@@ -112,35 +114,121 @@ func (s *Server) WaitForAgent(ctx context.Context, name string) error {
 		return a != nil && a.status != "provisioned"
 	})
 	if err != nil {
-		return fmt.Errorf("agent %q has not registered: %w", name, err)
+		var there []string
+		for _, a := range s.Agents() {
+			there = append(there, fmt.Sprintf("%s (%s)", a.Name, a.Status))
+		}
+		return fmt.Errorf("agent %q has not registered: %w; there are: %s", name, err, strings.Join(there, ", "))
 	}
 	return nil
 }
 
-// WaitForStatus returns once a test has the given status. If ctx ends before
-// that, the error says what became of the test, with its log.
+// ErrEnded is matched by the error of a wait for what cannot come any more,
+// because the test has ended otherwise.
+var ErrEnded = errors.New("the test has ended")
+
+// WaitForStatus returns once a test has the given status, or had it. Its error,
+// if ctx ends before that, or the test does, says what became of the test, with
+// its log; it matches ErrEnded in the latter case.
 func (s *Server) WaitForStatus(ctx context.Context, testID, status string) error {
-	return s.waitFor(ctx, testID, status, func(now string) bool { return now == status })
+	return s.waitFor(ctx, testID, status, func(t *testRow) bool { return slices.Contains(t.history, status) })
 }
 
-// WaitForEnd returns once a test is completed or failed.
+// WaitForEnd returns once a test is completed or failed. Its error is as that of
+// WaitForStatus.
 func (s *Server) WaitForEnd(ctx context.Context, testID string) error {
-	return s.waitFor(ctx, testID, "ended", func(now string) bool { return now == "completed" || now == "failed" })
+	return s.waitFor(ctx, testID, "ended", (*testRow).isOver)
 }
 
-func (s *Server) waitFor(ctx context.Context, testID, want string, done func(status string) bool) error {
-	if _, ok := s.Test(testID); !ok {
-		return fmt.Errorf("there is no test %q", testID)
-	}
-	err := s.Wait(ctx, func() bool {
+// WaitForLine returns once text occurs in a row of a test's log. Its error is as
+// that of WaitForStatus.
+func (s *Server) WaitForLine(ctx context.Context, testID, text string) error {
+	seen := 0
+	return s.waitFor(ctx, testID, fmt.Sprintf("at %q in its log", text), func(t *testRow) bool {
+		for ; seen < len(t.log); seen++ {
+			if line, _ := t.log[seen].line.(string); strings.Contains(line, text) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// WaitForReport returns the result of a test once it has been delivered. Its
+// error is as that of WaitForStatus, but a result may come after the end.
+func (s *Server) WaitForReport(ctx context.Context, testID string) (Report, error) {
+	var found Report
+	seen := 0
+	err := s.waitUntil(ctx, testID, "with a result", func(t *testRow) (bool, error) {
+		for ; seen < len(s.reports); seen++ {
+			if s.reports[seen].CommandID == t.command_ {
+				found = s.reports[seen]
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	return found, err
+}
+
+func (t *testRow) isOver() bool { return t.status == "completed" || t.status == "failed" }
+
+// waitFor waits until done, which is called with the server's lock, for as long
+// as the test goes on.
+func (s *Server) waitFor(ctx context.Context, testID, want string, done func(*testRow) bool) error {
+	return s.waitUntil(ctx, testID, want, func(t *testRow) (bool, error) {
+		switch {
+		case done(t):
+			return true, nil
+		case t.isOver():
+			return true, ErrEnded
+		}
+		return false, nil
+	})
+}
+
+// waitUntil waits until done, which is called with the server's lock, says so.
+func (s *Server) waitUntil(ctx context.Context, testID, want string, done func(*testRow) (bool, error)) error {
+	var fault error
+	err := s.Wait(ctx, func() (yes bool) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.tests[testID] != nil && done(s.tests[testID].status)
+		t := s.tests[testID]
+		if t == nil {
+			fault = errNoTest
+			return true
+		}
+		yes, fault = done(t)
+		return yes
 	})
 	if err == nil {
-		return nil
+		err = fault
 	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errNoTest):
+		return fmt.Errorf("there is no test %q", testID)
+	}
+	return s.story(testID, want, err)
+}
+
+var errNoTest = errors.New("no such test")
+
+// story returns an error that tells what became of a test.
+func (s *Server) story(testID, want string, err error) error {
 	t, _ := s.Test(testID)
-	return fmt.Errorf("test %s is %s, not %s (%s; so far %s): %w; its log:\n%s", testID, t.Status, want, t.Error,
-		strings.Join(t.History, ", "), err, strings.Join(s.Lines(testID), "\n"))
+	reason := ""
+	if t.Error != "" {
+		reason = t.Error + "; "
+	}
+	var log strings.Builder
+	for _, line := range s.Lines(testID) {
+		log.WriteString("\n\t" + line)
+	}
+	if log.Len() == 0 {
+		log.WriteString(" empty")
+	}
+	return fmt.Errorf("test %s of agent %q is %s, not %s (%sso far %s): %w; its log:%s",
+		testID, t.Agent, t.Status, want, reason, strings.Join(t.History, ", "), err, log.String())
 }

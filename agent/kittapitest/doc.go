@@ -9,14 +9,20 @@
 // waits for the outcome. [Server.SetFault] and [Server.SetDown] make it
 // misbehave.
 //
+// [Server.AddTestAgent] makes one of the server's own virtual agents, whose tests
+// the server plays by itself, at once or with the delays of a real run.
+//
 // It answers as KITT 1.7.0 does, to the letter of its error texts, the two forms
 // of its times and its habit of closing every connection; recorded exchanges of
-// the real server are replayed against it by its own tests. Three things differ:
+// the real server are replayed against it by its own tests. Four things differ:
 //
 //   - A request that would leave the real server's database locked is answered
 //     with the same 500, noted in [Server.Breaches], and does no harm.
 //   - The format of a model is never checked at a launch.
 //   - Pages for people, engine profiles, the bot's and monitoring addresses are
-//     missing, and so are the server's own simulated test agents: one that is
-//     tagged as such stays online, and its tests wait for a heartbeat.
+//     missing. Of the pages' forms there is POST /agents/create-test, which makes
+//     a test agent.
+//   - A test agent's log and result are those of package runner/simulated, which
+//     are longer than the ten lines and the few figures that the real server
+//     makes up, and it is played no further when somebody ends its test.
 package kittapitest

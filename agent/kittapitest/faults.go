@@ -10,13 +10,14 @@ import (
 	"net/http"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
 // A Fault is what goes wrong with one request. The zero Fault is none. Delay,
-// SlowRead and one of the others may come together.
+// SlowRead, SlowWrite and one of the others may come together.
 type Fault struct {
 	// Delay passes before the request is looked at.
 	Delay time.Duration
@@ -49,6 +50,9 @@ type Fault struct {
 	// bytes of the answer's body.
 	CutAfter int
 
+	// SlowWrite passes before each 256 bytes of the answer's body are sent.
+	SlowWrite time.Duration
+
 	// WrongID carries the request out and answers with other ids.
 	WrongID bool
 }
@@ -78,6 +82,10 @@ func (s *Server) isDown() bool {
 	defer s.mu.Unlock()
 	return s.down
 }
+
+// SetClockSkew makes the server's clock wrong by d: in its Date header, in the
+// times that it stores, and in when it calls an agent offline.
+func (s *Server) SetClockSkew(d time.Duration) { s.skew.Store(int64(d)) }
 
 // Always returns a function for SetFault by which f happens to every request.
 func Always(f Fault) func(*http.Request) Fault {
@@ -172,7 +180,7 @@ func (s *Server) before(w http.ResponseWriter, r *http.Request, f Fault, rec *Re
 		}
 		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBody)) // so that the answer is not cut
 		rec.Status = a.status
-		send(w, r, a)
+		s.send(w, r, a)
 		return false
 	default:
 		return true
@@ -187,13 +195,16 @@ func (s *Server) after(w http.ResponseWriter, r *http.Request, f Fault, a answer
 	if f.WrongID {
 		a.body = otherIDs(a.body)
 	}
+	if f.SlowWrite > 0 {
+		w = &slowWriter{ResponseWriter: w, wait: func() { s.wait(r, f.SlowWrite) }}
+	}
 	switch {
 	case f.CutAnswer || s.isDown():
 		reset(w)
 	case f.CutAfter > 0 && a.serve == nil:
 		cutAnswer(w, a, f.CutAfter)
 	default:
-		send(w, r, a)
+		s.send(w, r, a)
 	}
 }
 
@@ -220,12 +231,42 @@ func (s *Server) wait(r *http.Request, d time.Duration) {
 type slowBody struct {
 	io.ReadCloser
 	wait func()
+	left int // bytes that may be read before it waits again
 }
 
 func (b *slowBody) Read(p []byte) (int, error) {
-	b.wait()
-	return b.ReadCloser.Read(p[:min(len(p), 4<<10)])
+	if b.left == 0 {
+		b.wait()
+		b.left = 4 << 10
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
+
+// slowWriter sends a body in small pieces.
+type slowWriter struct {
+	http.ResponseWriter
+	wait func()
+}
+
+func (w *slowWriter) Write(p []byte) (n int, err error) {
+	flush := http.NewResponseController(w.ResponseWriter)
+	for piece := range slices.Chunk(p, 256) {
+		w.wait()
+		m, err := w.ResponseWriter.Write(piece)
+		if n += m; err != nil {
+			return n, err
+		}
+		if err := flush.Flush(); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// Unwrap lets what the writer can do beside writing be found.
+func (w *slowWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 var hexID = regexp.MustCompile(`"[0-9a-f]{16}"`)
 

@@ -16,6 +16,7 @@ type AgentInfo struct {
 	LastHeartbeat      time.Time
 	Fields             map[string]any // of its registration, with the server's defaults
 	Settings           map[string]string
+	Test               bool // whether it is tagged as one of the server's own test agents
 }
 
 // A Beat is a heartbeat that arrived. Fields that it left out are at the
@@ -141,6 +142,7 @@ func (s *Server) infoLocked(a *agentRow) AgentInfo {
 	return AgentInfo{
 		ID: a.id, Name: a.name(), Hostname: str(a.facts.get("hostname")), Status: a.status, LastHeartbeat: a.beatAt,
 		Fields: plain(a.facts).(map[string]any), Settings: maps.Clone(a.settings),
+		Test: a.isTest(),
 	}
 }
 

@@ -1,6 +1,7 @@
 package kittapitest
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"sort"
@@ -21,6 +22,8 @@ type testRow struct {
 	created, started, ended string
 	history                 []string
 	log                     []logRow
+
+	stop context.CancelCauseFunc // ends the play of a test agent's test; nil without one
 }
 
 type logRow struct {
@@ -67,18 +70,32 @@ func (t *testRow) command() *object {
 	return newObject("command_id", t.command_, "test_id", t.id, "type", kind, "payload", payload)
 }
 
-// addTestLocked queues a test. Tests are handed out in the order of their
-// created_at, compared as texts.
+// addTestLocked makes the record of a test and queues it, or plays it where its
+// agent is a test agent.
 func (s *Server) addTestLocked(t *testRow) {
+	s.recordLocked(t)
+	if t.agent.isTest() {
+		s.playLocked(t)
+	} else {
+		t.agent.enqueue(t)
+	}
+	s.wakeLocked()
+}
+
+// recordLocked makes the record of a test or of another command.
+func (s *Server) recordLocked(t *testRow) {
 	t.reason = ""
 	t.setStatus("queued")
 	s.tests[t.id] = t
 	s.order = append(s.order, t)
-	a := t.agent
-	a.tests = append(a.tests, t)
+	t.agent.tests = append(t.agent.tests, t)
+}
+
+// enqueue queues a command. They are handed out in the order of their
+// created_at, compared as texts.
+func (a *agentRow) enqueue(t *testRow) {
 	at := sort.Search(len(a.queue), func(i int) bool { return a.queue[i].created > t.created })
 	a.queue = slices.Insert(a.queue, at, t)
-	s.wakeLocked()
 }
 
 // launchLocked queues a quick test.
@@ -90,8 +107,8 @@ func (s *Server) launchLocked(a *agentRow, t *testRow) *testRow {
 		t.command_ = newID()
 	}
 	t.agent, t.created = a, s.local()
-	s.addTestLocked(t)
 	s.bus.publish("status", t.id, newObject("status", "queued", "test_id", t.id, "command_id", t.command_))
+	s.addTestLocked(t)
 	return t
 }
 
@@ -193,7 +210,9 @@ func (c *call) engine() answer {
 func (s *Server) commandLocked(a *agentRow, t *testRow) string {
 	t.id = newID()
 	t.command_, t.suite, t.agent, t.created = t.id, "quick", a, s.utc()
-	s.addTestLocked(t)
+	s.recordLocked(t)
+	a.enqueue(t)
+	s.wakeLocked()
 	return t.id
 }
 
@@ -296,9 +315,15 @@ func (c *call) postLog() answer {
 		s.breachLocked("log of test %s: line is no text that the database takes", t.id)
 		return page(http.StatusInternalServerError)
 	}
-	t.log = append(t.log, logRow{column(line), s.cfg.Now()})
-	s.bus.publish("log", t.id, newObject("line", line, "test_id", t.id))
+	s.logLocked(t, line)
 	return ok("ok", true)
+}
+
+// logLocked adds a row to a test's log.
+func (s *Server) logLocked(t *testRow, line any) {
+	t.log = append(t.log, logRow{column(line), s.now()})
+	s.bus.publish("log", t.id, newObject("line", line, "test_id", t.id))
+	s.wakeLocked()
 }
 
 func (c *call) postStatus() answer {
@@ -346,6 +371,9 @@ func (s *Server) setStatusLocked(t *testRow, status string, reason any) {
 		t.ended, t.reason = s.local(), reason
 	}
 	t.setStatus(status)
+	if t.stop != nil && status != "running" {
+		t.stop(errEnded)
+	}
 	s.bus.publish("status", t.id, newObject("status", status, "test_id", t.id))
 	s.wakeLocked()
 }

@@ -42,6 +42,11 @@ func (c *call) report() answer {
 	if !isObject {
 		return page(http.StatusInternalServerError)
 	}
+	return s.deliverLocked(a, in)
+}
+
+// deliverLocked takes a result that an agent delivers.
+func (s *Server) deliverLocked(a *agentRow, in *object) answer {
 	if data := in.get("result_data"); truthy(data) {
 		stored, isObject := data.(*object)
 		if !isObject {
@@ -55,7 +60,7 @@ func (c *call) report() answer {
 		s.results = append(s.results, r)
 		s.byModel[r.text("model")] = append(s.byModel[r.text("model")], r)
 	}
-	s.reports = append(s.reports, newReport(s.cfg.Now(), a, in))
+	s.reports = append(s.reports, newReport(s.now(), a, in))
 	s.wakeLocked()
 	return reply(http.StatusAccepted, newObject("accepted", true))
 }

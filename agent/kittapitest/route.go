@@ -119,6 +119,10 @@ func (s *Server) handle(r *http.Request, body []byte) answer {
 		s.count(r.Method + " /api/health")
 		return ok("status", "ok", "version", s.cfg.Version)
 	}
+	if r.URL.Path == "/agents/create-test" && r.Method == http.MethodPost {
+		s.count("POST /agents/create-test")
+		return (&call{s: s, r: r, body: body}).createTestAgent()
+	}
 	path, found := strings.CutPrefix(r.URL.Path, "/api/v1/")
 	if !found {
 		return page(http.StatusNotFound)

@@ -11,7 +11,10 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
 // Config says how a Server behaves. The zero value is a KITT server 1.7.0 that
@@ -49,6 +52,12 @@ type Config struct {
 	// one.
 	BuildContext []byte
 
+	// TestAgents says how the tests of test agents go: their seed, their
+	// scenario, and with which delays. The zero value plays them at once;
+	// Speed 1 takes the time that the real server takes. Hardware and WriteFile
+	// are not looked at.
+	TestAgents simulated.Config
+
 	// KeepRequests is how many requests are recorded, the latest ones. Defaults
 	// to 10,000.
 	KeepRequests int
@@ -71,10 +80,14 @@ type Server struct {
 
 	cfg      Config
 	http     *http.Server
+	pipes    *pipeListener // nil unless it is in memory
 	serving  sync.WaitGroup
 	requests sync.WaitGroup // being answered
 	polls    sync.WaitGroup // the goroutine that polls campaigns
+	plays    sync.WaitGroup // those that play the tests of test agents
 	done     chan struct{}  // closed by Close
+
+	skew atomic.Int64 // nanoseconds that its clock is wrong by
 
 	mu        sync.Mutex
 	closed    bool
@@ -136,21 +149,30 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// NewServer returns a server that listens.
+// NewServer returns a server that listens on a network.
 func NewServer(cfg Config) (*Server, error) {
 	s := New(cfg)
+	if _, err := simulated.New(s.cfg.TestAgents); err != nil {
+		return nil, fmt.Errorf("kittapitest: TestAgents: %w", err)
+	}
 	l, err := net.Listen("tcp", s.cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("kittapitest: %w", err)
 	}
+	s.listen(l)
+	return s, nil
+}
+
+// listen serves the connections of l.
+func (s *Server) listen(l net.Listener) {
 	s.http = &http.Server{
 		Handler:           s,
-		TLSConfig:         cfg.TLS,
+		TLSConfig:         s.cfg.TLS,
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0), // connections that it cut itself
 	}
 	scheme, serve := "http://", s.http.Serve
-	if cfg.TLS != nil {
+	if s.cfg.TLS != nil {
 		scheme, serve = "https://", func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
 	s.URL = scheme + l.Addr().String()
@@ -159,7 +181,6 @@ func NewServer(cfg Config) (*Server, error) {
 		// of any other reason but the clients, who notice.
 		_ = serve(&listener{Listener: l, server: s})
 	})
-	return s, nil
 }
 
 // Close stops the server: it cuts all connections and returns once everything
@@ -168,6 +189,7 @@ func (s *Server) Close() error {
 	s.mu.Lock()
 	if !s.closed {
 		s.closed = true
+		s.stopPlaysLocked()
 		close(s.done)
 	}
 	s.mu.Unlock()
@@ -177,6 +199,7 @@ func (s *Server) Close() error {
 	}
 	s.requests.Wait()
 	s.polls.Wait()
+	s.plays.Wait()
 	return nil
 }
 
@@ -199,7 +222,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.requests.Done()
-	rec := &Request{Time: s.cfg.Now(), Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone()}
+	rec := &Request{Time: s.now(), Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone()}
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -222,12 +245,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // send writes the answer. The connection ends with it, as with the real server.
-func send(w http.ResponseWriter, r *http.Request, a answer) {
+func (s *Server) send(w http.ResponseWriter, r *http.Request, a answer) {
 	h := w.Header()
 	for name, values := range a.header {
 		h[name] = values
 	}
 	h.Set("Connection", "close")
+	h.Set("Date", s.now().UTC().Format(http.TimeFormat))
 	if a.serve != nil {
 		a.serve(w, r)
 		return
@@ -240,6 +264,9 @@ func send(w http.ResponseWriter, r *http.Request, a answer) {
 	}
 }
 
+// now is the server's time.
+func (s *Server) now() time.Time { return s.cfg.Now().Add(time.Duration(s.skew.Load())) }
+
 // wakeLocked wakes those who wait for a change. s.mu must be held.
 func (s *Server) wakeLocked() {
 	close(s.changed)
@@ -248,7 +275,7 @@ func (s *Server) wakeLocked() {
 
 // local returns the time as the server's own code writes it.
 func (s *Server) local() string {
-	t := s.cfg.Now()
+	t := s.now()
 	if t.Nanosecond()/1000 == 0 {
 		return t.Format("2006-01-02T15:04:05")
 	}
@@ -256,7 +283,7 @@ func (s *Server) local() string {
 }
 
 // utc returns the time as the server's database writes it.
-func (s *Server) utc() string { return s.cfg.Now().UTC().Format(time.DateTime) }
+func (s *Server) utc() string { return s.now().UTC().Format(time.DateTime) }
 
 // newID returns 16 hex digits.
 func newID() string { return randomHex(8) }

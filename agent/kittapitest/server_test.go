@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -118,11 +119,23 @@ func TestWaitForStatusTellsWhatBecameOfTheTest(t *testing.T) {
 	s.SetStatus(test, "failed", "Exit 1")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	err = s.WaitForStatus(ctx, test, "completed")
+	err = s.WaitForStatus(t.Context(), test, "completed")
+	require.ErrorIs(t, err, kittapitest.ErrEnded, "it does not wait for what cannot come")
+	require.ErrorContains(t, err, `of agent "gpu-01" is failed, not completed (Exit 1; so far queued, failed): the test has ended; its log:`+"\n\tno such model")
+	require.ErrorIs(t, s.WaitForLine(t.Context(), test, "CUDA"), kittapitest.ErrEnded)
+	require.NoError(t, s.WaitForLine(t.Context(), test, "such model"))
+	require.NoError(t, s.WaitForStatus(t.Context(), test, "queued"), "it was")
+	require.NoError(t, s.WaitForEnd(t.Context(), test))
+	_, err = s.WaitForReport(ctx, test)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorContains(t, err, "is failed, not completed (Exit 1; so far queued, failed)")
 	require.ErrorContains(t, err, "no such model")
-	require.ErrorContains(t, s.WaitForStatus(ctx, "nope", "completed"), "no test")
+	require.ErrorContains(t, s.WaitForStatus(ctx, "nope", "completed"), `there is no test "nope"`)
+
+	other, _, err := s.Launch("gpu-01", "/m")
+	require.NoError(t, err)
+	err = s.WaitForStatus(ctx, other, "running")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "is queued, not running (so far queued): context deadline exceeded; its log: empty")
 }
 
 func TestWaitForStatusReturnsWhenItComes(t *testing.T) {
@@ -139,7 +152,7 @@ func TestWaitForStatusReturnsWhenItComes(t *testing.T) {
 	s.AddAgent("gpu-02")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	require.ErrorContains(t, s.WaitForAgent(ctx, "gpu-02"), "has not registered")
+	require.ErrorContains(t, s.WaitForAgent(ctx, "gpu-02"), "has not registered: context deadline exceeded; there are: gpu-01 (online), gpu-02 (provisioned)")
 	require.Equal(t, 1, strings.Count(fmt.Sprint(s.Agents()), "provisioned"))
 }
 
@@ -208,7 +221,7 @@ func TestFaults(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, 200, status)
 		}},
-		{"slow", kittapitest.Fault{Delay: time.Millisecond, SlowRead: time.Millisecond}, true, func(t *testing.T, status int, _ string, err error) {
+		{"slow", kittapitest.Fault{Delay: time.Millisecond, SlowRead: time.Millisecond, SlowWrite: time.Millisecond}, true, func(t *testing.T, status int, _ string, err error) {
 			require.NoError(t, err)
 			require.Equal(t, 200, status)
 		}},
@@ -239,6 +252,61 @@ func TestWrongIDs(t *testing.T) {
 	a, ok := s.Agent("gpu-01")
 	require.True(t, ok)
 	require.NotEqual(t, a.ID, told)
+}
+
+// A slow server costs the time that it says: on a clock of the test's own.
+func TestSlowness(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := kittapitest.New(kittapitest.Config{})
+		defer s.Close()
+		id := s.AddAgent("gpu-01")
+		test, _, err := s.Launch("gpu-01", "/m")
+		require.NoError(t, err)
+		ask := func(method, path, body string, f kittapitest.Fault) (took time.Duration, answer string) {
+			s.SetFault(kittapitest.Always(f))
+			r := httptest.NewRequest(method, path, strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			began := time.Now()
+			s.ServeHTTP(w, r)
+			require.Equal(t, 200, w.Code, w.Body.String())
+			return time.Since(began), w.Body.String()
+		}
+		line := `{"line":"` + strings.Repeat("x", 10<<10) + `"}`
+		took, _ := ask("POST", "/api/v1/quicktest/"+test+"/logs", line, kittapitest.Fault{SlowRead: time.Minute})
+		require.Equal(t, 3*time.Minute, took, "10 KiB")
+		took, quick := ask("GET", "/api/v1/agents/"+id, "", kittapitest.Fault{})
+		require.Zero(t, took)
+		took, slow := ask("GET", "/api/v1/agents/"+id, "", kittapitest.Fault{SlowWrite: time.Minute})
+		require.Equal(t, quick, slow)
+		require.Equal(t, time.Duration((len(slow)+255)/256)*time.Minute, took)
+		took, _ = ask("GET", "/api/v1/health", "", kittapitest.Fault{Delay: time.Hour})
+		require.Equal(t, time.Hour, took)
+	})
+}
+
+func TestAWrongClock(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	s := start(t, kittapitest.Config{Now: func() time.Time { return now }})
+	register(t, s, "gpu-01")
+	date := func() string {
+		resp, err := client.Get(s.URL + "/api/v1/health")
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return resp.Header.Get("Date")
+	}
+	require.Equal(t, "Mon, 23 Nov 2026 12:00:00 GMT", date())
+	s.SetClockSkew(-24 * time.Hour)
+	require.Equal(t, "Sun, 22 Nov 2026 12:00:00 GMT", date())
+	test, _, err := s.Launch("gpu-01", "/m")
+	require.NoError(t, err)
+	launched, _ := s.Test(test)
+	require.Equal(t, "2026-11-22T12:00:00", launched.CreatedAt)
+	s.SetClockSkew(2 * time.Minute)
+	a, _ := s.Agent("gpu-01")
+	require.Equal(t, "offline", a.Status)
 }
 
 func TestSometimesRepeatsItselfBySeed(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/systemd"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/docker"
 	"github.com/kirizan/kitt-agent/runner/process"
@@ -82,6 +82,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 		DrainTimeout:      cfg.DrainTimeout,
 		Keep:              agent.Retention{MaxAge: cfg.Retention.MaxAge, MaxBytes: cfg.Retention.MaxSize},
 		Secrets:           append(secrets, cfg.Token.Reveal(), cfg.ServerToken.Reveal()),
+		Warnings:          func() []string { return tlsWarnings(cfg, time.Now()) },
 		Logger:            log,
 	}
 	if containers != nil {
@@ -115,6 +116,7 @@ func newServerWithin(cfg *config.Config, log *slog.Logger, timeout time.Duration
 		CAFile:      config.Expand(cfg.TLS.CA),
 		CertFile:    config.Expand(cfg.TLS.Cert),
 		KeyFile:     config.Expand(cfg.TLS.Key),
+		Insecure:    cfg.Insecure,
 		UserAgent:   "kitt-agent/" + thisBuild().Version,
 		Proxy:       http.ProxyFromEnvironment,
 		Timeout:     timeout,
@@ -168,9 +170,13 @@ func (env *environment) benchmarkVars(cfg *config.Config) (vars, secrets []strin
 }
 
 // processVars returns the agent's own environment without what is the agent's
-// alone: its tokens must not reach a benchmark.
+// alone: its tokens must not reach a benchmark, nor what systemd hands a service
+// to speak of itself with.
 func (env *environment) processVars() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "KITT_") })
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return strings.HasPrefix(name, "KITT_") || systemd.IsServiceVar(name)
+	})
 }
 
 func storageSettings(cfg *config.Config) storage.Settings {
@@ -196,32 +202,4 @@ func agentSettings(cfg *config.Config) agent.Settings {
 		s.ModelDir = cfg.ModelStorageDir
 	}
 	return s
-}
-
-// serverTLS returns how the agent's API is served, nil for plain HTTP. The
-// certificate is read at each handshake, so that a new one needs no restart.
-func serverTLS(cfg *config.Config) (*tls.Config, error) {
-	if !cfg.ServesTLS() {
-		return nil, nil
-	}
-	certFile, keyFile := config.Expand(cfg.TLS.Cert), config.Expand(cfg.TLS.Key)
-	if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
-		return nil, fmt.Errorf("certificate of the agent's API: %w", err)
-	}
-	t := &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			cert, err := tls.LoadX509KeyPair(certFile, keyFile)
-			return &cert, err
-		},
-	}
-	if cfg.RequireClientCert {
-		pool, err := readPool(config.Expand(cfg.TLS.CA))
-		if err != nil {
-			return nil, err
-		}
-		t.ClientAuth = tls.RequireAndVerifyClientCert
-		t.ClientCAs = pool
-	}
-	return t, nil
 }

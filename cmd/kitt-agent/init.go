@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -46,7 +47,9 @@ type initReport struct {
 	Reachable   bool     `json:"server_reachable"`
 	ServerError string   `json:"server_error,omitempty"`
 	Warnings    []string `json:"warnings"`
-	Next        []string `json:"next"` // commands
+
+	TLS  *identityReport `json:"tls,omitempty"` // with an https server
+	Next []string        `json:"next"`          // commands
 }
 
 // initFlags are the flags of init that aren't settings.
@@ -56,6 +59,9 @@ type initFlags struct {
 	force     bool
 	insecure  bool
 	json      bool
+
+	caCert, caKey string // of an authority that signs
+	caFingerprint string
 }
 
 // newInitCommand returns `kitt-agent init`.
@@ -66,16 +72,24 @@ func newInitCommand(env *environment) *cobra.Command {
 		Short: "Write agent.yaml",
 		Long: `Write agent.yaml, or change in it what flags and variables name and keep the rest.
 
+For a server over https it also sees to the agent's certificate: one that exists, with
+--cert and --key; a new one, signed by the authority in --ca-cert and --ca-key or by that
+of a KITT server on this machine; or else a request, which somebody signs and
+kitt-agent certs import takes up. An authority that nobody gave is taken from the server,
+and trusted only after a yes at the terminal or with its --ca-fingerprint.
+
 A token given with --token can be seen by other users of the machine while the
 command runs; --token-file and KITT_TOKEN cannot.`,
 		Example: `  kitt-agent init --server https://server:8080 --token-file token
   kitt-agent init --server https://server:8080 --ca ~/.kitt/certs/ca.pem
+  kitt-agent init --server https://server:8080 --ca-cert ca.pem --ca-key ca-key.pem
   kitt-agent init --server http://server:8080 --new-token \
       --model-dir /data/models --share-source nas:/volume1/models --share-mount /mnt/models
   kitt-agent init --name gpu-7`,
 		Args: exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			given := changed(cmd, initKeys)
+			flags.insecure = env.insecure
 			report, err := env.init(cmd.Context(), given, flags)
 			if err != nil {
 				return err
@@ -100,8 +114,11 @@ command runs; --token-file and KITT_TOKEN cannot.`,
 	f.String("ca", "", "`file` with the authority that signed the server's certificate")
 	f.String("cert", "", "`file` with the agent's certificate")
 	f.String("key", "", "`file` with the certificate's key")
-	f.BoolVar(&flags.force, "force", false, "begin a new file; the old one is kept as agent.yaml.previous")
-	f.BoolVar(&flags.insecure, "insecure", false, "do not verify the server's certificate now")
+	f.StringVar(&flags.caCert, "ca-cert", "", "`file` with the certificate of an authority that is to sign the agent's")
+	f.StringVar(&flags.caKey, "ca-key", "", "`file` with that authority's key")
+	f.StringVar(&flags.caFingerprint, "ca-fingerprint", "", "SHA-256 `fingerprint` of the server's authority, which is trusted if it has that one")
+	f.BoolVar(&flags.force, "force", false, "begin a new file, with a new key; the old file is kept as agent.yaml.previous")
+	env.insecureFlag(cmd)
 	f.BoolVar(&flags.json, "json", false, "print one JSON object")
 	return cmd
 }
@@ -135,6 +152,16 @@ func (env *environment) init(ctx context.Context, given map[string]string, flags
 	if err != nil {
 		return nil, err
 	}
+	who := &identity{env: env, cfg: cfg, flags: flags, given: given, now: time.Now()}
+	if err := who.find(ctx); err != nil {
+		return nil, err
+	}
+	if err := setTLS(file, who.files); err != nil {
+		return nil, err
+	}
+	if cfg, _, err = file.Check(env.getenv); err != nil {
+		return nil, err
+	}
 	report := &initReport{Config: path, Created: created, Name: cfg.Name, ServerURL: cfg.ServerURL, Warnings: append([]string{}, warnings...)}
 	if flags.force && !created {
 		if err := os.Rename(path, path+".previous"); err != nil {
@@ -145,7 +172,12 @@ func (env *environment) init(ctx context.Context, given map[string]string, flags
 	if err := file.Save(); err != nil {
 		return nil, err
 	}
+	if who.report.State != "" {
+		report.TLS = &who.report
+	}
+	report.Warnings = append(report.Warnings, who.warnings...)
 	env.look(ctx, cfg, flags.insecure, report)
+	report.Next = append(who.next, report.Next...)
 	return report, nil
 }
 
@@ -331,10 +363,16 @@ func (env *environment) printInit(r *initReport) error {
 	if r.Created {
 		did = "written"
 	}
+	certificate := ""
+	if r.TLS != nil && r.TLS.Certificate != nil {
+		certificate = fmt.Sprintf("certificate %s: %s, %s\n", r.TLS.State, r.TLS.Certificate.Subject, lasts(r.TLS.Certificate))
+	} else if r.TLS != nil && r.TLS.Request != "" {
+		certificate = "certificate requested: " + r.TLS.Request + " waits for its signature; until then the agent shows none\n"
+	}
 	server := r.ServerURL
 	if r.Reachable {
 		server += ", which answers"
 	}
-	_, err := fmt.Fprintf(env.stdout, "%s %s: agent %s of %s\n\nNext:\n  %s\n", r.Config, did, quote(r.Name), server, strings.Join(r.Next, "\n  "))
+	_, err := fmt.Fprintf(env.stdout, "%s %s: agent %s of %s\n%s\nNext:\n  %s\n", r.Config, did, quote(r.Name), server, certificate, strings.Join(r.Next, "\n  "))
 	return err
 }

@@ -54,6 +54,7 @@ Exits with 1 if a check that is required fails.`,
 	flags := cmd.Flags()
 	flags.String("server", "", "`URL` of the KITT server, in place of the configured one")
 	flags.Int("port", 0, "`port` of the agent's own API, in place of the configured one")
+	env.insecureFlag(cmd)
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
@@ -89,11 +90,13 @@ func (env *environment) preflight(ctx context.Context, cfg *config.Config) (_ []
 		preflight.ConfigFile(cfg.Path),
 	}
 	reachable, clock := preflight.Server(preflight.ServerConfig{
-		URL:   cfg.ServerURL,
-		CA:    config.Expand(cfg.TLS.CA),
-		Cert:  config.Expand(cfg.TLS.Cert),
-		Key:   config.Expand(cfg.TLS.Key),
-		Proxy: http.ProxyFromEnvironment,
+		URL:  cfg.ServerURL,
+		CA:   config.Expand(cfg.TLS.CA),
+		Cert: config.Expand(cfg.TLS.Cert),
+		Key:  config.Expand(cfg.TLS.Key),
+
+		Insecure: cfg.Insecure,
+		Proxy:    http.ProxyFromEnvironment,
 	})
 	checks = append(append(checks, reachable, clock), docker.All()...)
 	return preflight.Run(ctx, checks, func(r preflight.Result) { say(preflight.Line(r)) }), nil

@@ -49,10 +49,12 @@ func newRootCommand(env *environment) *cobra.Command {
 		newSimulateCommand(env),
 		newInitCommand(env),
 		newStartCommand(env),
+		newServiceCommand(env),
 		newStopCommand(env),
 		newStatusCommand(env),
 		newLogsCommand(env),
 		newModelsCommand(env),
+		newCertsCommand(env),
 		newTestCommand(env),
 		newHardwareCommand(env),
 		newPreflightCommand(env),
@@ -88,11 +90,12 @@ func group(cmd *cobra.Command, children ...*cobra.Command) *cobra.Command {
 // exactly returns a check that a command has n arguments, which are called what.
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
+		example := cmd.CommandPath() + strings.TrimPrefix(cmd.Use, cmd.Name())
 		switch {
 		case len(args) < n:
-			return usageError("kitt-agent "+cmd.Use, "%s is missing", what)
+			return usageError(example, "%s is missing", what)
 		case len(args) > n:
-			return usageError("kitt-agent "+cmd.Use, "too many arguments: %s", quote(args[n]))
+			return usageError(example, "too many arguments: %s", quote(args[n]))
 		}
 		return nil
 	}

@@ -30,6 +30,7 @@ type environment struct {
 	getenv         func(string) string
 
 	configPath string // --config
+	insecure   bool   // --insecure
 
 	// readLog hands each line of the log in a job's directory to emit, for
 	// when no agent runs that could be asked.
@@ -106,6 +107,9 @@ func (env *environment) config(flags map[string]string) (*config.Config, error) 
 	}
 	if err != nil {
 		return nil, &codedError{exitFailure, err.Error()}
+	}
+	if c.Insecure = env.insecure; c.Insecure {
+		env.say("kitt-agent: warning: %s", insecureWarning)
 	}
 	return c, nil
 }

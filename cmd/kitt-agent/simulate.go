@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"os"
@@ -59,7 +60,9 @@ live for as long as the command runs, and the server then shows them as offline.
 
 Tokens: every agent presents --token or KITT_TOKEN, which the server takes for new
 names. A server with a token of its own needs that too (--server-token or
-KITT_SERVER_TOKEN). agent.yaml is not read.
+KITT_SERVER_TOKEN). A token that stands in a flag can be seen by other users of the
+machine while the command runs; in a variable or --token-file it cannot. agent.yaml is
+not read.
 
 A file for --fleet holds several kinds of agents:
 
@@ -74,6 +77,7 @@ A file for --fleet holds several kinds of agents:
     - name: spark
       count: 3
       gpu: NVIDIA GB10
+      gpus: 1
       ram_gb: 120
       environment: dgx_spark
 
@@ -91,8 +95,9 @@ another machine. A scenario is made of these words:
 
 Ctrl-C, --duration and the end of all that --jobs launched stop the agents: what runs
 then is reported as failed. At the end the log of every job is held against the
-server's, line by line. The exit code is 1 if a line is missing there or a launched
-test has not ended.`
+server's, line by line. Unless Ctrl-C ended it the exit code is 1 if a line is missing
+there or a launched test has not ended. Jobs are written to disk as by any agent; with
+thousands of them a --dir in memory, such as /dev/shm/fleet, is faster.`
 
 // newSimulateCommand returns `kitt-agent simulate`.
 func newSimulateCommand(env *environment) *cobra.Command {
@@ -114,7 +119,7 @@ func newSimulateCommand(env *environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cfg, err := s.config(cmd.Flags().Changed)
+			cfg, err := s.config(cmd.Flags().Changed, env.stdin)
 			if err != nil {
 				return err
 			}
@@ -194,8 +199,8 @@ func or(text, otherwise string) string {
 }
 
 // config returns the fleet that s describes, without its server and directory.
-// changed says which flags were given.
-func (s *simulation) config(changed func(flag string) bool) (fleet.Config, error) {
+// changed says which flags were given, stdin is what --fleet - reads.
+func (s *simulation) config(changed func(flag string) bool, stdin io.Reader) (fleet.Config, error) {
 	wrong := func(format string, args ...any) (fleet.Config, error) {
 		return fleet.Config{}, usageError("kitt-agent simulate --count 10 --profile h100-8", format, args...)
 	}
@@ -223,7 +228,7 @@ func (s *simulation) config(changed func(flag string) bool) (fleet.Config, error
 				return wrong("--fleet and --%s exclude each other", flag)
 			}
 		}
-		return s.planned(cfg, changed)
+		return s.planned(cfg, changed, stdin)
 	}
 	cfg.Groups, err = s.groups()
 	return cfg, err
@@ -262,8 +267,7 @@ func (s *simulation) groups() ([]fleet.Group, error) {
 
 // planned returns the fleet that the file of --fleet describes. Flags that were
 // given go before what the file says for the whole fleet.
-func (s *simulation) planned(cfg fleet.Config, changed func(flag string) bool) (fleet.Config, error) {
-	in := os.Stdin
+func (s *simulation) planned(cfg fleet.Config, changed func(flag string) bool, in io.Reader) (fleet.Config, error) {
 	if s.plan != "-" {
 		f, err := os.Open(s.plan)
 		if err != nil {

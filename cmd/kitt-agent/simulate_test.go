@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kirizan/kitt-agent/agent/fleet"
+	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
 )
 
@@ -88,6 +90,11 @@ func TestSimulateFleetFile(t *testing.T) {
 	require.Contains(t, got.out, "3 started, 2 completed, 1 failed")
 	_, ok := server.Agent("lab-bad-0001")
 	require.True(t, ok)
+
+	m.in = strings.NewReader("agents: [{profile: a100-1, count: 1}]")
+	got = m.run("simulate", "--server", server.URL, "--fleet", "-", "--jobs", "1", "--speed", "0")
+	require.Equal(t, exitOK, got.code, got.err)
+	require.Contains(t, got.out, "1 started, 1 completed, 0 failed")
 
 	got = m.run("simulate", "--server", server.URL, "--fleet", file, "--gpu", "H100")
 	require.Equal(t, exitUsage, got.code)
@@ -182,4 +189,36 @@ func TestSimulateUsage(t *testing.T) {
 		require.Empty(t, got.out)
 	}
 	require.Contains(t, m.run("simulate", "--profile", "help").out, "random\nh100-8\n")
+}
+
+// What a person sees of a fleet holds its figures, and nothing that a server says
+// reaches the terminal as an order.
+func TestFleetView(t *testing.T) {
+	t.Parallel()
+	server := controlPlane(t, kittapitest.Config{})
+	server.SetFault(kittapitest.Always(kittapitest.Fault{Status: 400, Body: `{"error": "no \u001b]0;title\u0007 entry"}`, Type: "application/json"}))
+	client, err := kittapi.New(kittapi.Config{URL: server.URL})
+	require.NoError(t, err)
+	f, err := fleet.New(fleet.Config{Server: client, Dir: t.TempDir(), Ramp: -1, Groups: []fleet.Group{{Count: 3}}})
+	require.NoError(t, err)
+	v := &fleetView{fleet: f}
+	v.sample()
+	require.Equal(t, []string{
+		"agents 0 of 3 online", "jobs 0 running, 0 completed, 0 failed", "log 0 lines/s, 0 lines",
+		"server 0 requests/s, p50 0 µs, p99 0 µs, 0 errors",
+	}, v.plain())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	require.Eventually(t, func() bool { return f.Stats().Errors == 3 }, time.Minute, 5*time.Millisecond)
+	cancel()
+	require.NoError(t, <-done)
+	v.sample()
+	last := v.plain()[3]
+	require.Contains(t, last, "3 errors, last: POST /agents/register: no")
+	require.NotContains(t, last, "\x1b")
+	require.NotContains(t, last, "\a")
+	require.Equal(t, "950 µs", brief(950*time.Microsecond))
+	require.Equal(t, "1500 ms", brief(1500*time.Millisecond))
+	require.Equal(t, "12.5 s", brief(12500*time.Millisecond))
 }

@@ -2,18 +2,21 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
-	"os"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/certs"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/systemd"
 )
 
 // newStartCommand returns `kitt-agent start`.
@@ -46,6 +49,7 @@ Its log goes to standard error and, as JSON, to ~/.kitt/logs/agent.log.`,
 		},
 	}
 	flags := cmd.Flags()
+	env.insecureFlag(cmd)
 	flags.String("server", "", "`URL` of the KITT server, in place of the configured one")
 	flags.String("name", "", "`name` of the agent at the server")
 	flags.Int("port", 0, "`port` of the agent's own API")
@@ -68,6 +72,8 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 		Output: env.stderr,
 		Color:  logging.Color(env.stderr, env.getenv),
 		File:   cfg.LogFile(),
+
+		Journal: logging.Journal(env.stderr, env.getenv),
 	})
 	if logErr != nil {
 		log.Warn("log file not written", "err", logErr)
@@ -76,6 +82,15 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 		defer func() { err = errors.Join(err, logFile.Close()) }()
 	}
 
+	files := tlsFiles(cfg)
+	if cfg.ServesTLS() {
+		if err := certs.Settle(files); err != nil {
+			return err
+		}
+	}
+	if cfg.Insecure {
+		log.Warn("the server's certificate is not verified", "why", "--insecure")
+	}
 	parts, err := env.compose(cfg, log)
 	if err != nil {
 		return err
@@ -85,7 +100,7 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 			log.Warn("not closed cleanly", "err", err)
 		}
 	}()
-	if parts.config.TLS, err = serverTLS(cfg); err != nil {
+	if parts.config.TLS, err = serverTLS(cfg, log); err != nil {
 		return err
 	}
 	listener, err := net.Listen("tcp", cfg.ListenAddress())
@@ -97,23 +112,63 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	var watch sync.WaitGroup
+	watching, stopWatching := context.WithCancel(ctx)
+	defer watch.Wait()
+	defer stopWatching()
+	watch.Go(func() { certs.Watch(watching, files, log) })
 	log.Info("agent started", "version", thisBuild().Version, "name", cfg.Name, "server", cfg.ServerURL,
 		"listening", listener.Addr().String(), "runner", cfg.Runner, "config", cfg.Path)
+	return runTelling(ctx, cfg, a, log)
+}
+
+// stopMargin is what an agent takes to stop beyond drain_timeout.
+const stopMargin = time.Minute
+
+// runTelling runs a, and tells the systemd that started it, if one did, how it
+// fares.
+func runTelling(ctx context.Context, cfg *config.Config, a *agent.Agent, log *slog.Logger) error {
+	notifier := &systemd.Notifier{
+		Ready:      a.Ready(),
+		Alive:      a.Alive,
+		Status:     func() string { return sentence(a.Status()) },
+		StopWithin: cfg.DrainTimeout + stopMargin,
+		Logger:     log,
+	}
+	telling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var told sync.WaitGroup
+	told.Go(func() { notifier.Run(telling, ctx) })
+	defer told.Wait()
+	defer stop()
 	return a.Run(ctx)
 }
 
-// readPool returns the certificates in a PEM file.
-func readPool(path string) (*x509.CertPool, error) {
-	if path == "" {
-		return nil, errors.New("require_client_cert needs tls.ca, to know whose certificates count")
+// sentence says in a line what the agent does and how it gets on with its
+// server.
+func sentence(s agent.Status) string {
+	text := "idle"
+	waiting := 0
+	for _, j := range s.Jobs {
+		switch {
+		case j.State == agent.StateAccepted:
+			waiting++
+		case text == "idle":
+			text = fmt.Sprintf("%s: %s", j.State, printable(j.Type+" "+j.Model))
+		}
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+	if s.Draining {
+		text += ", stopping once it has ended"
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s holds no certificate", path)
+	if waiting > 0 {
+		text += fmt.Sprintf(", %d waiting", waiting)
 	}
-	return pool, nil
+	switch {
+	case s.Server.LastError != "":
+		text += "; server not reached: " + printable(s.Server.LastError)
+	case !s.Server.Registered:
+		text += "; not registered yet"
+	default:
+		text += "; registered"
+	}
+	return text
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/certs"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
@@ -22,6 +23,8 @@ type statusReport struct {
 	URL    string          `json:"url"`
 	Error  string          `json:"error,omitempty"`
 	Status json.RawMessage `json:"status,omitempty"` // the agent's own words
+
+	Certificate *certs.Info `json:"certificate,omitempty"` // the agent's, as it is on disk
 }
 
 // newStatusCommand returns `kitt-agent status`.
@@ -51,7 +54,7 @@ Exits with 3 if no agent is running, and with 1 if one is but does not answer.`,
 				err = fmt.Errorf("process %d is running, but nothing listens at %s; see %s", owner.PID, c.URL(), cfg.LogFile())
 			}
 			if asJSON {
-				return env.printStatus(statusReport{Up: err == nil, PID: owner.PID, URL: c.URL(), Status: raw}, err)
+				return env.printStatus(statusReport{Up: err == nil, PID: owner.PID, URL: c.URL(), Status: raw, Certificate: certificate(cfg, time.Now())}, err)
 			}
 			if err != nil {
 				return err
@@ -96,6 +99,9 @@ func writeStatus(out io.Writer, cfg *config.Config, url string, pid int, s *clie
 	}
 	row("API", "%s", url)
 	row("Server", "%s", serverLine(cfg, s, now))
+	if c := certificate(cfg, now); c != nil {
+		row("Certificate", "%s, %s", c.Subject, lasts(c))
+	}
 	row("Models", "%d kept, %.1f GiB free", s.Storage.ModelCount, s.Storage.FreeGB)
 	if s.Undelivered > 0 {
 		row("Waiting", "%d ended jobs whose reports the server has not taken yet", s.Undelivered)

@@ -57,6 +57,7 @@ func newTestListCommand(env *environment) *cobra.Command {
 			return writeTests(env.stdout, page)
 		},
 	}
+	env.insecureFlag(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&status, "status", "", "only those with this status: queued, dispatched, running, completed or failed")
 	flags.IntVar(&limit, "limit", 20, "at most so many, from 1 to 100")
@@ -147,6 +148,7 @@ Without a running agent only the server is told; an agent that starts later heed
 			return err
 		},
 	}
+	env.insecureFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }

@@ -41,7 +41,7 @@ func (b Behaviour) lines() string {
 // Test checks that r keeps the promises of [runner.Runner], and of
 // [runner.Resumer] if it is one. It returns every breach that it finds, joined.
 // newJob returns a new job, with a new ID and directories of its own, whose
-// benchmark behaves as asked.
+// benchmark behaves as asked; it is called by several goroutines at once.
 func Test(ctx context.Context, r runner.Runner, newJob func(Behaviour) (runner.Job, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, testLimit)
 	defer cancel()

@@ -48,6 +48,12 @@ type Config struct {
 	// one's own. Defaults to a time.Timer. It is called by several runs at
 	// once.
 	Sleep func(ctx context.Context, d time.Duration) error
+
+	// WriteFile takes metrics.json at the end of a run that has one. Defaults to
+	// writing it to path, where it appears whole or not at all; a program that
+	// wants no files takes data instead, which is its own from then on. It is
+	// called by several runs at once.
+	WriteFile func(path string, data []byte) error
 }
 
 // ErrCrash is the error of a run whose scenario says "crash" where
@@ -71,6 +77,9 @@ func New(cfg Config) (*Runner, error) {
 	}
 	if cfg.Sleep == nil {
 		cfg.Sleep = sleep
+	}
+	if cfg.WriteFile == nil {
+		cfg.WriteFile = writeFile
 	}
 	errs := []error{cfg.Hardware.validate(), cfg.Scenario.validate()}
 	if !between(cfg.Speed, 0, 1000) {
@@ -119,7 +128,7 @@ func (r *Runner) run(ctx context.Context, job runner.Job, out runner.Output, sta
 	if r.cfg.Scenario.BrokenMetrics {
 		data = data[:len(data)/2]
 	}
-	return writeFile(filepath.Join(job.ResultsDir, "metrics.json"), data)
+	return r.cfg.WriteFile(filepath.Join(job.ResultsDir, "metrics.json"), data)
 }
 
 // rng returns the generator of one use in one job. Figures and delays have one

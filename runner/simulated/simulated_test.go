@@ -291,6 +291,28 @@ func TestOutputAndFolderFail(t *testing.T) {
 	require.Len(t, entries, 1)
 }
 
+func TestARunWithoutFiles(t *testing.T) {
+	t.Parallel()
+	job := newJob(t, "a", "8B", "quick")
+	_, want, err := run(t, Config{Now: fixedClock}, job)
+	require.NoError(t, err)
+	var paths []string
+	var got []byte
+	full := error(nil)
+	cfg := Config{Now: fixedClock, WriteFile: func(path string, data []byte) error {
+		paths, got = append(paths, path), data
+		return full
+	}}
+	job.ResultsDir = "/no/such/folder"
+	_, err = mustNew(t, cfg).Run(t.Context(), job, &recording{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"/no/such/folder/metrics.json"}, paths)
+	require.Equal(t, string(want), string(got))
+	full = errors.New("disk full")
+	_, err = mustNew(t, cfg).Run(t.Context(), job, &recording{})
+	require.ErrorIs(t, err, full)
+}
+
 func TestNewNamesEveryFault(t *testing.T) {
 	t.Parallel()
 	nan := func() float64 { zero := 0.0; return zero / zero }()

@@ -68,6 +68,17 @@ func open(t testing.TB, mnt string) (*storage.Local, string) {
 	return l, dir
 }
 
+// startChild starts an agent of its own process that copies the model m.
+func startChild(t testing.TB, models, mnt string) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), childEnv+"="+models+"\n"+mnt)
+	require.NoError(t, cmd.Start())
+	return cmd
+}
+
 func TestKilledCopyReadsTheShareOnce(t *testing.T) {
 	// What a kill costs is what was in flight, some MiB, whatever the model's
 	// size: of a model of few MiB it is a larger part.
@@ -80,17 +91,13 @@ func TestKilledCopyReadsTheShareOnce(t *testing.T) {
 			random(t, filepath.Join(dir, "m", fmt.Sprint("small", i)), 1000)
 		}
 		l, models := open(t, mnt)
-		exe, err := os.Executable()
-		require.NoError(t, err)
 		for kill := 1; kill <= 2; kill++ {
-			cmd := exec.Command(exe)
-			cmd.Env = append(os.Environ(), childEnv+"="+models+"\n"+mnt)
-			require.NoError(t, cmd.Start())
+			cmd := startChild(t, models, mnt)
 			require.Eventually(t, func() bool { return s.read.Load() > int64(size*kill/3) }, time.Minute, time.Millisecond)
 			require.NoError(t, cmd.Process.Kill())
 			require.Error(t, cmd.Wait())
 		}
-		_, err = os.Stat(filepath.Join(models, "m"))
+		_, err := os.Stat(filepath.Join(models, "m"))
 		require.ErrorIs(t, err, os.ErrNotExist)
 		_, err = l.Acquire(t.Context(), storage.Request{Model: "m", Holder: "j"})
 		require.NoError(t, err)
@@ -106,7 +113,7 @@ func TestKilledCopyReadsTheShareOnce(t *testing.T) {
 }
 
 func TestFaultsOfTheShare(t *testing.T) {
-	var fails atomic.Int64
+	var fails, looks atomic.Int64
 	for _, tt := range []struct {
 		name  string
 		fault func(op, path string, off int64) syscall.Errno
@@ -120,6 +127,24 @@ func TestFaultsOfTheShare(t *testing.T) {
 		}, ""},
 		{"ESTALE for good", func(op, _ string, _ int64) syscall.Errno {
 			if op == "read" {
+				return syscall.ESTALE
+			}
+			return 0
+		}, storage.ClassStale},
+		{"ESTALE once at a look", func(op, path string, _ int64) syscall.Errno {
+			if op == "lookup" && strings.HasSuffix(path, "w") && looks.Add(1) == 1 {
+				return syscall.ESTALE
+			}
+			return 0
+		}, ""},
+		{"ESTALE at each opening", func(op, path string, _ int64) syscall.Errno {
+			if op == "open" {
+				return syscall.ESTALE
+			}
+			return 0
+		}, storage.ClassStale},
+		{"ESTALE at each listing", func(op, path string, _ int64) syscall.Errno {
+			if op == "opendir" && strings.HasSuffix(path, "m") {
 				return syscall.ESTALE
 			}
 			return 0
@@ -193,32 +218,102 @@ func TestShareThatHangs(t *testing.T) {
 	}
 }
 
-func TestFileThatShrinks(t *testing.T) {
+// TestSourceThatChangesWhileItIsRead changes the model at the first read, and in
+// a second case at every look, so that it never holds still.
+func TestSourceThatChangesWhileItIsRead(t *testing.T) {
+	const size = 8 << 20
+	resize := func(to int64) func(dir string) error {
+		return func(dir string) error { return os.Truncate(filepath.Join(dir, "m/w"), to) }
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(dir string) error
+	}{
+		{"shrinks", resize(1 << 20)},
+		{"grows", resize(size + 4096)},
+		{"is emptied", resize(0)},
+		{"is replaced", func(dir string) error {
+			if err := os.WriteFile(filepath.Join(dir, "m/new"), make([]byte, size), 0o644); err != nil {
+				return err
+			}
+			return os.Rename(filepath.Join(dir, "m/new"), filepath.Join(dir, "m/w"))
+		}},
+		{"gets a neighbour", func(dir string) error { return os.WriteFile(filepath.Join(dir, "m/z"), []byte("z"), 0o644) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var dir string
+			var once atomic.Bool
+			s := &share{}
+			s.fault = func(op, _ string, _ int64) syscall.Errno {
+				if op == "read" && once.CompareAndSwap(false, true) && tt.change(dir) != nil {
+					return syscall.EPROTO
+				}
+				return 0
+			}
+			var mnt string
+			dir, mnt = serve(t, s)
+			random(t, filepath.Join(dir, "m/w"), size)
+			l, _ := open(t, mnt)
+			var log strings.Builder
+			lease, err := l.Acquire(t.Context(), storage.Request{Model: "m", Holder: "j", Log: &log})
+			require.NoError(t, err)
+			require.Contains(t, log.String(), "once more")
+			want, err := os.ReadFile(filepath.Join(dir, "m/w"))
+			require.NoError(t, err)
+			got, err := os.ReadFile(filepath.Join(lease.Path, "w"))
+			require.NoError(t, err)
+			require.True(t, string(want) == string(got), "%d and %d bytes", len(want), len(got))
+		})
+	}
+
 	var dir string
-	var once atomic.Bool
 	s := &share{}
-	s.fault = func(op, _ string, off int64) syscall.Errno {
-		if op == "read" && once.CompareAndSwap(false, true) {
-			return shrink(filepath.Join(dir, "m/w"))
+	s.fault = func(op, _ string, _ int64) syscall.Errno {
+		if op == "read" {
+			f, err := os.OpenFile(filepath.Join(dir, "m/w"), os.O_WRONLY|os.O_APPEND, 0)
+			if err != nil {
+				return syscall.EPROTO
+			}
+			_, err = f.WriteString("more")
+			if errors.Join(err, f.Close()) != nil {
+				return syscall.EPROTO
+			}
 		}
 		return 0
 	}
 	var mnt string
 	dir, mnt = serve(t, s)
-	random(t, filepath.Join(dir, "m/w"), 8<<20)
-	l, _ := open(t, mnt)
-	var log strings.Builder
-	lease, err := l.Acquire(t.Context(), storage.Request{Model: "m", Holder: "j", Log: &log})
-	require.NoError(t, err)
-	require.Contains(t, log.String(), "once more")
-	info, err := os.Stat(filepath.Join(lease.Path, "w"))
-	require.NoError(t, err)
-	require.Equal(t, int64(1<<20), info.Size())
+	random(t, filepath.Join(dir, "m/w"), size)
+	l, models := open(t, mnt)
+	_, err := l.Acquire(t.Context(), storage.Request{Model: "m", Holder: "j"})
+	e, ok := errors.AsType[*storage.Error](err)
+	require.True(t, ok, err)
+	require.Equal(t, storage.ClassChanged, e.Class(), err)
+	_, err = os.Stat(filepath.Join(models, "m"))
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-func shrink(name string) syscall.Errno {
-	if err := os.Truncate(name, 1<<20); err != nil {
-		return syscall.EIO
-	}
-	return 0
+// TestTwoProcessesReadTheShareOnce has two agents want one model, and kills the
+// one that copies it.
+func TestTwoProcessesReadTheShareOnce(t *testing.T) {
+	const size = 64 << 20
+	s := &share{latency: time.Millisecond, limit: 20_000_000}
+	dir, mnt := serve(t, s)
+	random(t, filepath.Join(dir, "m/one.weights"), size/2)
+	random(t, filepath.Join(dir, "m/two.weights"), size/2)
+	l, models := open(t, mnt)
+	first := startChild(t, models, mnt)
+	require.Eventually(t, func() bool { return s.read.Load() > size/4 }, time.Minute, time.Millisecond)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := l.Acquire(t.Context(), storage.Request{Model: "m", Holder: "other"})
+		ended <- err
+	}()
+	require.Eventually(t, func() bool { return s.read.Load() > size/2 }, time.Minute, time.Millisecond)
+	require.NoError(t, first.Process.Kill())
+	require.Error(t, first.Wait())
+	require.NoError(t, <-ended)
+	ratio := float64(s.read.Load()) / size
+	t.Logf("%.3f x the model was read", ratio)
+	require.LessOrEqual(t, ratio, 1.1)
 }

@@ -34,6 +34,7 @@ type Config struct {
 	Listen string // address that the API listens on; empty lets ListenAddress choose
 
 	TLS               TLS
+	Insecure          bool // --insecure: the server's certificate is not verified; no key sets it
 	RequireClientCert bool // whether callers of the API must show a certificate of TLS.CA's
 
 	ModelStorageDir   string

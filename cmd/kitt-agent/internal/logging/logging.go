@@ -42,6 +42,10 @@ type Options struct {
 	Output io.Writer    // where an operator reads; nil for nowhere
 	Color  bool         // whether text is coloured; see [Color]
 
+	// Journal says that Output is systemd's journal, which notes time and level
+	// itself; see [Journal]. Auto then means plain text.
+	Journal bool
+
 	// File is the path of the log file, which always holds JSON. Empty for
 	// none.
 	File string
@@ -75,9 +79,12 @@ func outputHandler(o Options, level slog.Leveler) slog.Handler {
 	format := o.Format
 	if format == "" || format == FormatAuto {
 		format = FormatJSON
-		if IsTerminal(o.Output) {
+		if IsTerminal(o.Output) || o.Journal {
 			format = FormatText
 		}
+	}
+	if o.Journal {
+		return newJournalHandler(o.Output, level, format)
 	}
 	if format == FormatText {
 		return tint.NewTextHandler(o.Output, &tint.Options{Level: level, TimeFormat: "2006-01-02 15:04:05", NoColor: !o.Color})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,14 +54,10 @@ func (u Unit) asRoot(ctx context.Context, argv ...string) (string, error) {
 	if u.User || os.Geteuid() == 0 {
 		return run(ctx, nil, argv...)
 	}
-	quiet := append([]string{"sudo", "-n", "--"}, argv...)
-	if u.Terminal == nil || !term.IsTerminal(int(u.Terminal.Fd())) {
-		return run(ctx, nil, quiet...)
+	if u.Terminal != nil && term.IsTerminal(int(u.Terminal.Fd())) {
+		return run(ctx, u.Terminal, append([]string{"sudo", "--"}, argv...)...)
 	}
-	if _, err := run(ctx, nil, "sudo", "-n", "true"); err == nil {
-		return run(ctx, nil, quiet...)
-	}
-	return run(ctx, u.Terminal, append([]string{"sudo", "--"}, argv...)...)
+	return run(ctx, nil, append([]string{"sudo", "-n", "--"}, argv...)...)
 }
 
 // run runs a program and returns what it prints. The error holds its own words.
@@ -76,7 +73,7 @@ func run(ctx context.Context, stdin *os.File, argv ...string) (string, error) {
 	switch {
 	case err == nil:
 		return out.String(), nil
-	case !booted():
+	case slices.Contains(argv, "systemctl") && !booted():
 		return "", ErrNoSystemd
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("%s: %w", strings.Join(argv, " "), ctx.Err())

@@ -3,8 +3,7 @@
 //
 // Everything goes through the programs that a person would use, systemctl and
 // journalctl, since they are what sudo is set up for. What needs root and isn't
-// root goes through sudo: without a password where that works, and otherwise
-// with one that sudo itself asks for on the terminal.
+// root goes through sudo, which asks for a password only on a terminal.
 package systemd
 
 import (

@@ -1,0 +1,37 @@
+package storage
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// Mounted makes a file system of its own for a test.
+func Mounted(t testing.TB, kind string, megabytes int) string {
+	t.Helper()
+	dir := t.TempDir()
+	if kind == "tmpfs" {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", megabytes)); err != nil {
+			t.Skip("SKIPPED: no mounts here: ", err)
+		}
+	} else {
+		image := filepath.Join(t.TempDir(), "image")
+		f, err := os.Create(image)
+		require.NoError(t, err)
+		require.NoError(t, f.Truncate(int64(megabytes)<<20))
+		require.NoError(t, f.Close())
+		if out, err := exec.Command("mkfs."+kind, "-q", image).CombinedOutput(); err != nil {
+			t.Skipf("SKIPPED: no %s here: %v %s", kind, err, out)
+		}
+		if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
+			t.Skipf("SKIPPED: no loop mounts here: %v %s", err, out)
+		}
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	return dir
+}
