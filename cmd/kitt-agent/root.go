@@ -59,8 +59,10 @@ func newRootCommand(env *environment) *cobra.Command {
 		newHardwareCommand(env),
 		newPreflightCommand(env),
 		newBuildCommand(env),
+		newUpdateCommand(env),
 		newVersionCommand(env),
 		newSuperviseCommand(env),
+		newManCommand(env),
 	)
 	return root
 }

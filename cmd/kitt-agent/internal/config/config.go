@@ -55,6 +55,10 @@ type Config struct {
 	Retention         Retention
 	Env               map[string]Reference // what benchmarks find in their environment
 
+	// UpdateKey is the Ed25519 public key that updates must be signed with, in
+	// base64; empty if there is none.
+	UpdateKey string
+
 	Log Log
 
 	// Home is the directory of the agent's own files: KITT_HOME or ~/.kitt.

@@ -17,6 +17,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/selfupdate"
+
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
@@ -341,6 +343,11 @@ func checkPath(p string) error {
 		return errors.New("it is the root of the file system")
 	}
 	return nil
+}
+
+func checkPublicKey(key string) error {
+	_, err := selfupdate.ParsePublicKey(key)
+	return err
 }
 
 func checkShare(source string) error {

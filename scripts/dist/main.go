@@ -1,0 +1,268 @@
+// Command dist makes what is released of kitt-agent: static programs, the
+// package that `kitt-agent update` takes, deb and rpm packages, and OCI images.
+//
+//	go run ./scripts/dist -o dist
+//
+// The same commit gives the same bytes: the version comes from git, every date
+// is the commit's (or SOURCE_DATE_EPOCH), and no path of the machine gets in.
+// nfpm, which writes the deb and rpm packages, is run at a fixed version and is
+// no dependency of the module.
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/module"
+)
+
+var arches = []string{"amd64", "arm64"}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	out := flag.String("o", "dist", "`directory` for the results, which is emptied first")
+	key := flag.String("key", "", "PEM `file` with the Ed25519 private key to sign the update package with")
+	flag.Parse()
+	if err := run(ctx, *out, *key); err != nil {
+		fmt.Fprintln(os.Stderr, "dist:", err)
+		os.Exit(1)
+	}
+}
+
+// A release is one commit's.
+type release struct {
+	ctx     context.Context // of the whole run, for the programs it starts
+	dir     string          // of the results
+	work    string          // of what goes into them
+	version string          // such as v1.2.0, or a pseudo-version
+	commit  string
+	date    time.Time
+}
+
+func run(ctx context.Context, out, keyFile string) error {
+	key, err := readKey(keyFile)
+	if err != nil {
+		return err
+	}
+	if err := empty(out); err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp("", "kitt-agent-dist-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	r := &release{ctx: ctx, dir: out, work: work}
+	if err := r.describe(); err != nil {
+		return err
+	}
+	fmt.Println("kitt-agent", r.version)
+	for _, arch := range arches {
+		if err := r.build(arch, r.program(arch)); err != nil {
+			return err
+		}
+		if err := copyFile(r.program(arch), filepath.Join(out, "kitt-agent_linux_"+arch), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := r.documents(); err != nil {
+		return err
+	}
+	if err := r.update(key); err != nil {
+		return err
+	}
+	for _, arch := range arches {
+		if err := r.systemPackages(arch); err != nil {
+			return err
+		}
+		if err := r.image(arch); err != nil {
+			return err
+		}
+	}
+	return r.sums()
+}
+
+// empty makes dir and removes what an earlier run left there.
+func empty(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if name := filepath.Base(f); !strings.HasPrefix(name, "kitt-agent") && name != "SHA256SUMS" {
+			return fmt.Errorf("%s is not of a release's; name an empty directory with -o", f)
+		}
+		if err := os.Remove(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describe asks git what is being built.
+func (r *release) describe() error {
+	commit, err := r.output("git", "rev-parse", "HEAD")
+	if err != nil {
+		return err
+	}
+	r.commit = commit
+	seconds := os.Getenv("SOURCE_DATE_EPOCH")
+	if seconds == "" {
+		if seconds, err = r.output("git", "log", "-1", "--format=%ct"); err != nil {
+			return err
+		}
+	}
+	unix, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return fmt.Errorf("SOURCE_DATE_EPOCH: %w", err)
+	}
+	r.date = time.Unix(unix, 0).UTC()
+	older := ""
+	tag, err := r.output("git", "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
+	if err == nil {
+		older = tag
+		if tagged, err := r.output("git", "rev-parse", tag+"^{commit}"); err == nil && tagged == commit {
+			r.version = tag
+		}
+	}
+	if r.version == "" { // as Go itself calls an untagged commit
+		r.version = module.PseudoVersion("v0", older, r.date, commit[:12])
+	}
+	changed, err := r.output("git", "status", "--porcelain", "--untracked-files=no")
+	if changed != "" {
+		r.version += "+dirty"
+	}
+	return err
+}
+
+func (r *release) program(arch string) string {
+	return filepath.Join(r.work, "linux_"+arch, "kitt-agent")
+}
+
+// build builds the program, static and without paths of this machine.
+func (r *release) build(arch, path string) error {
+	return r.do([]string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch, "GOFLAGS=-mod=readonly"},
+		"go", "build", "-trimpath", "-buildvcs=false", "-o", path,
+		"-ldflags", "-s -w -buildid= -X main.version="+r.version+" -X main.commit="+r.commit, "./cmd/kitt-agent")
+}
+
+// documents writes manual pages and completions.
+func (r *release) documents() error {
+	host := filepath.Join(r.work, "host", "kitt-agent")
+	err := r.do([]string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-buildvcs=false", "-o", host,
+		"-ldflags", "-X main.version="+r.version+" -X main.commit="+r.commit, "./cmd/kitt-agent")
+	if err != nil {
+		return err
+	}
+	if err := r.do(nil, host, "man", filepath.Join(r.work, "man")); err != nil {
+		return err
+	}
+	for shell, name := range map[string]string{"bash": "kitt-agent", "zsh": "_kitt-agent", "fish": "kitt-agent.fish"} {
+		text, err := r.output(host, "completion", shell)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Join(r.work, shell), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(r.work, shell, name), []byte(text+"\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sums writes SHA256SUMS of all results.
+func (r *release) sums() error {
+	files, err := filepath.Glob(filepath.Join(r.dir, "kitt-agent*"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(files)
+	var sums []byte
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		sums = fmt.Appendf(sums, "%x  %s\n", sha256.Sum256(data), filepath.Base(f))
+	}
+	fmt.Printf("%s", sums)
+	return os.WriteFile(filepath.Join(r.dir, "SHA256SUMS"), sums, 0o644)
+}
+
+// do runs a program with its output on standard error.
+func (r *release) do(env []string, name string, args ...string) error {
+	cmd := r.command(name, args...)
+	cmd.Env = append(cmd.Env, env...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func (r *release) output(name string, args ...string) (string, error) {
+	out, err := r.command(name, args...).Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func (r *release) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(r.ctx, name, args...)
+	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+strconv.FormatInt(r.date.Unix(), 10), "LC_ALL=C", "TZ=UTC")
+	return cmd
+}
+
+func copyFile(from, to string, mode os.FileMode) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, mode)
+}
+
+// readKey reads the private key, as `openssl genpkey -algorithm ed25519` writes
+// it.
+func readKey(name string) (ed25519.PrivateKey, error) {
+	if name == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New("the key is not in PEM form")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, errors.New("the key can't be read")
+	}
+	private, ok := key.(ed25519.PrivateKey)
+	if !ok {
+		return nil, errors.New("the key is not an Ed25519 one")
+	}
+	return private, nil
+}
