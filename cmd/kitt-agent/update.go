@@ -95,6 +95,7 @@ is.`,
 	flags.BoolVar(&u.force, "force", false, "install an older version, or the same one again")
 	flags.DurationVar(&u.timeout, "timeout", updateTimeout, "how long the restarted agent may take to become healthy")
 	flags.BoolVar(&u.asJSON, "json", false, "print one JSON object")
+	env.insecureFlag(cmd)
 	return cmd
 }
 
