@@ -20,11 +20,16 @@ usage: install.sh (--server URL | --from DIRECTORY|FILE|URL) [options]
   --ca FILE          certificate authority of the server or address
   --dir DIRECTORY    where kitt-agent goes (default /usr/local/bin, or
                      ~/.local/bin where that needs root and you are not)
-  --init             write agent.yaml (needs --server)
-  --token-file FILE  the agent's token, for --init
-  --build            build the container image that benchmarks run in
+  --name NAME        the agent's name at the server (default the host name)
+  --port PORT        port of the agent's own API (default 8090)
+  --token-file FILE  the agent's token
   --service          have systemd start the agent
+  --no-build         do not build the container image that benchmarks run in
   --no-preflight     do not check the machine
+  --no-init          do not write agent.yaml
+
+With --server it builds the image, checks the machine and writes agent.yaml, in
+this order. A machine that fails the check is left without agent.yaml.
 TEXT
 }
 
@@ -60,6 +65,15 @@ listed() {
   return 1
 }
 
+# try NAME says whether the program that was fetched runs here. The one with
+# NVIDIA's library takes glibc; the other runs everywhere.
+try() {
+  chmod 0755 "$tmp/kitt-agent"
+  "$tmp/kitt-agent" version >"$tmp/version" 2>/dev/null && return 0
+  say "$1 does not run on this machine"
+  return 1
+}
+
 # unpack PACKAGE takes this platform's program out of an update package.
 unpack() {
   tar -tzf "$1" >"$tmp/list" 2>/dev/null || die 'the package is no tar.gz'
@@ -67,9 +81,32 @@ unpack() {
     die 'this is the package of the Python agent; use --from with a release of kitt-agent'
   fi
   tar -xzOf "$1" SHA256SUMS >"$tmp/sums" 2>/dev/null || die 'the package holds no SHA256SUMS, so it is none of kitt-agent'
-  digest=$(listed "$tmp/sums" "$platform/kitt-agent") || die "the package has no program for $platform"
-  tar -xzOf "$1" "$platform/kitt-agent" >"$tmp/kitt-agent" || die 'the package is damaged'
-  check "$tmp/kitt-agent" "$digest" "$platform/kitt-agent"
+  for name in "${platform}_nvml/kitt-agent" "$platform/kitt-agent"; do
+    digest=$(listed "$tmp/sums" "$name") || continue
+    tar -xzOf "$1" "$name" >"$tmp/kitt-agent" || die 'the package is damaged'
+    check "$tmp/kitt-agent" "$digest" "$name"
+    if try "$name"; then return 0; fi
+  done
+  die "the package has no program for $platform"
+}
+
+# release DIRECTORY|URL takes this platform's program from a release.
+release() {
+  case $1 in
+  http://*) wrong 'a release has to come over https or from a directory' ;;
+  https://*) fetch "${1%/}/SHA256SUMS" "$tmp/sums" ;;
+  *) cp -- "$1/SHA256SUMS" "$tmp/sums" || die "$1 holds no release of kitt-agent" ;;
+  esac
+  for name in "kitt-agent_${platform}_nvml" "kitt-agent_$platform"; do
+    digest=$(listed "$tmp/sums" "$name") || continue
+    case $1 in
+    https://*) fetch "${1%/}/$name" "$tmp/kitt-agent" ;;
+    *) cp -- "$1/$name" "$tmp/kitt-agent" || die "$1 lacks $name" ;;
+    esac
+    check "$tmp/kitt-agent" "$digest" "$name"
+    if try "$name"; then return 0; fi
+  done
+  die "the release has no program for $platform"
 }
 
 # get brings the program to $tmp/kitt-agent.
@@ -96,19 +133,7 @@ get() {
     [ -z "$sha256" ] || check "$tmp/package" "$sha256" 'the package'
     unpack "$tmp/package"
     ;;
-  *)
-    name=kitt-agent_$platform
-    case $from in
-    http://*) wrong 'a release has to come over https or from a directory' ;;
-    https://*) fetch "${from%/}/SHA256SUMS" "$tmp/sums" && fetch "${from%/}/$name" "$tmp/kitt-agent" ;;
-    *)
-      { cp -- "$from/SHA256SUMS" "$tmp/sums" && cp -- "$from/$name" "$tmp/kitt-agent"; } ||
-        die "$from holds no release of kitt-agent"
-      ;;
-    esac
-    digest=$(listed "$tmp/sums" "$name") || die "SHA256SUMS does not name $name"
-    check "$tmp/kitt-agent" "$digest" "$name"
-    ;;
+  *) release "$from" ;;
   esac
 }
 
@@ -128,11 +153,11 @@ choose_dir() {
 }
 
 main() {
-  server='' from='' sha256='' ca='' dir='' token=''
-  init='' build='' service='' preflight=yes
+  server='' from='' sha256='' ca='' dir='' token='' agent_name='' port=''
+  init=yes build=yes service='' preflight=yes
   while [ $# -gt 0 ]; do
     case $1 in
-    --server | --from | --sha256 | --ca | --dir | --token-file)
+    --server | --from | --sha256 | --ca | --dir | --token-file | --name | --port)
       [ $# -ge 2 ] || wrong "$1 needs a value"
       case $1 in
       --server) server=${2%/} ;;
@@ -141,12 +166,14 @@ main() {
       --ca) ca=$2 ;;
       --dir) dir=$2 ;;
       --token-file) token=$2 ;;
+      --name) agent_name=$2 ;;
+      --port) port=$2 ;;
       esac
       shift
       ;;
-    --init) init=yes ;;
-    --build) build=yes ;;
     --service) service=yes ;;
+    --no-init) init='' ;;
+    --no-build) build='' ;;
     --no-preflight) preflight='' ;;
     -h | --help) usage; exit 0 ;;
     *) wrong "$1 is not known" ;;
@@ -154,7 +181,6 @@ main() {
     shift
   done
   [ -n "$server$from" ] || wrong '--server or --from is missing'
-  [ -z "$init" ] || [ -n "$server" ] || wrong '--init needs --server'
   [ "$(uname -s)" = Linux ] || die 'kitt-agent runs on Linux'
   case $(uname -m) in
   x86_64 | amd64) platform=linux_amd64 ;;
@@ -168,8 +194,6 @@ main() {
   trap 'rm -rf -- "$tmp"' EXIT
   trap 'exit 130' INT TERM HUP
   get
-  chmod 0755 "$tmp/kitt-agent"
-  "$tmp/kitt-agent" version >"$tmp/version" || die 'the program does not run on this machine'
 
   as_owner mkdir -p -- "$dir"
   # Beside its place first, then renamed: a running agent keeps its own file.
@@ -182,18 +206,38 @@ main() {
   esac
 
   agent=$dir/kitt-agent
+  set_up
+  [ -z "$service" ] || "$agent" service install || die "the service was not installed; try again: $agent service install"
+  say "To start it: $agent start, or $agent service install"
+  say "To remove it: ${sudo:+sudo }rm $agent $agent.previous, and ~/.kitt with its settings and logs"
+}
+
+# set_up does what a new agent needs, as far as a server is known.
+set_up() {
+  if [ -n "$ca" ]; then
+    ca=$(cd "$(dirname -- "$ca")" && pwd)/$(basename -- "$ca")
+    export KITT_TLS_CA="$ca"
+  fi
+  if [ -z "$server" ]; then
+    [ -z "$preflight" ] || "$agent" preflight || say "This machine lacks something, see above; check again with: $agent preflight"
+    return 0
+  fi
+  if [ -n "$build" ]; then
+    "$agent" build --server "$server" || say "The image was not built; try again later: $agent build"
+  fi
+  if [ -n "$preflight" ]; then
+    set -- --server "$server"
+    [ -z "$port" ] || set -- "$@" --port "$port"
+    "$agent" preflight "$@" || die 'this machine lacks something, see above; mend it and run this again, or leave the check out with --no-preflight'
+  fi
   if [ -n "$init" ]; then
     set -- --server "$server"
+    [ -z "$agent_name" ] || set -- "$@" --name "$agent_name"
+    [ -z "$port" ] || set -- "$@" --port "$port"
     [ -z "$token" ] || set -- "$@" --token-file "$token"
     [ -z "$ca" ] || set -- "$@" --ca "$ca"
     "$agent" init "$@" || die "the settings were not written; try: $agent init --help"
   fi
-  [ -z "$build" ] || "$agent" build || die "the image was not built; try again: $agent build"
-  if [ -n "$preflight" ]; then
-    "$agent" preflight || say "This machine lacks something, see above; check again with: $agent preflight"
-  fi
-  [ -z "$service" ] || "$agent" service install || die "the service was not installed; try again: $agent service install"
-  say "To remove it: ${sudo:+sudo }rm $agent $agent.previous, and ~/.kitt with its settings and logs"
 }
 
 main "$@"

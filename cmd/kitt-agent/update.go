@@ -122,7 +122,7 @@ func wanted(cfg *config.Config) (selfupdate.Wanted, error) {
 			return selfupdate.Wanted{}, fmt.Errorf("update.public_key: %w", err)
 		}
 	}
-	return selfupdate.Wanted{Platform: selfupdate.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}, Key: key}, nil
+	return selfupdate.Wanted{Platform: selfupdate.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH, NVML: thisBuild().NVML}, Key: key}, nil
 }
 
 // checkUpdate says whether there is something to update to.

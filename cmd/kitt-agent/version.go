@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kirizan/kitt-agent/hwdetect/nvml"
 )
 
 // Set by the linker when a release is built.
@@ -21,11 +23,12 @@ type buildInfo struct {
 	Go      string `json:"go"`
 	OS      string `json:"os"`
 	Arch    string `json:"arch"`
+	NVML    bool   `json:"nvml"` // whether it can read GPUs through NVIDIA's library
 }
 
 // thisBuild returns what the linker was told, and otherwise what Go noted.
 func thisBuild() buildInfo {
-	b := buildInfo{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	b := buildInfo{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, NVML: nvml.Available}
 	info, ok := debug.ReadBuildInfo()
 	if ok && b.Version == "" && info.Main.Version != "(devel)" {
 		b.Version = info.Main.Version
@@ -58,7 +61,11 @@ func newVersionCommand(env *environment) *cobra.Command {
 			if b.Commit != "" {
 				text += " (" + b.Commit + ")"
 			}
-			_, err := fmt.Fprintf(env.stdout, "%s, %s, %s/%s\n", text, b.Go, b.OS, b.Arch)
+			with := "without NVML"
+			if b.NVML {
+				with = "with NVML"
+			}
+			_, err := fmt.Fprintf(env.stdout, "%s, %s, %s/%s, %s\n", text, b.Go, b.OS, b.Arch, with)
 			return err
 		},
 	}

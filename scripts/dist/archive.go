@@ -56,22 +56,22 @@ func compress(data []byte) ([]byte, error) {
 func (r *release) update(key ed25519.PrivateKey) error {
 	version := file{"VERSION", 0o644, []byte(r.version + "\n")}
 	sums := fmt.Appendf(nil, "%x  %s\n", sha256.Sum256(version.data), version.name)
-	var programs []file
-	for _, arch := range arches {
-		data, err := os.ReadFile(r.program(arch))
+	var built []file
+	for _, p := range programs() {
+		data, err := os.ReadFile(r.path(p))
 		if err != nil {
 			return err
 		}
-		f := file{"linux_" + arch + "/kitt-agent", 0o755, data}
+		f := file{p.name() + "/kitt-agent", 0o755, data}
 		sums = fmt.Appendf(sums, "%x  %s\n", sha256.Sum256(data), f.name)
-		programs = append(programs, f)
+		built = append(built, f)
 	}
 	files := []file{version, {"SHA256SUMS", 0o644, sums}}
 	if key != nil {
 		text := base64.StdEncoding.EncodeToString(ed25519.Sign(key, sums)) + "\n"
 		files = append(files, file{"SHA256SUMS.sig", 0o644, []byte(text)})
 	}
-	data, err := r.archive(append(files, programs...))
+	data, err := r.archive(append(files, built...))
 	if err != nil {
 		return err
 	}
@@ -91,14 +91,14 @@ type descriptor struct {
 
 const oci = "application/vnd.oci.image."
 
-// image writes an image that holds the program and nothing else: an OCI layout
+// image writes an image that holds the static program and nothing else: an OCI layout
 // in a tar, which `docker load` of any age can read too.
 func (r *release) image(arch string) error {
-	program, err := os.ReadFile(r.program(arch))
+	static, err := os.ReadFile(r.path(program{arch: arch}))
 	if err != nil {
 		return err
 	}
-	layer, err := r.archive([]file{{"usr/bin/kitt-agent", 0o755, program}})
+	layer, err := r.archive([]file{{"usr/bin/kitt-agent", 0o755, static}})
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,6 @@
-// Command dist makes what is released of kitt-agent: static programs, the
-// package that `kitt-agent update` takes, deb and rpm packages, and OCI images.
+// Command dist makes what is released of kitt-agent: programs with NVML, which
+// take glibc, and static ones without; the package that `kitt-agent update`
+// takes; deb and rpm packages; OCI images.
 //
 //	go run ./scripts/dist -o dist
 //
@@ -14,6 +15,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
+	"debug/elf"
 	"encoding/pem"
 	"errors"
 	"flag"
@@ -22,15 +24,39 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
 )
 
 var arches = []string{"amd64", "arm64"}
+
+// A program is one of those that are built.
+type program struct {
+	arch string
+	nvml bool // with cgo, for NVIDIA's library; otherwise static
+}
+
+// name is its platform in a package, as package selfupdate describes it.
+func (p program) name() string {
+	if p.nvml {
+		return "linux_" + p.arch + "_nvml"
+	}
+	return "linux_" + p.arch
+}
+
+// programs returns all that are built.
+func programs() (all []program) {
+	for _, arch := range arches {
+		all = append(all, program{arch, false}, program{arch, true})
+	}
+	return all
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -52,6 +78,7 @@ type release struct {
 	version string          // such as v1.2.0, or a pseudo-version
 	commit  string
 	date    time.Time
+	glibc   map[string]string // that the program with NVML needs, by architecture
 }
 
 func run(ctx context.Context, out, keyFile string) error {
@@ -67,16 +94,16 @@ func run(ctx context.Context, out, keyFile string) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	r := &release{ctx: ctx, dir: out, work: work}
+	r := &release{ctx: ctx, dir: out, work: work, glibc: map[string]string{}}
 	if err := r.describe(); err != nil {
 		return err
 	}
 	fmt.Println("kitt-agent", r.version)
-	for _, arch := range arches {
-		if err := r.build(arch, r.program(arch)); err != nil {
+	for _, p := range programs() {
+		if err := r.build(p); err != nil {
 			return err
 		}
-		if err := copyFile(r.program(arch), filepath.Join(out, "kitt-agent_linux_"+arch), 0o755); err != nil {
+		if err := copyFile(r.path(p), filepath.Join(out, "kitt-agent_"+p.name()), 0o755); err != nil {
 			return err
 		}
 	}
@@ -153,15 +180,63 @@ func (r *release) describe() error {
 	return err
 }
 
-func (r *release) program(arch string) string {
-	return filepath.Join(r.work, "linux_"+arch, "kitt-agent")
+func (r *release) path(p program) string {
+	return filepath.Join(r.work, p.name(), "kitt-agent")
 }
 
-// build builds the program, static and without paths of this machine.
-func (r *release) build(arch, path string) error {
-	return r.do([]string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch, "GOFLAGS=-mod=readonly"},
-		"go", "build", "-trimpath", "-buildvcs=false", "-o", path,
-		"-ldflags", "-s -w -buildid= -X main.version="+r.version+" -X main.commit="+r.commit, "./cmd/kitt-agent")
+// build builds a program, without paths of this machine.
+func (r *release) build(p program) error {
+	flags := "-s -w -buildid= -X main.version=" + r.version + " -X main.commit=" + r.commit
+	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + p.arch, "GOFLAGS=-mod=readonly"}
+	if p.nvml {
+		cc, err := compiler(p.arch)
+		if err != nil {
+			return err
+		}
+		env = append(env, "CGO_ENABLED=1", "CC="+cc, "CGO_CFLAGS=-O2 -w", "CGO_LDFLAGS=")
+		flags += " -extldflags=-Wl,--build-id=none"
+	}
+	err := r.do(env, "go", "build", "-trimpath", "-buildvcs=false", "-o", r.path(p), "-ldflags", flags, "./cmd/kitt-agent")
+	if err != nil || !p.nvml {
+		return err
+	}
+	r.glibc[p.arch], err = newestGlibc(r.path(p))
+	fmt.Printf("%s needs glibc %s\n", p.name(), r.glibc[p.arch])
+	return err
+}
+
+// compilers are those for each architecture, by Debian's names.
+var compilers = map[string]string{"amd64": "x86_64-linux-gnu-gcc", "arm64": "aarch64-linux-gnu-gcc"}
+
+// compiler returns the C compiler for an architecture.
+func compiler(arch string) (string, error) {
+	if path, err := exec.LookPath(compilers[arch]); err == nil {
+		return path, nil
+	}
+	if arch == runtime.GOARCH {
+		return exec.LookPath("cc")
+	}
+	return "", fmt.Errorf("%s is needed for the program with NVML; try: sudo apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-x86-64-linux-gnu", compilers[arch])
+}
+
+// newestGlibc returns the newest version of glibc that a program asks for.
+func newestGlibc(path string) (string, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	symbols, err := f.ImportedSymbols()
+	if err != nil {
+		return "", err
+	}
+	newest := "v2.0"
+	for _, s := range symbols {
+		if v, ok := strings.CutPrefix(s.Version, "GLIBC_"); ok && semver.Compare("v"+v, newest) > 0 {
+			newest = "v" + v
+		}
+	}
+	return newest[1:], nil
 }
 
 // documents writes manual pages and completions.

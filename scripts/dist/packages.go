@@ -30,8 +30,13 @@ rpm:
   group: Applications/System
 deb:
   compression: gzip
+overrides:
+  deb:
+    depends: ["libc6 (>= {{.Glibc}})"]
+  rpm:
+    depends: ["glibc >= {{.Glibc}}"]
 contents:
-- {src: {{.Work}}/linux_{{.Arch}}/kitt-agent, dst: /usr/bin/kitt-agent, file_info: {mode: 0755, mtime: {{.Date}}}}
+- {src: {{.Work}}/linux_{{.Arch}}_nvml/kitt-agent, dst: /usr/bin/kitt-agent, file_info: {mode: 0755, mtime: {{.Date}}}}
 - {src: {{.Work}}/man/, dst: /usr/share/man/man1/, file_info: {mode: 0644, mtime: {{.Date}}}}
 - {src: {{.Work}}/bash/kitt-agent, dst: /usr/share/bash-completion/completions/kitt-agent, file_info: {mode: 0644, mtime: {{.Date}}}}
 - {src: {{.Work}}/zsh/_kitt-agent, dst: /usr/share/zsh/vendor-completions/_kitt-agent, file_info: {mode: 0644, mtime: {{.Date}}}}
@@ -43,7 +48,7 @@ contents:
 func (r *release) systemPackages(arch string) error {
 	var text bytes.Buffer
 	err := packaged.Execute(&text, map[string]string{
-		"Arch": arch, "Version": r.version, "Date": r.date.Format(time.RFC3339), "Work": r.work,
+		"Arch": arch, "Version": r.version, "Date": r.date.Format(time.RFC3339), "Work": r.work, "Glibc": r.glibc[arch],
 	})
 	if err != nil {
 		return err

@@ -8,10 +8,14 @@
 //	SHA256SUMS           as sha256sum(1) writes it, of VERSION and each program
 //	SHA256SUMS.sig       optional: Ed25519 over SHA256SUMS, in base64
 //	linux_amd64/kitt-agent
+//	linux_amd64_nvml/kitt-agent
 //	linux_arm64/kitt-agent
+//	linux_arm64_nvml/kitt-agent
 //
-// A program is named for its platform in Go's words, GOOS_GOARCH; a package has
-// one or more of them. What describes the programs comes first, so that a
+// A program is named for its platform in Go's words, GOOS_GOARCH, with _nvml
+// behind it if it reads GPUs through NVIDIA's library, which takes glibc; the
+// others are static. A package has one or more of them, and a program is updated
+// to one of its own kind where there is one. What describes the programs comes first, so that a
 // program is checked while it is unpacked and no more of a package is read than
 // is needed. [Unpack] reads one; nothing else in a package ever gets a name on
 // disk.

@@ -38,10 +38,24 @@ var ErrSdist = errors.New("this is the package of the Python agent (an sdist), w
 	"ask for a package of this agent with --from URL or --from FILE, or have the server offer one")
 
 // A Platform is what a program is built for, in Go's words.
-type Platform struct{ OS, Arch string }
+type Platform struct {
+	OS, Arch string
+	NVML     bool // with NVIDIA's library, which takes glibc; otherwise static
+}
 
 // String returns the name of the platform's directory in a package.
-func (p Platform) String() string { return p.OS + "_" + p.Arch }
+func (p Platform) String() string {
+	if p.NVML {
+		return p.OS + "_" + p.Arch + "_nvml"
+	}
+	return p.OS + "_" + p.Arch
+}
+
+// other returns the platform of the same machine's other kind of program.
+func (p Platform) other() Platform {
+	p.NVML = !p.NVML
+	return p
+}
 
 // Contents says what a package holds.
 type Contents struct {
@@ -141,6 +155,10 @@ func (u *unpacking) describe() error {
 func (u *unpacking) program(out io.Writer) error {
 	name := u.want.Platform.String() + "/" + nameProgram
 	digest, ok := u.sums[name]
+	if !ok { // one that runs is better than none; whether it does is tried
+		name = u.want.Platform.other().String() + "/" + nameProgram
+		digest, ok = u.sums[name]
+	}
 	if !ok {
 		return fmt.Errorf("it has no program for %s/%s", u.want.Platform.OS, u.want.Platform.Arch)
 	}

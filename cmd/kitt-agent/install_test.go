@@ -1,0 +1,145 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/selfupdate/selfupdatetest"
+)
+
+// installation is a machine that install.sh is run on.
+type installation struct {
+	t      *testing.T
+	home   string
+	server *kittapitest.Server
+}
+
+// newInstallation returns a machine with a server that offers a package with
+// this program for two platforms, of which the one with NVML doesn't run here.
+func newInstallation(t *testing.T) *installation {
+	t.Helper()
+	prog := buildProgram(t)
+	text, err := os.ReadFile(prog.path)
+	require.NoError(t, err)
+	platform := "linux_" + runtime.GOARCH
+	server, err := kittapitest.NewServer(kittapitest.Config{Package: selfupdatetest.Package{
+		Version:  "v1.0.0",
+		Programs: map[string][]byte{platform: text, platform + "_nvml": []byte("#!/nowhere/ld.so\n")},
+	}.Bytes()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	return &installation{t, t.TempDir(), server}
+}
+
+// run runs install.sh and returns what it said.
+func (i *installation) run(args ...string) (string, error) {
+	i.t.Helper()
+	cmd := exec.CommandContext(i.t.Context(), "sh", append([]string{filepath.Join("..", "..", "install.sh"), "--dir", filepath.Join(i.home, "bin")}, args...)...)
+	// No engine answers, and the machine's own settings play no part.
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + i.home, "DOCKER_HOST=unix:///nowhere/docker.sock"}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func TestInstallScript(t *testing.T) {
+	for _, tool := range []string{"curl", "tar", "sha256sum"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip("SKIPPED: install.sh needs ", tool)
+		}
+	}
+	t.Parallel()
+	i := newInstallation(t)
+	agent := filepath.Join(i.home, "bin", "kitt-agent")
+
+	t.Run("a machine that fails the check gets no settings", func(t *testing.T) {
+		said, err := i.run("--server", i.server.URL, "--port", "1") // which root alone may listen on, and GPUs are missing
+		require.Error(t, err, said)
+		require.Contains(t, said, "_nvml/kitt-agent does not run on this machine")
+		require.Contains(t, said, "The image was not built; try again later: "+agent+" build")
+		require.Contains(t, said, "leave the check out with --no-preflight")
+		require.Less(t, strings.Index(said, "The image was not built"), strings.Index(said, "machine lacks something"))
+		require.FileExists(t, agent)
+		require.NoFileExists(t, filepath.Join(i.home, ".kitt", "agent.yaml"))
+	})
+
+	t.Run("twice", func(t *testing.T) {
+		for range 2 {
+			said, err := i.run("--server", i.server.URL, "--name", "gpu-7", "--no-preflight", "--no-build")
+			require.NoError(t, err, said)
+			text, err := os.ReadFile(filepath.Join(i.home, ".kitt", "agent.yaml"))
+			require.NoError(t, err)
+			require.Contains(t, string(text), "name: gpu-7\n")
+			require.Contains(t, string(text), "server_url: "+i.server.URL+"\n")
+			require.NoError(t, exec.Command(agent, "version").Run())
+		}
+		files, err := os.ReadDir(filepath.Dir(agent))
+		require.NoError(t, err)
+		require.Len(t, files, 1, "nothing of the installation is left")
+	})
+
+	t.Run("cut in mid-download", func(t *testing.T) {
+		before, err := os.Stat(agent)
+		require.NoError(t, err)
+		i.server.SetFault(func(r *http.Request) kittapitest.Fault {
+			return kittapitest.Fault{CutAnswer: strings.HasSuffix(r.URL.Path, "/package")}
+		})
+		defer i.server.SetFault(nil)
+		said, err := i.run("--server", i.server.URL, "--no-preflight", "--no-build", "--no-init")
+		require.Error(t, err, said)
+		after, err := os.Stat(agent)
+		require.NoError(t, err)
+		require.True(t, os.SameFile(before, after), "the program from before stays")
+	})
+
+	t.Run("tampered", func(t *testing.T) {
+		dir := t.TempDir()
+		platform := "kitt-agent_linux_" + runtime.GOARCH
+		require.NoError(t, os.WriteFile(filepath.Join(dir, platform), []byte("#!/bin/sh\ntouch /tmp/owned\n"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(strings.Repeat("ab", 32)+"  "+platform+"\n"), 0o644))
+		said, err := i.run("--from", dir)
+		require.Error(t, err)
+		require.Contains(t, said, "is damaged or another one")
+	})
+
+	t.Run("the Python agent's package", func(t *testing.T) {
+		sdist := filepath.Join(t.TempDir(), "kitt_agent-1.7.0.tar.gz")
+		require.NoError(t, os.WriteFile(sdist, selfupdatetest.Archive(selfupdatetest.File{Name: "kitt_agent-1.7.0/PKG-INFO"}), 0o644))
+		said, err := i.run("--from", sdist)
+		require.Error(t, err)
+		require.Contains(t, said, "this is the package of the Python agent")
+	})
+
+	t.Run("wrong use", func(t *testing.T) {
+		said, err := i.run()
+		require.Error(t, err)
+		require.Contains(t, said, "usage: install.sh")
+	})
+}
+
+// TestACutInstallScriptDoesNothing runs every beginning of install.sh that ends
+// with a line.
+func TestACutInstallScriptDoesNothing(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "install.sh"))
+	require.NoError(t, err)
+	lines := strings.SplitAfter(strings.TrimSuffix(string(text), "\n"), "\n")
+	home := t.TempDir()
+	for n := 1; n < len(lines); n += 7 {
+		cmd := exec.CommandContext(t.Context(), "sh", "-s", "--", "--server", "http://127.0.0.1:1")
+		cmd.Stdin = strings.NewReader(strings.Join(lines[:n], ""))
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home}
+		out, _ := cmd.CombinedOutput() // a syntax error is as good
+		require.NotContains(t, string(out), "Downloading", "line %d", n)
+	}
+	left, err := os.ReadDir(home)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
