@@ -87,6 +87,9 @@ func removeContainers(ctx context.Context, image string) error {
 	})
 	errs := []error{err}
 	for _, c := range list.Items {
+		if c.Image != image { // other tests have the same image under another name
+			continue
+		}
 		_, err := engine.Client.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true})
 		errs = append(errs, err)
 	}
