@@ -103,6 +103,9 @@ func (p *place) shell(rel string) (bool, error) {
 		}
 		return nil
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, errAgain // somebody removes a copy at this moment
+	}
 	if err != nil {
 		return false, explain("look at", rel, err)
 	}

@@ -301,6 +301,9 @@ func (l *Local) leaseLocal(ctx context.Context, p *place, rel string, req Reques
 		return nil, explain("look at the copy of", rel, err)
 	}
 	if m == nil {
+		if err := l.checkForeign(ctx, p, rel); err != nil {
+			return nil, err
+		}
 		out.line("using " + p.abs(rel))
 		return NewLease(p.abs(rel), origin, nil), nil // not ours: nobody removes it
 	}
@@ -337,6 +340,28 @@ func (l *Local) leaseLocal(ctx context.Context, p *place, rel string, req Reques
 	}
 	out.line("using " + p.abs(rel))
 	return lease, nil
+}
+
+// checkForeign makes sure that what is at rel is no copy of ours: one that another
+// process just takes out of sight is without its manifest for a moment, while it
+// holds the lock. It returns errAgain if so.
+func (l *Local) checkForeign(ctx context.Context, p *place, rel string) error {
+	unlock, err := p.lock(ctx)
+	if ctx.Err() != nil {
+		return l.lockError(ctx, p, err)
+	}
+	if err != nil {
+		return nil // nobody keeps copies here, or we may only read
+	}
+	defer unlock()
+	m, err := p.copyAround(rel)
+	if err != nil {
+		return explain("look at the copy of", rel, err)
+	}
+	if _, err := p.root.Lstat(rel); m != nil || errors.Is(err, fs.ErrNotExist) {
+		return errAgain
+	}
+	return nil
 }
 
 func (l *Local) lockError(ctx context.Context, p *place, err error) error {
