@@ -42,6 +42,7 @@ type Agent struct {
 	couriers   sync.WaitGroup
 	inquiry    sync.Mutex // held while the server is asked about tests
 	background sync.WaitGroup
+	intake     sync.WaitGroup // commands that are being written; grows only while accepting
 
 	mu           sync.Mutex
 	store        *store          // nil while Run is not running
@@ -154,6 +155,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.accepting = false
 	a.mu.Unlock()
 	a.queue.close()
+	a.intake.Wait()
 	housekeeping.Wait()
 	for _, j := range a.queue.active() {
 		j.stopWith(runner.ErrLetGo)
@@ -163,6 +165,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	timeout := time.AfterFunc(a.cfg.DrainTimeout, stopDelivering)
 	a.couriers.Wait()
 	timeout.Stop()
+	stopDelivering() // who waits for the end of a job that was let go waits no longer
 	stopBeats()
 	beating.Wait()
 	a.background.Wait()
@@ -238,7 +241,7 @@ func (a *Agent) Drain() {
 func (a *Agent) CancelAll(by string) {
 	a.Drain()
 	for _, j := range a.queue.active() {
-		_, _ = a.cancel(j, cancellation{By: by})
+		_ = a.cancel(j, cancellation{By: by})
 	}
 }
 

@@ -14,6 +14,10 @@ var (
 
 	// ErrEnded is matched by the error of a Cancel that came after the end.
 	ErrEnded = errors.New("the job has ended already")
+
+	// ErrStopping is matched by the error of a Cancel that the end of Run
+	// overtook. The request is on disk, and the next start carries it out.
+	ErrStopping = errors.New("the agent stops; its next start ends the job")
 )
 
 // Cancel stops the job of the command or test with the given id, on behalf of
@@ -26,15 +30,24 @@ func (a *Agent) Cancel(ctx context.Context, id, by string) error {
 	if j == nil {
 		return ErrNoJob
 	}
-	ended, err := a.cancel(j, cancellation{By: by})
-	if err != nil {
+	if err := a.cancel(j, cancellation{By: by}); err != nil {
 		return err
 	}
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	a.mu.Lock()
+	run := a.deliverCtx
+	a.mu.Unlock()
+	for {
+		changed := j.changes.wait()
+		if j.over() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-run.Done():
+			return ErrStopping
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -57,16 +70,14 @@ func (a *Agent) find(id string) *job {
 	return nil
 }
 
-// cancel writes down that j is to be stopped, then stops it. The channel is
-// closed when it has ended.
-func (a *Agent) cancel(j *job, c cancellation) (<-chan struct{}, error) {
+// cancel writes down that j is to be stopped, then stops it.
+func (a *Agent) cancel(j *job, c cancellation) error {
 	c.At = time.Now()
 	if c.By == "" {
 		c.By = "user"
 	}
-	ended := make(chan struct{})
 	if j.state().Ended() {
-		return nil, ErrEnded
+		return ErrEnded
 	}
 	if j.cancelled() == nil {
 		// Written first: a crash from here on ends the job at the next start.
@@ -80,14 +91,7 @@ func (a *Agent) cancel(j *job, c cancellation) (<-chan struct{}, error) {
 	} else {
 		j.stopWith(errCancelled)
 	}
-	a.mu.Lock()
-	ctx := a.deliverCtx
-	a.mu.Unlock()
-	a.background.Go(func() {
-		defer close(ended)
-		j.waitEnded(ctx)
-	})
-	return ended, nil
+	return nil
 }
 
 // stopWith ends the job's turn for the given reason, if it has one.
@@ -100,21 +104,9 @@ func (j *job) stopWith(cause error) {
 	}
 }
 
-// waitEnded waits until the job has ended and given back its turn, or ctx is
-// done.
-func (j *job) waitEnded(ctx context.Context) {
-	for {
-		changed := j.changes.wait()
-		j.mu.Lock()
-		over := j.rec.State.Ended() && j.stop == nil
-		j.mu.Unlock()
-		if over {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
-	}
+// over reports whether the job has ended and given back its turn.
+func (j *job) over() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.rec.State.Ended() && j.stop == nil
 }

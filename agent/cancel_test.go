@@ -143,6 +143,42 @@ func TestCancelDuringTheResultsUpload(t *testing.T) {
 	})
 }
 
+func TestACancelWhileTheAgentStopsHoldsItUpForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var slow atomic.Bool
+		srv := &agenttest.Server{Fault: func(call string) error {
+			if call == "log" && slow.Load() {
+				<-time.After(5 * time.Second)
+			}
+			return nil
+		}}
+		eng := &engine{lines: 1 << 20, pace: time.Second}
+		dir := t.TempDir()
+		a, stop := start(t, agent.Config{Server: srv, Runner: eng, Dir: dir, DrainTimeout: 10 * time.Second})
+		id := srv.Launch("a")
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+		<-time.After(10 * time.Second)
+		slow.Store(true)
+		<-time.After(2 * time.Second) // a line is on its way
+		stopped := make(chan struct{})
+		begun := time.Now()
+		go func() {
+			defer close(stopped)
+			stop()
+		}()
+		<-time.After(time.Second)
+		require.ErrorIs(t, a.Cancel(within(t, time.Minute), id, "user"), agent.ErrStopping)
+		<-stopped
+		require.LessOrEqual(t, time.Since(begun), 11*time.Second)
+		slow.Store(false)
+		_, stop = start(t, agent.Config{Server: srv, Runner: eng, Dir: dir})
+		defer stop()
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "failed"))
+		_, reason := srv.Status(id)
+		require.Equal(t, "Cancelled by user", reason, "the next start carries it out")
+	})
+}
+
 func TestARestartDuringTheModelsCopyCopiesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &agenttest.Server{}

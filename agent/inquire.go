@@ -124,7 +124,7 @@ func (a *Agent) stoppedOnServer(j *job, test Test) {
 	if who, ok := strings.CutPrefix(test.Error, "Cancelled by "); ok && who != "" {
 		by = printable(who) + " on the server"
 	}
-	if _, err := a.cancel(j, cancellation{By: by}); err != nil {
+	if err := a.cancel(j, cancellation{By: by}); err != nil {
 		a.log.Debug("job was not stopped", "job", j.id, "err", err)
 	}
 }

@@ -98,6 +98,7 @@ func (a *Agent) accept(cmd heartbeat.Command, s spec, fault error, source string
 	if err != nil {
 		return err
 	}
+	defer a.intake.Done()
 	now := time.Now()
 	j, err := store.create(id, order{Version: recordVersion, Command: cmd, Source: source, AcceptedAt: now})
 	if err == nil {
@@ -125,7 +126,8 @@ func (a *Agent) accept(cmd heartbeat.Command, s spec, fault error, source string
 	return nil
 }
 
-// reserve claims id for a job that is about to be written.
+// reserve claims id for a job that is about to be written, and has a stop wait
+// for that. Whoever calls it calls a.intake.Done.
 func (a *Agent) reserve(id string) (*store, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -136,5 +138,6 @@ func (a *Agent) reserve(id string) (*store, error) {
 		return nil, ErrDuplicate
 	}
 	a.reserved[id] = true
+	a.intake.Add(1)
 	return a.store, nil
 }

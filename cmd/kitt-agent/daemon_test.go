@@ -103,6 +103,9 @@ func (d *daemon) start(flags ...string) {
 	require.NoError(d.t, d.cmd.Start())
 }
 
+// stopLimit is far more than an agent takes to end.
+const stopLimit = time.Minute
+
 // kill kills the agent, as a crash does.
 func (d *daemon) kill() { d.end(syscall.SIGKILL) }
 
@@ -116,7 +119,11 @@ func (d *daemon) end(sig syscall.Signal) {
 		return
 	}
 	_ = d.cmd.Process.Signal(sig) // it may have ended by itself
+	stuck := time.AfterFunc(stopLimit, func() { _ = d.cmd.Process.Signal(syscall.SIGQUIT) })
 	_ = d.cmd.Wait()
+	if !stuck.Stop() {
+		d.t.Errorf("the agent did not end within %s:\n%s", stopLimit, d.out.String())
+	}
 	d.cmd = nil
 }
 
