@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	remoteBlock = 1 << 20   // of one read from a network, as of a good NFS mount (rsize)
-	localBlock  = 256 << 10 // of one read from a local disk: it stays in the CPU's cache while it is hashed and written
+	directBlock = 1 << 20   // of one read from a disk or a network: as of a good NFS mount (rsize)
+	cachedBlock = 256 << 10 // of one read from the page cache: it stays in the CPU's cache while it is hashed and written
 	smallBuffer = 64 << 10  // files up to here need no large buffer
 	zeroBlock   = 4 << 10   // smallest hole that is kept
+	directUnit  = 4 << 10   // what reads past the page cache are multiples of: no sector of a disk is larger
 )
 
 // A copying is one run of the copy engine: it brings the model at rel on the
@@ -62,6 +63,9 @@ type copyFile struct {
 	err  error // of readying it
 }
 
+// large reports whether the file has several pieces.
+func (f *copyFile) large() bool { return len(f.hashes) > 1 }
+
 // sum returns the file's hash once it is whole.
 func (f *copyFile) sum() hash { return joinHashes(f.hashes) }
 
@@ -73,7 +77,7 @@ func (c *copying) run(ctx context.Context, pulses []*pulse) (err error) {
 	if c.workers == 0 {
 		c.workers = defaultWorkers
 	}
-	c.zeroes = make([]byte, remoteBlock)
+	c.zeroes = make([]byte, directBlock)
 	for attempt := 1; ; attempt++ {
 		err = c.attempt(ctx, pulses)
 		if err == nil || ctx.Err() != nil || attempt == 2 {
@@ -145,14 +149,6 @@ func (c *copying) srcOf(e *entry) string {
 
 // to returns where an entry goes, relative to the staging directory.
 func to(rel string) string { return path.Join("data", rel) }
-
-// blockSize is how much is read at once of a large file.
-func (c *copying) blockSize() int {
-	if c.remote {
-		return remoteBlock
-	}
-	return localBlock
-}
 
 // prepare sees what is there already, asks for space and makes the directories.
 func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {

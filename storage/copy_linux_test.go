@@ -385,3 +385,34 @@ func TestPartOfAModelThenAllOfIt(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, done.Kept[0].Reason, "in use by job, inner")
 }
+
+// TestColdModel copies models that are not in the page cache from file systems
+// with rules of their own for reads that pass it by.
+func TestColdModel(t *testing.T) {
+	t.Parallel()
+	// Its end is in the middle of a sector, and its last piece is small.
+	data := noise(41<<20+1234, 7)
+	for _, kind := range []string{"ext4", "xfs", "btrfs", "tmpfs"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			share := storage.Mounted(t, kind, 400)
+			write(t, share, map[string]string{"m/w": data, "m/config.json": "{}"})
+			source := filepath.Join(share, "m/w")
+			f, err := os.Open(source)
+			require.NoError(t, err)
+			require.NoError(t, unix.Syncfs(int(f.Fd())))
+			require.NoError(t, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
+			require.NoError(t, f.Close())
+			cold := !storage.InCache(t, source)
+
+			b := newBench(t, func(c *storage.Config) { c.ShareMount = share })
+			got, err := os.ReadFile(filepath.Join(b.get(t, "m"), "w"))
+			require.NoError(t, err)
+			require.True(t, data == string(got), "%d of %d bytes", len(got), len(data))
+			if kind == "tmpfs" || !cold { // that is memory, or a kernel that doesn't tell
+				return
+			}
+			require.False(t, storage.InCache(t, source), "the copy leaves the share's file out of the page cache")
+		})
+	}
+}

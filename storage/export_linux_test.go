@@ -35,3 +35,15 @@ func Mounted(t testing.TB, kind string, megabytes int) string {
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
 	return dir
 }
+
+// InCache reports whether the page cache has half of the file at path or more,
+// or may have.
+func InCache(t testing.TB, path string) bool {
+	t.Helper()
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	require.NoError(t, err)
+	return inCache(f, 0, info.Size())
+}

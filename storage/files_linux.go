@@ -185,10 +185,22 @@ func advise(f *os.File, remote bool) {
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, how) // only advice
 }
 
+// inCache reports whether the page cache has half of a range of f or more
+// (cachestat(2), Linux 6.5), or may have: older kernels don't tell, nor does
+// overlayfs, whose files are in the cache of what lies below it.
+func inCache(f *os.File, off, n int64) bool {
+	var on unix.Statfs_t
+	if unix.Fstatfs(int(f.Fd()), &on) != nil || int64(on.Type) == unix.OVERLAYFS_SUPER_MAGIC {
+		return true
+	}
+	var in unix.Cachestat_t
+	err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &in, 0)
+	return err != nil || int64(in.Cache)*int64(os.Getpagesize()) >= n/2
+}
+
 // setDirect switches direct reads of f on or off and reports whether they are
-// on: bytes come from the share right into our memory. That saves a copy, keeps
-// models out of the page cache, and nobody else who opens the file makes us read
-// from the share again what we have read already.
+// on. On a network they also keep others who open the file from making us read
+// again what we have read already.
 func setDirect(f *os.File, on bool) bool {
 	flags := 0 // those of an open file that was opened to read
 	if on {

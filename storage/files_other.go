@@ -34,6 +34,7 @@ func nextData(_ *os.File, off, _ int64) int64 { return off }
 func dataBytes(_ *os.File, size int64) int64  { return size }
 func isRemote(*os.File) bool                  { return true }
 func advise(*os.File, bool)                   {}
+func inCache(*os.File, int64, int64) bool     { return true }
 func setDirect(*os.File, bool) bool           { return false }
 func forget(*os.File, int64, int64)           {}
 func writeBack(*os.File, int64, int64)        {}

@@ -321,7 +321,7 @@ func (p *place) untouched(ctx context.Context, m *manifest) error {
 // rehash reads a whole copy and returns the paths of files that are not what
 // was copied. Files without a hash are held against their size alone.
 func (p *place) rehash(ctx context.Context, m *manifest, progress func(int64)) (damaged []string, err error) {
-	buffer := make([]byte, remoteBlock)
+	buffer := make([]byte, directBlock)
 	_, err = readManifest(p.manifestPath(keyOf(m.Path)), func(it item) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -103,7 +103,7 @@ func (c *copying) spans() (large, small []span) {
 	var dirs [][]*copyFile
 	for _, f := range c.files {
 		n := len(f.hashes)
-		if n <= 1 {
+		if !f.large() {
 			dir := path.Dir(c.srcOf(f.entry))
 			at, ok := byDir[dir]
 			if !ok {

@@ -23,6 +23,7 @@ type worker struct {
 	at         string // of file on the share
 	src, dst   *os.File
 	direct     bool // what is read of src passes the page cache by
+	indirect   bool // src cannot do that
 
 	// made remembers which modes new files get as they are asked for, whatever
 	// the process's umask or the directory's default ACL takes away.
@@ -120,7 +121,7 @@ func (w *worker) openTarget() (err error) {
 		}
 	}
 	perm := fs.FileMode(0o600)
-	if w.c.fresh && len(w.file.hashes) <= 1 {
+	if w.c.fresh && !w.file.large() {
 		perm = w.file.finalMode()
 	}
 	w.dst, err = w.into.open(base, os.O_RDWR|os.O_CREATE, perm)
@@ -159,10 +160,8 @@ func (w *worker) openSource() (err error) {
 	if !metaOf(info).same(f.stamp) {
 		return fail(ClassChanged, "copy the model when nothing writes to it", "%q changed while the model was copied", w.at)
 	}
-	if len(f.hashes) > 1 {
-		if w.c.remote {
-			w.direct = setDirect(w.src, true)
-		}
+	w.direct, w.indirect = false, false
+	if f.large() {
 		advise(w.src, w.c.remote)
 	}
 	return nil
@@ -222,7 +221,7 @@ func (w *worker) finish() error {
 // setMode gives the file its mode, unless it was made with it.
 func (w *worker) setMode() error {
 	mode := w.file.finalMode()
-	if !w.c.fresh || len(w.file.hashes) > 1 || w.file.cloned {
+	if !w.c.fresh || w.file.large() || w.file.cloned {
 		return w.dst.Chmod(mode)
 	}
 	kept, known := w.made[mode]
