@@ -302,6 +302,14 @@ func (a *Agent) warn(text string) {
 	}
 }
 
+// retract takes back what was said once, under its text, and shown by status.
+func (a *Agent) retract(text string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.said, text)
+	a.warnings = slices.DeleteFunc(a.warnings, func(w string) bool { return w == text })
+}
+
 // port returns the port that the server is told.
 func (a *Agent) port() int {
 	if a.cfg.Port != 0 || a.cfg.Listener == nil {

@@ -409,6 +409,32 @@ func TestARefusalIsSaidOnceAndTheResultStillGoes(t *testing.T) {
 	})
 }
 
+// A proxy that turned reports away for an hour, or a token that was set right on
+// the server, costs nothing.
+func TestRefusedReportsAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		until := time.Now().Add(time.Hour)
+		var refused atomic.Int32
+		srv.Fault = func(kind string) error {
+			if (kind == "log" || kind == "status") && time.Now().Before(until) {
+				refused.Add(1)
+				return &agent.RefusedError{Status: 403, Message: "Invalid authentication token"}
+			}
+			return nil
+		}
+		a, stop := start(t, agent.Config{Server: srv, Runner: &play{run: prints(100, time.Second)}})
+		defer stop()
+		id := srv.Launch("a")
+		require.NoError(t, srv.Wait(within(t, 2*time.Hour), id, "completed"))
+		require.Equal(t, numbered(100), benchmarkLines(srv.Lines(id)))
+		require.Len(t, srv.Results(), 1)
+		require.LessOrEqual(t, refused.Load(), int32(20), "a refusal doesn't flood")
+		synctest.Wait()
+		require.Empty(t, a.Status().Warnings)
+	})
+}
+
 func TestAResultThatBreaksTheServerIsSentWithoutItsData(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &agenttest.Server{}

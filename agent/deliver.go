@@ -25,12 +25,24 @@ const (
 	brokenLimit  = 3         // failures of one report, while others go through, until it is sent without its data
 )
 
+const (
+	// refusedEvery is how long reports wait that the server had no permission
+	// for: it may have been the word of a proxy before it, or of a token that is
+	// set right meanwhile.
+	refusedEvery = 15 * time.Minute
+
+	// sayAfter is how long a report fails, while heartbeats go through, until an
+	// operator hears of it.
+	sayAfter = 2 * time.Minute
+)
+
 var (
 	// errDraining ends a courier when the agent stops.
 	errDraining = errors.New("stopping")
 
 	// errRefused ends a report that the server refused for good. It is tried
-	// again at the next start, since it may be the configuration that was wrong.
+	// again at the next start, since it may be the configuration that was wrong,
+	// and one without permission now and then before that.
 	errRefused = errors.New("refused")
 )
 
@@ -47,6 +59,7 @@ type courier struct {
 
 	drain  context.Context // done when the agent stops: no more waiting
 	inLane bool
+	away   string // the server's word on reports that have to do without permission
 }
 
 // dispatchCourier starts the courier of a job.
@@ -96,6 +109,15 @@ func (c *courier) run(ctx context.Context) {
 	}
 	if err := d.sync(); err != nil {
 		c.a.log.Warn("delivery not made to last", "job", c.j.id, "err", err)
+	}
+	switch {
+	case c.away != "":
+		c.j.turnAway(c.away, time.Now().Add(refusedEvery))
+	case d.get().settled():
+		if warning := c.j.turnBack(); warning != "" {
+			c.a.retract(warning)
+			c.a.log.Info("server takes the reports that it had refused", "job", c.j.id)
+		}
 	}
 	c.a.delivered(c.j, d.get())
 }
@@ -313,7 +335,7 @@ type report struct {
 // that the agent stops.
 func (c *courier) report(ctx context.Context, r report) error {
 	inDoubt := r.askFirst
-	broken := 0
+	broken, begun, said := 0, time.Now(), false
 	for {
 		writes := c.a.uplink.succeeded()
 		err := c.a.uplink.do(ctx, func(ctx context.Context) error {
@@ -325,6 +347,9 @@ func (c *courier) report(ctx context.Context, r report) error {
 			return r.send(ctx)
 		})
 		if err == nil {
+			if said {
+				c.a.log.Info("report got through", "job", c.j.id, "report", r.what, "took", time.Since(begun).Round(time.Second))
+			}
 			c.note(r.done)
 			return nil
 		}
@@ -340,6 +365,10 @@ func (c *courier) report(ctx context.Context, r report) error {
 		}
 		inDoubt = true
 		c.a.log.Debug("report not delivered, trying again", "job", c.j.id, "report", r.what, "err", err)
+		if !said && time.Since(begun) > sayAfter && c.a.beats.State().FailingFor == 0 {
+			said = true
+			c.a.log.Warn("report does not get through, trying on", "job", c.j.id, "report", r.what, "err", err)
+		}
 		if !errors.Is(err, ErrBroken) || r.broken == nil {
 			continue
 		}
@@ -352,11 +381,15 @@ func (c *courier) report(ctx context.Context, r report) error {
 // refused takes the server's final word: it is said once, and what was refused
 // stays on this machine.
 func (c *courier) refused(r report, refused *RefusedError) {
-	c.a.sayOnce(fmt.Sprintf("refused %d %s", refused.Status, refused.Message), func() {
+	warning := fmt.Sprintf("The server refuses reports (%d: %s)", refused.Status, printable(refused.Message))
+	c.a.sayOnce(warning, func() {
 		c.a.log.Error("server refuses reports; what it refused is kept on this machine",
 			"job", c.j.id, "report", r.what, "status", refused.Status, "err", refused)
 	})
-	c.a.warn(fmt.Sprintf("The server refuses reports (%d: %s)", refused.Status, printable(refused.Message)))
+	c.a.warn(warning)
+	if refused.Status == http.StatusForbidden {
+		c.away = warning
+	}
 	c.note(func(l *ledger) { l.Refused = printable(refused.Message) })
 }
 

@@ -22,8 +22,8 @@ const (
 )
 
 // keepHouse does now and then what keeps the machine tidy, until ctx is done:
-// writes what a full disk refused, ends runs that nobody claims, removes old
-// jobs.
+// writes what a full disk refused, tries again what the server refused, ends
+// runs that nobody claims, removes old jobs.
 func (a *Agent) keepHouse(ctx context.Context) {
 	tick := time.NewTicker(houseEvery)
 	defer tick.Stop()
@@ -31,6 +31,7 @@ func (a *Agent) keepHouse(ctx context.Context) {
 	for round := 0; ; round++ {
 		a.rounds.busy(roundLimit)
 		a.catchUp()
+		a.retryRefused()
 		if round%pruneEvery == 0 {
 			a.prune()
 		}
@@ -65,6 +66,46 @@ func (a *Agent) catchUp() {
 			a.sayOnce("unsaved", func() { a.log.Error("the disk refuses the state of a job; free some space", "job", j.id) })
 		}
 	}
+}
+
+// retryRefused has the reports delivered that the server turned away for want of
+// permission, once that is a while ago.
+func (a *Agent) retryRefused() {
+	now := time.Now()
+	for _, j := range a.allJobs() {
+		if j.retryDue(now) {
+			a.dispatchCourier(j)
+		}
+	}
+}
+
+// turnAway notes that the server turned reports of the job away, with what word,
+// and when they are to be tried again.
+func (j *job) turnAway(refusal string, again time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.refusal, j.again = refusal, again
+}
+
+// turnBack notes that the server has taken the reports, and returns the word on
+// them that stood until now.
+func (j *job) turnBack() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	was := j.refusal
+	j.refusal = ""
+	return was
+}
+
+// retryDue reports, once, whether it is time to try refused reports again.
+func (j *job) retryDue(now time.Time) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	due := !j.again.IsZero() && now.After(j.again)
+	if due {
+		j.again = time.Time{}
+	}
+	return due
 }
 
 // sweepRuns ends runs of this agent's that belong to none of its jobs.

@@ -81,6 +81,8 @@ type job struct {
 	rec     record
 	stop    context.CancelCauseFunc // ends the job's turn; nil while it has none
 	unsaved bool                    // whether the last change could not be written
+	refusal string                  // the server's word on reports that it turned away
+	again   time.Time               // when they are tried again; zero while they are
 	changes broadcast
 }
 
