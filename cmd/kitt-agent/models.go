@@ -47,7 +47,15 @@ func (env *environment) withModels(do func(cfg *config.Config, models *storage.L
 
 // newStorage returns the storage of the agent that cfg describes.
 func newStorage(cfg *config.Config, log *slog.Logger) (*storage.Local, error) {
-	return storage.New(storage.Config{Settings: storageSettings(cfg), Owner: cfg.Name, Logger: log})
+	return storage.New(storage.Config{
+		Settings:     storageSettings(cfg),
+		Owner:        cfg.Name,
+		KeepFree:     cfg.Models.KeepFree,
+		MaxBytes:     cfg.Models.MaxSize,
+		Workers:      cfg.Models.Streams,
+		ShareTimeout: cfg.Models.ShareTimeout,
+		Logger:       log,
+	})
 }
 
 // newModelsListCommand returns `kitt-agent models list`.

@@ -41,6 +41,7 @@ type Config struct {
 	ModelShareSource  string
 	ModelShareMount   string
 	AutoCleanup       *bool // nil where neither file nor variable names it
+	Models            Models
 	KITTImage         string
 	HeartbeatInterval time.Duration // 0 where it isn't named
 
@@ -79,6 +80,14 @@ type TLS struct {
 type Simulated struct {
 	Speed    float64 // factor on the delays between lines; 0 leaves them out
 	Scenario simulated.Scenario
+}
+
+// Models bounds the copies of models, and how they are made.
+type Models struct {
+	MaxSize      int64 // bytes of all copies together; 0 for no limit
+	KeepFree     int64 // bytes of the disk that stay free
+	Streams      int   // parts of large files that are copied at once from a network
+	ShareTimeout time.Duration
 }
 
 // Retention bounds what is kept of jobs whose reports were delivered.

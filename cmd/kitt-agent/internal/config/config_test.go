@@ -56,6 +56,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, 10*time.Second, c.StopGrace)
 	require.Equal(t, 30*24*time.Hour, c.Retention.MaxAge)
 	require.EqualValues(t, 2<<30, c.Retention.MaxSize)
+	require.Equal(t, Models{Streams: 16, ShareTimeout: 30 * time.Second}, c.Models)
 	require.Nil(t, c.AutoCleanup)
 	require.Zero(t, c.HeartbeatInterval)
 	require.Equal(t, "127.0.0.1:8090", c.ListenAddress(), "an agent without a token listens on this machine only")
@@ -119,6 +120,7 @@ stop_grace: 30s
 max_job_duration: 1.5d
 allowed_images: [kitt*, "registry.example/kitt:*"]
 retention: {max_age: 7d, max_size: 500MB}
+models: {max_size: 2TiB, keep_free: 50GiB, streams: 4, share_timeout: 2m}
 log: {level: debug, format: json}
 env:
   HF_TOKEN: $HF_TOKEN
@@ -133,6 +135,7 @@ env:
 	require.Equal(t, 36*time.Hour, c.MaxJobDuration)
 	require.Equal(t, 30*time.Second, c.StopGrace)
 	require.Equal(t, Retention{MaxAge: 7 * 24 * time.Hour, MaxSize: 500_000_000}, c.Retention)
+	require.Equal(t, Models{MaxSize: 2 << 40, KeepFree: 50 << 30, Streams: 4, ShareTimeout: 2 * time.Minute}, c.Models)
 	require.Equal(t, Log{Level: slog.LevelDebug, Format: "json"}, c.Log)
 	value, err := c.Env["HF_TOKEN"].Resolve(environ("HF_TOKEN", "hf_x"))
 	require.NoError(t, err)
@@ -156,6 +159,7 @@ func TestFaults(t *testing.T) {
 		{"no unit", "stop_grace: 10\n", "it has no unit"},
 		{"interval", "heartbeat_interval_s: 5\n", "allowed is 10 to 300"},
 		{"size", "retention:\n  max_size: lots\n", `:2: retention.max_size: "lots" does not work: it is no size`},
+		{"too small", "models:\n  max_size: 5kB\n", `:2: models.max_size: "5kB" does not work: it is too little; allowed is 0 for no limit`},
 		{"bool", "auto_cleanup: perhaps\n", "neither true nor false"},
 		{"relative", "model_storage_dir: models\n", "it is relative"},
 		{"dots", "model_storage_dir: /a/../b\n", "it has .. in it"},

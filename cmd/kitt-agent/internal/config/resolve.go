@@ -99,6 +99,7 @@ func (s Sources) Resolve() (*Config, []string, error) {
 func defaults() *Config {
 	c := &Config{
 		Port:              8090,
+		Models:            Models{Streams: 16, ShareTimeout: 30 * time.Second},
 		Runner:            "auto",
 		Simulated:         Simulated{Speed: 1},
 		GPUs:              "auto",

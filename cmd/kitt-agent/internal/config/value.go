@@ -137,13 +137,17 @@ func duration(field func(*Config) *time.Duration, low, high time.Duration) func(
 }
 
 func durationOrZero(field func(*Config) *time.Duration, low, high time.Duration) func(*Config, *yaml.Node) error {
-	within := duration(field, low, high)
+	return orZero(field, duration(field, low, high))
+}
+
+// orZero takes a bare 0 for no limit, and leaves anything else to set.
+func orZero[T int64 | time.Duration](field func(*Config) *T, set func(*Config, *yaml.Node) error) func(*Config, *yaml.Node) error {
 	return func(c *Config, n *yaml.Node) error {
 		if n.Kind == yaml.ScalarNode && n.Value == "0" {
 			*field(c) = 0
 			return nil
 		}
-		return within(c, n)
+		return set(c, n)
 	}
 }
 
@@ -212,18 +216,23 @@ func simulatedScenario(c *Config, n *yaml.Node) error {
 	})(c, n)
 }
 
-func retentionSize(c *Config, n *yaml.Node) error {
+// size takes a number of bytes, of least or more.
+func size(field func(*Config) *int64, least int64) func(*Config, *yaml.Node) error {
 	return parsed(func(c *Config, value string) error {
 		size, err := ParseSize(value)
 		if err != nil {
 			return err
 		}
-		if size < 1<<20 {
+		if size < least {
 			return errors.New("it is too little")
 		}
-		c.Retention.MaxSize = size
+		*field(c) = size
 		return nil
-	})(c, n)
+	})
+}
+
+func sizeOrZero(field func(*Config) *int64, least int64) func(*Config, *yaml.Node) error {
+	return orZero(field, size(field, least))
 }
 
 func heartbeatInterval(c *Config, n *yaml.Node) error {
