@@ -27,9 +27,11 @@ const apiToken = "secret-token-of-the-agent"
 // address.
 func serveAgent(t *testing.T, cfg agent.Config) (a *agent.Agent, url string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	cfg.Listener = listener
+	if cfg.Listener == nil {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		cfg.Listener = listener
+	}
 	cfg.Token = apiToken
 	if cfg.Server == nil {
 		cfg.Server = &agenttest.Server{}
@@ -39,7 +41,7 @@ func serveAgent(t *testing.T, cfg agent.Config) (a *agent.Agent, url string) {
 	}
 	a, stop := start(t, cfg)
 	t.Cleanup(stop)
-	url = "http://" + listener.Addr().String()
+	url = "http://" + cfg.Listener.Addr().String()
 	require.Eventually(t, func() bool {
 		status, _ := call(t, "GET", url+"/healthz", "", "")
 		return status == http.StatusOK

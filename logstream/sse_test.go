@@ -23,9 +23,14 @@ import (
 // serve serves l as the agent does.
 func serve(t testing.TB, l *Log) string {
 	t.Helper()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ServeSSE(w, r, l, "2cf1fe73bb3b43c0")
 	}))
+	srv.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		_ = conn.(*net.TCPConn).SetWriteBuffer(256 << 10) // as the agent's API does
+		return ctx
+	}
+	srv.Start()
 	t.Cleanup(srv.Close)
 	return srv.URL
 }
