@@ -25,16 +25,9 @@ const (
 	brokenLimit  = 3         // failures of one report, while others go through, until it is sent without its data
 )
 
-const (
-	// refusedEvery is how long reports wait that the server had no permission
-	// for: it may have been the word of a proxy before it, or of a token that is
-	// set right meanwhile.
-	refusedEvery = 15 * time.Minute
-
-	// sayAfter is how long a report fails, while heartbeats go through, until an
-	// operator hears of it.
-	sayAfter = 2 * time.Minute
-)
+// sayAfter is how long a report fails, while heartbeats go through, until an
+// operator hears of it.
+const sayAfter = 2 * time.Minute
 
 var (
 	// errDraining ends a courier when the agent stops.
@@ -110,15 +103,7 @@ func (c *courier) run(ctx context.Context) {
 	if err := d.sync(); err != nil {
 		c.a.log.Warn("delivery not made to last", "job", c.j.id, "err", err)
 	}
-	switch {
-	case c.away != "":
-		c.j.turnAway(c.away, time.Now().Add(refusedEvery))
-	case d.get().settled():
-		if warning := c.j.turnBack(); warning != "" {
-			c.a.retract(warning)
-			c.a.log.Info("server takes the reports that it had refused", "job", c.j.id)
-		}
-	}
+	c.noteRefusal()
 	c.a.delivered(c.j, d.get())
 }
 
@@ -376,21 +361,6 @@ func (c *courier) report(ctx context.Context, r report) error {
 			broken = 0
 		}
 	}
-}
-
-// refused takes the server's final word: it is said once, and what was refused
-// stays on this machine.
-func (c *courier) refused(r report, refused *RefusedError) {
-	warning := fmt.Sprintf("The server refuses reports (%d: %s)", refused.Status, printable(refused.Message))
-	c.a.sayOnce(warning, func() {
-		c.a.log.Error("server refuses reports; what it refused is kept on this machine",
-			"job", c.j.id, "report", r.what, "status", refused.Status, "err", refused)
-	})
-	c.a.warn(warning)
-	if refused.Status == http.StatusForbidden {
-		c.away = warning
-	}
-	c.note(func(l *ledger) { l.Refused = printable(refused.Message) })
 }
 
 // endedOnServer reports whether a test with this status is over for the server.

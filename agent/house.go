@@ -68,46 +68,6 @@ func (a *Agent) catchUp() {
 	}
 }
 
-// retryRefused has the reports delivered that the server turned away for want of
-// permission, once that is a while ago.
-func (a *Agent) retryRefused() {
-	now := time.Now()
-	for _, j := range a.allJobs() {
-		if j.retryDue(now) {
-			a.dispatchCourier(j)
-		}
-	}
-}
-
-// turnAway notes that the server turned reports of the job away, with what word,
-// and when they are to be tried again.
-func (j *job) turnAway(refusal string, again time.Time) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.refusal, j.again = refusal, again
-}
-
-// turnBack notes that the server has taken the reports, and returns the word on
-// them that stood until now.
-func (j *job) turnBack() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	was := j.refusal
-	j.refusal = ""
-	return was
-}
-
-// retryDue reports, once, whether it is time to try refused reports again.
-func (j *job) retryDue(now time.Time) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	due := !j.again.IsZero() && now.After(j.again)
-	if due {
-		j.again = time.Time{}
-	}
-	return due
-}
-
 // sweepRuns ends runs of this agent's that belong to none of its jobs.
 func (a *Agent) sweepRuns(ctx context.Context) {
 	sweeper, ok := a.cfg.Runner.(runner.Sweeper)

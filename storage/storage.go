@@ -11,14 +11,15 @@
 // What is on the share is copied to the same path below the storage directory.
 //
 // A copy is made in a staging directory beside its place and appears by one
-// rename. It is read in pieces, many at once from a network (past the page cache
-// where that can be) and few from a local disk, and hashed (XXH3-128) on the way; a journal in the staging directory
-// tells which pieces are whole, so that an interrupted copy goes on where it
-// was. Where the file system can share blocks nothing is read at all. Otherwise
-// the bytes pass through us, as they have to be hashed: copy_file_range would
-// mean to read them twice. The source is looked at again at the end; headers of
-// safetensors and GGUF files and checksums on the share are held against the
-// copy; what does not fit is copied once more, and then refused.
+// rename. It is read in pieces, many at once from a network and few from a
+// local disk, past the page cache where that doesn't hold them, and hashed
+// (XXH3-128) on the way; a journal in the staging directory tells which pieces
+// are whole, so that an interrupted copy goes on where it was. Where the file
+// system can share blocks nothing is read at all. Otherwise the bytes pass
+// through us, as they have to be hashed: copy_file_range would mean to read
+// them twice. The source is looked at again at the end; headers of safetensors
+// and GGUF files and checksums on the share are held against the copy; what
+// does not fit is copied once more, and then refused.
 //
 // A copy is not waited for until it is on disk. Should the machine lose power
 // before it is, the copy is checked against its hashes at its next use.
