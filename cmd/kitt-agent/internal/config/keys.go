@@ -69,7 +69,7 @@ var keys = []Key{
 		set:     sizeOrZero(func(c *Config) *int64 { return &c.Models.MaxSize }, 1<<20)},
 	{Name: "models.keep_free", Env: "KITT_MODELS_KEEP_FREE", Allowed: "0, or a size such as 50GiB", Default: "0",
 		Meaning: "how much of the disk copies of models leave free",
-		set:     sizeOrZero(func(c *Config) *int64 { return &c.Models.KeepFree }, 0)},
+		set:     size(func(c *Config) *int64 { return &c.Models.KeepFree }, 0)},
 	{Name: "models.streams", Env: "KITT_MODELS_STREAMS", Allowed: "1 to 64", Default: "16",
 		Meaning: "parts of large files that are copied at once from a share on a network",
 		set:     integer(func(c *Config) *int { return &c.Models.Streams }, 1, 64)},
