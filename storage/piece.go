@@ -84,6 +84,9 @@ func (w *worker) buffer(ctx context.Context, n int64) (p []byte, free func(), er
 	}
 	if len(p) < size {
 		p = make([]byte, size) // begins at a page, as direct reads want it
+		// Btrfs answers a direct read into memory that was never touched through
+		// the page cache, and reads ahead into that.
+		clear(p)
 	}
 	return p, func() { w.c.buffers <- p }, nil
 }
