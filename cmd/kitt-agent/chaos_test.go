@@ -25,7 +25,7 @@ import (
 )
 
 var (
-	chaosTime   = flag.Duration("chaos.time", 90*time.Second, "longest time that TestChaos breaks things")
+	chaosTime   = flag.Duration("chaos.time", 60*time.Second, "longest time that TestChaos breaks things")
 	chaosRounds = flag.Int("chaos.rounds", 200, "how often TestChaos breaks something")
 	chaosSeed   = flag.Uint64("chaos.seed", 0, "what TestChaos draws its faults from; 0 for the time")
 )
@@ -37,6 +37,7 @@ var (
 // that ran to its end is missing, none is twice or out of order, and no process
 // is left.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	prog := buildProgram(t)
 	seed := *chaosSeed
 	if seed == 0 {

@@ -25,17 +25,29 @@ import (
 // program is a built kitt-agent, and the directory of a program that plays kitt.
 type program struct{ path, bin string }
 
-// buildProgram builds the daemon as it is shipped.
+// builtIn is a directory that TestMain makes and removes.
+var builtIn string
+
+// buildBoth builds them there, for the first test that wants them.
+var buildBoth = sync.OnceValue(func() error {
+	if out, err := exec.Command("go", "build", "-o", filepath.Join(builtIn, "kitt-agent"), ".").CombinedOutput(); err != nil {
+		return fmt.Errorf("build the daemon: %w: %s", err, out)
+	}
+	_, err := runnertest.BuildFakeKitt(builtIn)
+	return err
+})
+
+// buildProgram returns the daemon as it is shipped, under a path of the test's own.
 func buildProgram(t testing.TB) program {
 	t.Helper()
+	require.NoError(t, buildBoth())
 	dir := t.TempDir()
 	p := program{path: filepath.Join(dir, "kitt-agent"), bin: filepath.Join(dir, "bin")}
-	build := exec.Command("go", "build", "-o", p.path, ".")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
 	require.NoError(t, os.Mkdir(p.bin, 0o755))
-	_, err = runnertest.BuildFakeKitt(p.bin)
-	require.NoError(t, err)
+	// Links and no copies: a file that is open to be written while another test
+	// starts a process cannot be run.
+	require.NoError(t, os.Link(filepath.Join(builtIn, "kitt-agent"), p.path))
+	require.NoError(t, os.Link(filepath.Join(builtIn, "kitt"), filepath.Join(p.bin, "kitt")))
 	return p
 }
 

@@ -39,7 +39,15 @@ func TestMain(m *testing.M) {
 	if home := os.Getenv(standInEnv); home != "" {
 		os.Exit(standIn(home, os.Getenv(standInKinds)))
 	}
-	goleak.VerifyTestMain(m)
+	var err error
+	if builtIn, err = os.MkdirTemp("", "kitt-agent-test"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(builtIn)
+		os.Exit(code)
+	}))
 }
 
 // standIn holds the PID file and serves what of the API stop needs, until it is

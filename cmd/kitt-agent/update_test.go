@@ -32,14 +32,15 @@ type updates struct {
 
 // TestUpdates builds the program as two versions and updates one to the other.
 func TestUpdates(t *testing.T) {
-	built := buildProgram(t)
-	versions := map[string][]byte{}
+	t.Parallel()
+	bin := buildProgram(t).bin
+	versions := t.TempDir()
 	for _, version := range []string{"v1.0.0", "v1.1.0"} {
-		out, err := exec.Command("go", "build", "-ldflags", "-X main.version="+version, "-o", built.path, ".").CombinedOutput()
+		out, err := exec.Command("go", "build", "-ldflags", "-X main.version="+version, "-o", filepath.Join(versions, version), ".").CombinedOutput()
 		require.NoError(t, err, "%s", out)
-		versions[version], err = os.ReadFile(built.path)
-		require.NoError(t, err)
 	}
+	next, err := os.ReadFile(filepath.Join(versions, "v1.1.0"))
+	require.NoError(t, err)
 	for name, test := range map[string]func(*testing.T, *updates){
 		"there and back":  testUpdate,
 		"refusals":        testUpdateRefuses,
@@ -49,9 +50,9 @@ func TestUpdates(t *testing.T) {
 		"two at once":     testTwoUpdatesAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := &updates{t: t, next: versions["v1.1.0"], home: t.TempDir()}
-			u.prog = program{path: filepath.Join(t.TempDir(), "kitt-agent"), bin: built.bin}
-			require.NoError(t, os.WriteFile(u.prog.path, versions["v1.0.0"], 0o755))
+			u := &updates{t: t, next: next, home: t.TempDir()}
+			u.prog = program{path: filepath.Join(t.TempDir(), "kitt-agent"), bin: bin}
+			require.NoError(t, os.Link(filepath.Join(versions, "v1.0.0"), u.prog.path))
 			test(t, u)
 		})
 	}
