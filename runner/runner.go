@@ -48,6 +48,9 @@ type Resumer interface {
 	// otherwise behaves like Run. Output before from is left out: from is the
 	// Position that followed the last byte the agent kept, zero for none.
 	//
+	// A ctx that is done already ends the run all the same, unless its cause is
+	// [ErrLetGo]: the program before may have died in the midst of a stop.
+	//
 	// The error matches [ErrNotStarted] if no run of job was ever begun, so
 	// that Run may safely be called, and [ErrLost] if one was begun and there
 	// is no trace of it any more, nor of how it ended.

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,24 +39,26 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if err := writeRecord(job, rec); err != nil {
 		return runner.Result{}, err
 	}
-	rec.Container, err = r.create(ctx, job, image)
+	f := &follower{r: r, job: job, out: out, rec: rec}
+	f.id, err = r.create(ctx, job, image)
+	f.rec.Container = f.id
 	if err == nil {
-		err = writeRecord(job, rec)
+		err = writeRecord(job, f.rec)
 	}
 	if err == nil {
-		err = r.start(ctx, rec.Container)
+		err = r.start(ctx, f.id)
 	}
 	if err != nil {
-		return runner.Result{}, r.undo(ctx, job, rec.Container, err)
+		return f.begun(), f.undo(ctx, err)
 	}
-	return r.follow(ctx, job, rec, runner.Position{}, out)
+	return f.follow(ctx)
 }
 
 // Resume goes on with the container that was begun for job. One that was
 // created and not started is started.
 func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
-	if ctx.Err() != nil {
-		return runner.Result{}, context.Cause(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, runner.ErrLetGo) {
+		return runner.Result{}, cause
 	}
 	rec, found, err := readRecord(job)
 	if err != nil {
@@ -64,68 +67,48 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	if !found {
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
-	f := &follower{r: r, job: job, out: out, rec: rec, id: rec.Container}
+	f := &follower{r: r, job: job, out: out, rec: rec, id: rec.Container, cursor: cursor{pos: from}}
+	if rec.End != nil {
+		// All that was left to be done is to remove it, which may have begun.
+		f.discard(ctx, f.id)
+		return f.result()
+	}
 	id, err := f.await(ctx, func() (string, error) { return r.find(ctx, job, rec.Container) })
 	switch {
 	case err != nil:
-		return runner.Result{}, err
-	case rec.End != nil:
-		// All that was left to be done is to remove it, which may have begun.
-		f.discard(ctx, id)
-		return f.result()
+		return f.begun(), f.stopped(ctx, err)
 	case id == "" && rec.Container == "":
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	case id == "":
 		return runner.Result{}, lost("its container was removed")
 	}
-	rec.Container = id
-	state, err := r.inspect(ctx, id)
-	if err == nil && state.Status == container.StateCreated {
-		if err = writeRecord(job, rec); err == nil {
+	f.id, f.rec.Container = id, id
+	state, err := f.state(ctx)
+	if err != nil {
+		return f.begun(), f.stopped(ctx, err)
+	}
+	if state.Status == container.StateCreated {
+		if err = writeRecord(job, f.rec); err == nil {
 			err = r.start(ctx, id)
 		}
 		if err != nil {
-			return runner.Result{}, r.undo(ctx, job, id, err)
+			return f.begun(), f.undo(ctx, err)
 		}
 	}
-	// Other errors are met again, and sat out, while following.
-	return r.follow(ctx, job, rec, from, out)
+	return f.follow(ctx)
 }
 
-// because returns the cause of ctx's end, if it has ended, for the error that
-// this led to.
+// because returns the cause of ctx's end, if it has ended, and beside it err if
+// that is more than a consequence.
 func because(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("%w; %w", context.Cause(ctx), err)
-	}
-	return err
-}
-
-// undo removes what there is of a run that could not be started, and returns
-// err with what went wrong at that. If the run is let go of, all stays: Resume
-// finds the container, be it started or not, which undone could run twice.
-func (r *Runner) undo(ctx context.Context, job runner.Job, id string, err error) error {
-	err = because(ctx, err)
-	if ctx.Err() != nil && errors.Is(context.Cause(ctx), runner.ErrLetGo) {
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil:
 		return err
+	case errors.Is(err, cause), errors.Is(err, ctx.Err()):
+		return cause
 	}
-	ctx = context.WithoutCancel(ctx)
-	if id == "" {
-		// The engine may have created it after we gave up waiting.
-		var e error
-		if id, e = r.find(ctx, job, ""); e != nil {
-			return errors.Join(err, e)
-		}
-	}
-	if id != "" {
-		if e := r.remove(ctx, id); e != nil {
-			return errors.Join(err, e)
-		}
-	}
-	if e := os.Remove(recordPath(job)); e != nil && !errors.Is(e, os.ErrNotExist) {
-		return errors.Join(err, e)
-	}
-	return err
+	return fmt.Errorf("%w; %w", cause, err)
 }
 
 func lost(text string) error {
@@ -162,8 +145,8 @@ const endLimit = 2 * time.Minute
 // given up.
 const maxUnread = 10
 
-func (r *Runner) follow(ctx context.Context, job runner.Job, rec record, from runner.Position, out runner.Output) (runner.Result, error) {
-	f := &follower{r: r, job: job, out: out, rec: rec, id: rec.Container, cursor: cursor{pos: from}}
+// follow follows the container to its end, or until ctx is done.
+func (f *follower) follow(ctx context.Context) (runner.Result, error) {
 	err := f.toEnd(ctx)
 	if err == nil {
 		var result runner.Result
@@ -171,17 +154,43 @@ func (r *Runner) follow(ctx context.Context, job runner.Job, rec record, from ru
 			return result, err
 		}
 	}
+	return f.begun(), f.stopped(ctx, err)
+}
+
+// stopped ends the container if ctx is done, unless the run is only let go of,
+// and returns the cause. Otherwise it returns err.
+func (f *follower) stopped(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
-		return f.begun(), err
+		return err
 	}
 	cause := context.Cause(ctx)
 	if errors.Is(cause, runner.ErrLetGo) {
-		return f.begun(), cause
+		return cause
 	}
 	if err := f.end(); err != nil {
-		return f.begun(), fmt.Errorf("%w; %w", cause, err)
+		return fmt.Errorf("%w; %w", cause, err)
 	}
-	return f.begun(), cause
+	return cause
+}
+
+// undo removes what there is of a run that could not be started, and returns
+// err with what went wrong at that. If the run is let go of, all stays: Resume
+// finds the container, be it started or not, which undone could run twice.
+func (f *follower) undo(ctx context.Context, err error) error {
+	err = because(ctx, err)
+	if errors.Is(context.Cause(ctx), runner.ErrLetGo) {
+		return err
+	}
+	e := f.end()
+	if e == nil {
+		if e = os.Remove(recordPath(f.job)); errors.Is(e, os.ErrNotExist) {
+			e = nil
+		}
+	}
+	if e != nil {
+		return fmt.Errorf("%w; %w", err, e)
+	}
+	return err
 }
 
 // toEnd returns nil when the container has ended and all of its log was passed
@@ -385,13 +394,21 @@ func (f *follower) end() error {
 			}
 		}
 		if pause(ctx, retryPause) != nil {
-			return fmt.Errorf("the container %s may still be running: %w", f.id, err)
+			return fmt.Errorf("the container %s may still be running: %w", cmp.Or(f.id, "of the job"), err)
 		}
 	}
 }
 
 // endOnce stops the container, passes its last words on and removes it.
 func (f *follower) endOnce(ctx context.Context) error {
+	if f.id == "" {
+		// The engine may have created it after a program gave up waiting.
+		id, err := f.r.find(ctx, f.job, "")
+		if err != nil || id == "" {
+			return err
+		}
+		f.id = id
+	}
 	// remove kills what could not be stopped.
 	stopErr := f.r.stop(ctx, f.id, f.job.Grace())
 	readErr := f.read(ctx, false)

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -338,6 +339,101 @@ func TestResumeTakesTheOneThatRuns(t *testing.T) {
 		require.Equal(t, "c1", result.ContainerID)
 		require.Zero(t, s.called("POST /containers/c0/start"))
 	}
+}
+
+// begun writes down that a job has the container c1, as Run does.
+func begun(t *testing.T, job runner.Job) {
+	require.NoError(t, os.Mkdir(filepath.Join(job.Dir, "docker"), 0o700))
+	text := []byte(`{"version":1,"job":"job-1","container":"c1"}`)
+	require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "docker", "run.json"), text, 0o600))
+}
+
+// once returns a handler that fails at first.
+func once(first http.HandlerFunc, then http.HandlerFunc) http.HandlerFunc {
+	var failed atomic.Bool
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !failed.Swap(true) {
+			first(w, r)
+			return
+		}
+		then(w, r)
+	}
+}
+
+// TestResumeIsStoppedWhileTheEngineIsAway stops a run before the engine has told
+// anything of it: it is ended when the engine is back.
+func TestResumeIsStoppedWhileTheEngineIsAway(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("stopped by a test")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s, r := newStub(t, map[string]http.HandlerFunc{
+		"GET /containers/json": func(w http.ResponseWriter, r *http.Request) {
+			cancel(cause)
+			reply(500, `{"message":"starting up"}`)(w, r)
+		},
+		"DELETE /containers/c1": once(reply(500, `{"message":"starting up"}`), reply(204, "")),
+	})
+	job := stubJob(t)
+	begun(t, job)
+	_, err := r.Resume(ctx, job, runner.Position{}, &runnertest.Recorder{})
+	require.ErrorIs(t, err, cause)
+	require.EqualError(t, err, cause.Error(), "nothing is left of it")
+	require.Equal(t, 2, s.called("DELETE /containers/c1"))
+}
+
+// TestResumeStartsWhatWasCreatedLater has an engine that doesn't tell at first
+// that the container was never started.
+func TestResumeStartsWhatWasCreatedLater(t *testing.T) {
+	t.Parallel()
+	var s *stub
+	s, r := newStub(t, map[string]http.HandlerFunc{
+		"GET /containers/json": reply(200, `[{"Id":"c1","Names":["/kitt-run-job-1"]}]`),
+		"GET /containers/c1/json": once(reply(500, `{"message":"starting up"}`), func(w http.ResponseWriter, r *http.Request) {
+			if s.called("POST /containers/c1/start") == 0 {
+				reply(200, `{"Id":"c1","State":{"Status":"created"}}`)(w, r)
+				return
+			}
+			reply(200, exited(0, false))(w, r)
+		}),
+	})
+	job := stubJob(t)
+	begun(t, job)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, err := r.Resume(ctx, job, runner.Position{}, &runnertest.Recorder{})
+	require.NoError(t, err)
+}
+
+// TestFailedStartLeavesNothing has an engine that fails to start a container,
+// and at first to remove it.
+func TestFailedStartLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s, r := newStub(t, map[string]http.HandlerFunc{
+		"POST /containers/c1/start": reply(500, `{"message":"shutting down"}`),
+		"DELETE /containers/c1":     once(reply(500, `{"message":"shutting down"}`), reply(204, "")),
+	})
+	job := stubJob(t)
+	_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
+	require.ErrorContains(t, err, "start the container")
+	require.Equal(t, 2, s.called("DELETE /containers/c1"))
+	_, err = r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrNotStarted)
+}
+
+// TestStopWhileTheImageIsChosen stops a run before there is anything to stop:
+// that the engine's answer isn't awaited says nothing about the engine.
+func TestStopWhileTheImageIsChosen(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("stopped by a test")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, r := newStub(t, map[string]http.HandlerFunc{
+		"GET /version": func(_ http.ResponseWriter, r *http.Request) {
+			cancel(cause)
+			<-r.Context().Done()
+		},
+	})
+	_, err := r.Run(ctx, stubJob(t), &runnertest.Recorder{})
+	require.Equal(t, cause, err)
 }
 
 // TestResumeAfterTheEnd has a container whose end was noted down, and whose

@@ -112,8 +112,8 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 // Resume goes on with a run that has a supervisor. A run without one is lost
 // with the agent that began it, and what is left of it is ended.
 func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
-	if ctx.Err() != nil {
-		return runner.Result{}, context.Cause(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, runner.ErrLetGo) {
+		return runner.Result{}, cause
 	}
 	dir := directory(job)
 	s, found, err := readState[spec](dir, specFile)

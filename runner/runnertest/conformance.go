@@ -55,6 +55,7 @@ func Test(ctx context.Context, r runner.Runner, newJob func(Behaviour) (runner.J
 		t.neverBegun(ctx, resumer)
 		t.letGo(ctx, resumer)
 		t.resumedAndStopped(ctx, resumer)
+		t.stoppedMeanwhile(ctx, resumer)
 		t.resumedAnywhere(ctx, resumer)
 	}
 	return errors.Join(t.breaches...)
@@ -282,6 +283,33 @@ func (t *tester) resumedAndStopped(ctx context.Context, r runner.Resumer) {
 		t.breach("Resume that is stopped: %v, want the cause", err)
 	}
 	t.in("stopping a resumed run", at, job.Grace()+promptly)
+}
+
+// stoppedMeanwhile resumes a run that is to be stopped already, as after a crash
+// in the midst of a stop.
+func (t *tester) stoppedMeanwhile(ctx context.Context, r runner.Resumer) {
+	job, ok := t.job(Hangs)
+	if !ok {
+		return
+	}
+	var out Recorder
+	letGo, cancel, _ := when(ctx, &out, "line 0\n", runner.ErrLetGo)
+	_, err := r.Run(letGo, job, &out)
+	cancel(nil)
+	if !errors.Is(err, runner.ErrLetGo) {
+		t.breach("a run that is let go of: %v, want ErrLetGo", err)
+		return
+	}
+	stop, cancel := context.WithCancelCause(ctx)
+	cancel(errStopped)
+	if _, err := r.Resume(stop, job, out.Position(), &out); !errors.Is(err, errStopped) {
+		t.breach("Resume of a run that is to be stopped already: %v, want the cause", err)
+	}
+	look, done := context.WithTimeoutCause(ctx, promptly, runner.ErrLetGo)
+	defer done()
+	if _, err := r.Resume(look, job, out.Position(), &out); err == nil || errors.Is(err, runner.ErrLetGo) {
+		t.breach("Resume after a Resume that stopped the run: %v, want an error that says that it has ended", err)
+	}
 }
 
 // resumedAnywhere goes on in the midst of a line, which the agent does after a

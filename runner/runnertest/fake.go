@@ -6,6 +6,7 @@ package runnertest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -23,8 +24,9 @@ type Fake struct {
 	Err    error         // likewise
 	Hangs  bool          // stays, after the script, until it is stopped
 
-	mu   sync.Mutex
-	jobs []runner.Job
+	mu      sync.Mutex
+	jobs    []runner.Job
+	stopped map[string]bool // by job ID
 }
 
 var _ runner.Runner = (*Fake)(nil)
@@ -35,7 +37,7 @@ func (f *Fake) Run(ctx context.Context, job runner.Job, out runner.Output) (runn
 		return runner.Result{}, context.Cause(ctx)
 	}
 	f.record(job)
-	return f.play(ctx, runner.Position{}, out)
+	return f.play(ctx, job, runner.Position{}, out)
 }
 
 // Jobs returns the jobs that were run so far, in order.
@@ -51,7 +53,28 @@ func (f *Fake) record(job runner.Job) {
 	f.jobs = append(f.jobs, job)
 }
 
-func (f *Fake) play(ctx context.Context, from runner.Position, out runner.Output) (runner.Result, error) {
+func (f *Fake) wasStopped(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stopped[id]
+}
+
+// play plays the script, and notes that the run was stopped if that is what
+// ends it.
+func (f *Fake) play(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
+	result, err := f.script(ctx, from, out)
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) && !errors.Is(cause, runner.ErrLetGo) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.stopped == nil {
+			f.stopped = map[string]bool{}
+		}
+		f.stopped[job.ID] = true
+	}
+	return result, err
+}
+
+func (f *Fake) script(ctx context.Context, from runner.Position, out runner.Output) (runner.Result, error) {
 	result := f.Result
 	if result.Runner == "" {
 		result.Runner = "fake"
@@ -108,8 +131,8 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // A FakeResumer is a Fake that can go on with a run: a job that it has run, or
-// that is named in Begun, is played again from the position asked for, and any
-// other was never started.
+// that is named in Begun, is played again from the position asked for, one that
+// was stopped is lost, and any other was never started.
 type FakeResumer struct {
 	Fake
 	Begun     []string // IDs of jobs that an earlier program began
@@ -123,14 +146,17 @@ func (f *FakeResumer) Resume(ctx context.Context, job runner.Job, from runner.Po
 	if f.ResumeErr != nil {
 		return runner.Result{}, f.ResumeErr
 	}
+	if f.wasStopped(job.ID) {
+		return runner.Result{}, runner.ErrLost
+	}
 	for _, id := range f.Begun {
 		if id == job.ID {
-			return f.play(ctx, from, out)
+			return f.play(ctx, job, from, out)
 		}
 	}
 	for _, begun := range f.Jobs() {
 		if begun.ID == job.ID {
-			return f.play(ctx, from, out)
+			return f.play(ctx, job, from, out)
 		}
 	}
 	return runner.Result{}, runner.ErrNotStarted
