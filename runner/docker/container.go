@@ -121,7 +121,18 @@ func (r *Runner) find(ctx context.Context, job runner.Job, known string) (string
 			id = c.ID
 		}
 	}
-	return id, nil
+	if id != "" || known == "" {
+		return id, nil
+	}
+	// It bears another owner's label if the agent was given another name meanwhile.
+	_, err = r.inspect(ctx, known)
+	switch {
+	case errdefs.IsNotFound(err):
+		return "", nil
+	case err != nil:
+		return "", r.unreachable(err)
+	}
+	return known, nil
 }
 
 // describe returns the job's container as kitt needs it: the directories at the

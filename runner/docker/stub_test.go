@@ -436,6 +436,18 @@ func TestStopWhileTheImageIsChosen(t *testing.T) {
 	require.Equal(t, cause, err)
 }
 
+// TestResumeUnderAnotherName resumes a run that the agent began before it was
+// given another name.
+func TestResumeUnderAnotherName(t *testing.T) {
+	t.Parallel()
+	s, r := newStub(t, nil) // it lists no containers with the new name
+	job := stubJob(t)
+	begun(t, job)
+	_, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	require.NoError(t, err)
+	require.Equal(t, 1, s.called("DELETE /containers/c1"))
+}
+
 // TestResumeAfterTheEnd has a container whose end was noted down, and whose
 // removal was begun.
 func TestResumeAfterTheEnd(t *testing.T) {
