@@ -81,6 +81,9 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 		if err := os.Remove(filepath.Join(job.Dir, fallbackFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return Result{}, fmt.Errorf("take back which runner gets the job: %w", err)
 		}
+		if ctx.Err() != nil {
+			return Result{}, context.Cause(ctx) // which may be all that made it unavailable
+		}
 		reason := reasonOf(err)
 		reasons = append(reasons, reason)
 		if i+1 < len(f.members) {

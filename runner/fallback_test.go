@@ -82,6 +82,30 @@ func TestFallbackStopsWhenCancelled(t *testing.T) {
 	require.Empty(t, only.Jobs())
 }
 
+// TestFallbackStopsInTheMidstOfAChoice ends the context while the last runner
+// finds out whether it can run the job.
+func TestFallbackStopsInTheMidstOfAChoice(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	last := choosing{func() error { cancel(runner.ErrLetGo); return unavailable("no engine here") }}
+	f := runner.NewFallback(last)
+	job := newJob(t)
+	var out runnertest.Recorder
+	_, err := f.Run(ctx, job, &out)
+	require.ErrorIs(t, err, runner.ErrLetGo)
+	require.NotErrorIs(t, err, runner.ErrUnavailable)
+	require.Empty(t, out.Said())
+	_, err = f.Resume(t.Context(), job, runner.Position{}, &out)
+	require.ErrorIs(t, err, runner.ErrNotStarted)
+}
+
+// choosing is a Runner that has nothing to run a job with.
+type choosing struct{ why func() error }
+
+func (c choosing) Run(context.Context, runner.Job, runner.Output) (runner.Result, error) {
+	return runner.Result{}, c.why()
+}
+
 func TestFallbackResume(t *testing.T) {
 	t.Parallel()
 	resumer := func(begun ...string) runner.Runner {
