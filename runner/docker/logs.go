@@ -19,11 +19,6 @@ import (
 // lines at 16 KiB.
 const maxEntry = 1 << 20
 
-// skew is how far back a log is asked for again. Entries of stdout and stderr
-// are not in the order of their stamps to the last microsecond, and a clock may
-// be set back.
-const skew = 10 * time.Second
-
 // A cursor is a place in a container's log. Entries are counted from the first
 // one that bears the greatest stamp so far, in the order of the log: that finds
 // the place again also where stamps don't ascend.
@@ -40,14 +35,11 @@ type cursor struct {
 	cut bool
 }
 
-// reopen makes the cursor ready for a log that begins up to skew before it.
-func (c *cursor) reopen() (since string) {
+// reopen makes the cursor ready for the log from its beginning. To have the engine
+// leave out what is older than the place would be no quicker, since it reads all
+// of it too, and would lose what was printed after the clock was set back.
+func (c *cursor) reopen() {
 	c.skipping, c.found, c.left = c.pos.Stamp != 0, false, c.pos.Count
-	if !c.skipping {
-		return ""
-	}
-	at := c.pos.Stamp - int64(skew)
-	return fmt.Sprintf("%d.%09d", at/1e9, at%1e9)
 }
 
 // take returns what is left to be passed on of an entry, and where it begins.
@@ -123,8 +115,9 @@ func (f *follower) read(ctx context.Context, follow bool) error {
 	defer cancel()
 	// The stream has no deadline, but that it opens has.
 	opening := time.AfterFunc(f.r.config.Timeout, cancel)
+	f.cursor.reopen()
 	stream, err := f.r.engine.ContainerLogs(ctx, f.id, client.ContainerLogsOptions{
-		ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow, Since: f.cursor.reopen(),
+		ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow,
 	})
 	if err != nil {
 		opening.Stop()
@@ -134,12 +127,15 @@ func (f *follower) read(ctx context.Context, follow bool) error {
 	if !opening.Stop() {
 		return context.DeadlineExceeded
 	}
-	if !follow {
-		// All of it is there.
-		defer time.AfterFunc(slow*f.r.config.Timeout, cancel).Stop()
-	}
 	entries := entryReader{r: bufio.NewReaderSize(stream, 64<<10)}
+	// A log that isn't followed is all there, so it is never silent for long.
+	silence := time.AfterFunc(f.r.config.Timeout, cancel)
+	defer silence.Stop()
 	for {
+		silence.Reset(f.r.config.Timeout)
+		if follow {
+			silence.Stop()
+		}
 		at, text, err := entries.next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -153,8 +149,8 @@ func (f *follower) read(ctx context.Context, follow bool) error {
 		}
 		if f.cursor.cut {
 			f.cursor.cut = false
-			f.note(say(f.out, "lines are missing here: the Docker engine's log has lost what it held from %s to %s",
-				time.Unix(0, f.cursor.pos.Stamp).UTC().Format(time.RFC3339Nano), at.Format(time.RFC3339Nano)))
+			f.say("lines are missing here: the Docker engine's log has lost what it held from %s to %s",
+				time.Unix(0, f.cursor.pos.Stamp).UTC().Format(time.RFC3339Nano), at.Format(time.RFC3339Nano))
 		}
 		if len(rest) > 0 {
 			f.note(f.out.WriteFrom(rest, at, from))
@@ -170,4 +166,10 @@ func (f *follower) note(err error) {
 	if err != nil && f.outErr == nil {
 		f.outErr = fmt.Errorf("write to the job's log: %w", err)
 	}
+}
+
+// say writes a line of the runner's own.
+func (f *follower) say(format string, args ...any) {
+	_, err := fmt.Fprintf(f.out, format+"\n", args...)
+	f.note(err)
 }

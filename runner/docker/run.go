@@ -218,7 +218,8 @@ func (f *follower) toEnd(ctx context.Context) error {
 				return nil
 			}
 			if unread++; unread == maxUnread && ctx.Err() == nil {
-				return say(f.out, "the rest of the output is missing, the Docker engine can't read it: %v", err)
+				f.say("the rest of the output is missing, the Docker engine can't read it: %v", err)
+				return nil
 			}
 		}
 		if err := pause(ctx, retryPause); err != nil {
@@ -282,15 +283,13 @@ func (f *follower) await(ctx context.Context, ask func() (string, error)) (strin
 		if err == nil {
 			if f.away {
 				f.away, f.awayTo = false, time.Now()
-				return answer, say(f.out, "the Docker engine answers again")
+				f.say("the Docker engine answers again")
 			}
 			return answer, nil
 		}
 		if !f.away {
 			f.away, f.awayFrom = true, time.Now()
-			if err := say(f.out, "waiting for the Docker engine: %v", err); err != nil {
-				return "", err
-			}
+			f.say("waiting for the Docker engine: %v", err)
 		}
 		if err := pause(ctx, retryPause); err != nil {
 			return "", err
@@ -325,10 +324,12 @@ func (f *follower) finish(ctx context.Context) (runner.Result, error) {
 	if f.rec.End.Detail == "" && !oom {
 		f.rec.End.Detail = f.whoStopped(f.rec.End)
 	}
-	// A run whose end was noted down needs its container no more.
 	if err := writeRecord(f.job, f.rec); err != nil {
-		return f.begun(), err
+		// The container stays, to tell it again. Sweep removes it later.
+		f.r.log.Warn("how a container ended is not noted down", "container", f.id, "error", err)
+		return f.result()
 	}
+	// A run whose end was noted down needs its container no more.
 	f.discard(ctx, f.id)
 	return f.result()
 }
@@ -389,9 +390,7 @@ func (f *follower) end() error {
 		}
 		if !said {
 			said = true
-			if err := say(f.out, "the Docker engine fails to stop the benchmark, trying again: %v", err); err != nil {
-				f.r.log.Warn("writing to a job's log", "container", f.id, "error", err)
-			}
+			f.say("the Docker engine fails to stop the benchmark, trying again: %v", err)
 		}
 		if pause(ctx, retryPause) != nil {
 			return fmt.Errorf("the container %s may still be running: %w", cmp.Or(f.id, "of the job"), err)
@@ -411,12 +410,14 @@ func (f *follower) endOnce(ctx context.Context) error {
 	}
 	// remove kills what could not be stopped.
 	stopErr := f.r.stop(ctx, f.id, f.job.Grace())
-	readErr := f.read(ctx, false)
+	readCtx, cancel := context.WithTimeout(ctx, f.r.config.Timeout)
+	defer cancel()
+	readErr := f.read(readCtx, false)
 	if err := f.r.remove(ctx, f.id); err != nil {
 		return errors.Join(stopErr, err)
 	}
-	if readErr != nil {
-		f.r.log.Warn("the last lines of a stopped container are missing", "container", f.id, "error", readErr)
+	if readErr != nil && !errdefs.IsNotFound(readErr) {
+		f.say("the last lines that the benchmark printed are missing, because it was stopped: %v", readErr)
 	}
 	return nil
 }

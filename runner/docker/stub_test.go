@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/docker"
@@ -191,6 +193,76 @@ func TestStreamCut(t *testing.T) {
 	require.Equal(t, "one\ntwo\nthree\nfour\nfive\n", out.Text())
 	require.Contains(t, out.Said(), "waiting for the Docker engine: ")
 	require.Contains(t, out.Said(), "the Docker engine answers again\n")
+}
+
+// TestClockSetBack has the machine's clock set back by an hour before the log's
+// stream ends in mid-run.
+func TestClockSetBack(t *testing.T) {
+	t.Parallel()
+	var s *stub
+	s, r := newStub(t, map[string]http.HandlerFunc{
+		"GET /containers/c1/logs": func(w http.ResponseWriter, r *http.Request) {
+			n := min(s.called("GET /containers/c1/logs")+1, 4)
+			for i, stamp := range []string{"16:16:01.5Z", "15:16:02Z", "15:16:03Z", "15:16:04Z"}[:n] {
+				at, err := time.Parse(time.RFC3339Nano, "2026-11-23T"+stamp)
+				require.NoError(t, err)
+				since, _ := strconv.ParseFloat(r.URL.Query().Get("since"), 64)
+				if at.Unix() >= int64(since) {
+					io.WriteString(w, frame("2026-11-23T"+stamp, fmt.Sprintf("line %d\n", i)))
+				}
+			}
+		},
+		"GET /containers/c1/json": once(reply(200, `{"Id":"c1","State":{"Status":"running"}}`), reply(200, exited(0, false))),
+	})
+	var out runnertest.Recorder
+	_, err := r.Run(t.Context(), stubJob(t), &out)
+	require.NoError(t, err)
+	require.Equal(t, lines(0, 4), out.Text())
+}
+
+// TestLogThatCantBeWritten has the job's log refuse what the runner says of an
+// engine that is away: that ends no benchmark.
+func TestLogThatCantBeWritten(t *testing.T) {
+	t.Parallel()
+	s, r := newStub(t, map[string]http.HandlerFunc{
+		"GET /containers/c1/json": once(reply(500, `{"message":"starting up"}`), reply(200, exited(0, false))),
+	})
+	_, err := r.Run(t.Context(), stubJob(t), &refusing{})
+	require.EqualError(t, err, "write to the job's log: no space left on device")
+	require.Equal(t, 1, s.called("DELETE /containers/c1"))
+}
+
+// refusing is an Output that takes the first line and no more.
+type refusing struct {
+	runnertest.Recorder
+	full bool
+}
+
+func (r *refusing) Write(p []byte) (int, error) {
+	if r.full {
+		return 0, unix.ENOSPC
+	}
+	r.full = true
+	return len(p), nil
+}
+
+// TestEndThatCantBeNotedDown has no room on the disk when a run ends: it has
+// ended all the same.
+func TestEndThatCantBeNotedDown(t *testing.T) {
+	t.Parallel()
+	job := stubJob(t)
+	s, r := newStub(t, map[string]http.HandlerFunc{
+		"GET /containers/c1/json": func(w http.ResponseWriter, r *http.Request) {
+			dir := filepath.Join(job.Dir, "docker")
+			require.NoError(t, os.RemoveAll(dir))
+			require.NoError(t, os.WriteFile(dir, nil, 0o600)) // no file can be made in it
+			reply(200, exited(0, false))(w, r)
+		},
+	})
+	result, err := r.Run(t.Context(), job, &runnertest.Recorder{})
+	require.NoError(t, err)
+	require.False(t, result.Ended.IsZero())
+	require.Zero(t, s.called("DELETE /containers/c1"), "it can tell its end again")
 }
 
 func TestEngineAway(t *testing.T) {
