@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 // job again: its run counts as lost once the program has ended.
 type Fallback struct {
 	members []Runner
+	former  []Runner
 }
 
 var (
@@ -43,6 +45,14 @@ func NewFallback(runners ...Runner) *Fallback {
 	return f
 }
 
+// Former has f go on with what these runners began, which get no new jobs, as
+// after a change of the configuration. It returns f, and is to be called before
+// anything else is.
+func (f *Fallback) Former(runners ...Runner) *Fallback {
+	f.former = append(f.former, runners...)
+	return f
+}
+
 // fallbackFile is kept in the job's directory. It is written before a member
 // gets the job and removed if the member could not run it.
 const fallbackFile = "fallback.json"
@@ -54,7 +64,7 @@ const maxFallbackFile = 64 << 10
 type intent struct {
 	Version   int       `json:"version"`
 	Member    int       `json:"member"` // place in the order, from 0
-	Runner    string    `json:"runner"` // its Go type, for a reader of the file
+	Runner    string    `json:"runner"` // its Go type
 	Resumable bool      `json:"resumable"`
 	At        time.Time `json:"at"`
 }
@@ -84,6 +94,9 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 		if ctx.Err() != nil {
 			return Result{}, context.Cause(ctx) // which may be all that made it unavailable
 		}
+		if len(f.members) == 1 {
+			return Result{}, err
+		}
 		reason := reasonOf(err)
 		reasons = append(reasons, reason)
 		if i+1 < len(f.members) {
@@ -99,19 +112,23 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 	return Result{}, &Error{Kind: ClassUnavailable, Text: text, Remedy: "kitt-agent build", Err: ErrUnavailable}
 }
 
-// Resume goes on with the run of the member that began it: the one that was
+// Resume goes on with the run of the runner that began it: the one that was
 // noted down is asked first, then all in order, and the first that does not
 // answer [ErrNotStarted] has the run. The error matches [ErrLost] if the job was
-// given to a member that cannot resume.
+// given to one that cannot resume, or that is not there any more.
 func (f *Fallback) Resume(ctx context.Context, job Job, from Position, out Output) (Result, error) {
 	given, err := readIntent(job.Dir)
-	members := f.members
-	if err == nil && given.Member < len(members) {
+	runners := slices.Concat(f.members, f.former)
+	var begun Runner
+	if err == nil {
+		begun = given.find(runners)
+	}
+	if begun != nil {
 		// Only that one can have begun the job. Asked first, it needn't wait for
 		// an engine that others want to ask.
-		members = append([]Runner{members[given.Member]}, members...)
+		runners = append([]Runner{begun}, runners...)
 	}
-	for _, r := range members {
+	for _, r := range runners {
 		resumer, ok := r.(Resumer)
 		if !ok {
 			continue
@@ -129,10 +146,9 @@ func (f *Fallback) Resume(ctx context.Context, job Job, from Position, out Outpu
 		return Result{}, &Error{
 			Kind: ClassLost, Text: "which runner had the benchmark can't be read: " + err.Error(), Err: ErrLost,
 		}
-	case given.Resumable && given.Member < len(f.members):
-		if _, still := f.members[given.Member].(Resumer); still {
-			return Result{}, ErrNotStarted
-		}
+	}
+	if _, still := begun.(Resumer); still && given.Resumable {
+		return Result{}, ErrNotStarted
 	}
 	return Result{}, &Error{
 		Kind: ClassLost,
@@ -178,6 +194,19 @@ func reasonOf(err error) string {
 		return e.Text
 	}
 	return err.Error()
+}
+
+// find returns the runner that the job was given to, nil if it is not among
+// runners. The order may have changed since; there may be several of its type.
+func (i intent) find(runners []Runner) Runner {
+	is := func(r Runner) bool { return i.Runner == "" || fmt.Sprintf("%T", r) == i.Runner }
+	if i.Member < len(runners) && is(runners[i.Member]) {
+		return runners[i.Member]
+	}
+	if at := slices.IndexFunc(runners, is); at >= 0 && i.Runner != "" {
+		return runners[at]
+	}
+	return nil
 }
 
 func writeIntent(dir string, i intent) error {

@@ -156,6 +156,42 @@ func TestFallbackResume(t *testing.T) {
 	}
 }
 
+// began is a Resumer of a type of its own, so that it is told from others.
+type began struct{ runnertest.FakeResumer }
+
+// TestFallbackAfterAChangeOfConfiguration resumes a job with other runners than
+// those that it was given to.
+func TestFallbackAfterAChangeOfConfiguration(t *testing.T) {
+	t.Parallel()
+	job := newJob(t)
+	ctx, letGo := context.WithCancelCause(t.Context())
+	docker := &began{runnertest.FakeResumer{Fake: runnertest.Fake{Lines: []string{"one"}, Hangs: true}}}
+	var out runnertest.Recorder
+	out.OnOutput(func() { letGo(runner.ErrLetGo) })
+	_, err := runner.NewFallback(docker).Run(ctx, job, &out)
+	require.ErrorIs(t, err, runner.ErrLetGo)
+
+	local := &runnertest.FakeResumer{}
+	_, err = runner.NewFallback(local).Resume(t.Context(), job, runner.Position{}, &out)
+	require.ErrorIs(t, err, runner.ErrLost, "it was begun")
+
+	docker.Hangs = false
+	var again runnertest.Recorder
+	f := runner.NewFallback(local).Former(docker)
+	_, err = f.Resume(t.Context(), job, runner.Position{}, &again)
+	require.NoError(t, err)
+	require.Equal(t, "one\n", again.Text())
+
+	other := newJob(t)
+	other.ID = "job-2"
+	_, err = f.Resume(t.Context(), other, runner.Position{}, &again)
+	require.ErrorIs(t, err, runner.ErrNotStarted)
+	_, err = f.Run(t.Context(), other, &again)
+	require.NoError(t, err)
+	require.Len(t, local.Jobs(), 1)
+	require.Len(t, docker.Jobs(), 1, "it gets no new jobs")
+}
+
 // dying is a Runner that looks at the job's directory as a crash would leave it.
 type dying struct{ look func(runner.Job) }
 

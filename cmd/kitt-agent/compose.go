@@ -87,6 +87,8 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 	}
 	if containers != nil {
 		p.closers = append(p.closers, containers.Close)
+	}
+	if containers != nil && cfg.Runner != "process" {
 		p.config.CheckDocker = containers.Ping
 		p.config.Capabilities = func(ctx context.Context) []string {
 			engines, err := containers.Engines(ctx)
@@ -125,7 +127,7 @@ func newServerWithin(cfg *config.Config, log *slog.Logger, timeout time.Duration
 }
 
 // newRunner returns the runner that cfg asks for, and the one for containers
-// where it is among them.
+// where there is one.
 func (env *environment) newRunner(cfg *config.Config, vars []string, log *slog.Logger) (*docker.Runner, runner.Runner, error) {
 	if cfg.Runner == "simulated" {
 		run, err := simulated.New(simulated.Config{Speed: cfg.Simulated.Speed, Scenario: cfg.Simulated.Scenario})
@@ -139,15 +141,18 @@ func (env *environment) newRunner(cfg *config.Config, vars []string, log *slog.L
 		Env:        append(env.processVars(), vars...),
 		Supervisor: []string{exe, superviseCommand},
 	})
-	if cfg.Runner == "process" {
-		return nil, local, nil
-	}
+	// A job whose run one of them began is never given to the other, also when the
+	// configuration has changed since.
 	containers, err := docker.New(docker.Config{Owner: cfg.Name, Env: vars, Logger: log})
-	if err != nil {
+	switch {
+	case cfg.Runner == "process" && err != nil:
+		return nil, runner.NewFallback(local), nil // the machine needn't know Docker
+	case err != nil:
 		return nil, nil, err
-	}
-	if cfg.Runner == "docker" {
-		return containers, containers, nil
+	case cfg.Runner == "process":
+		return containers, runner.NewFallback(local).Former(containers), nil
+	case cfg.Runner == "docker":
+		return containers, runner.NewFallback(containers).Former(local), nil
 	}
 	return containers, runner.NewFallback(containers, local), nil
 }
