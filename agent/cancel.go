@@ -62,12 +62,14 @@ func (a *Agent) find(id string) *job {
 	if safe, _ := safeID(id); a.jobs[safe] != nil {
 		return a.jobs[safe]
 	}
+	// Of several jobs of one test the one that can still be stopped is meant.
+	var found *job
 	for _, j := range a.jobs {
-		if j.testID() == id {
-			return j
+		if j.testID() == id && (found == nil || found.state().Ended()) {
+			found = j
 		}
 	}
-	return nil
+	return found
 }
 
 // cancel writes down that j is to be stopped, then stops it.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -37,6 +39,33 @@ func TestCancel(t *testing.T) {
 		require.Len(t, run.ran(), 1, "what waited never ran")
 		require.ErrorIs(t, a.Cancel(t.Context(), "nobody", "user"), agent.ErrNoJob)
 		require.Equal(t, []string{"queued", "dispatched", "failed"}, srv.History(waiting))
+	})
+}
+
+// TestCancelOfATestWithSeveralJobs runs one test again and again: a cancel means
+// the job that runs.
+func TestCancelOfATestWithSeveralJobs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var last atomic.Bool
+		a, stop := start(t, agent.Config{Server: &agenttest.Server{}, Runner: &play{
+			run: func(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
+				if last.Load() {
+					return hangs(ctx, job, out)
+				}
+				return runner.Result{}, nil
+			},
+		}})
+		defer stop()
+		synctest.Wait()
+		for i := range 10 {
+			last.Store(i == 9)
+			_, err := a.Submit(heartbeat.Command{TestID: "test-1", Type: agent.TypeRunTest, Payload: []byte(`{"model_path":"m"}`)})
+			require.NoError(t, err)
+			synctest.Wait()
+		}
+		require.NoError(t, a.Cancel(within(t, time.Minute), "test-1", "user"))
+		require.Empty(t, a.Status().Jobs)
+		require.ErrorIs(t, a.Cancel(t.Context(), "test-1", "user"), agent.ErrEnded)
 	})
 }
 
