@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -84,6 +85,28 @@ func TestATestStoppedOnTheServerIsStoppedHere(t *testing.T) {
 		require.Equal(t, []string{"queued", "dispatched", "running", "failed"}, srv.History(running), "one end, and no step back")
 		require.Equal(t, []string{"queued", "dispatched", "failed"}, srv.History(waiting))
 		require.Equal(t, "user on the server", a.Status().Recent[0].CancelledBy)
+	})
+}
+
+// TestABenchmarkThatOutlivesItsCancel has a runner that can't end what it runs:
+// the job is cancelled, and its log says that the machine may not be free.
+func TestABenchmarkThatOutlivesItsCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		a, stop := start(t, agent.Config{Server: srv, Runner: &play{
+			run: func(ctx context.Context, _ runner.Job, _ runner.Output) (runner.Result, error) {
+				<-ctx.Done()
+				return runner.Result{}, fmt.Errorf("%w; %w in the container c1", context.Cause(ctx), runner.ErrStillRunning)
+			},
+		}})
+		defer stop()
+		id := srv.Launch("a")
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+		require.NoError(t, a.Cancel(within(t, time.Minute), id, "user"))
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "failed"))
+		_, reason := srv.Status(id)
+		require.Equal(t, "Cancelled by user", reason)
+		require.Contains(t, srv.Lines(id), "Warning: cancelled; the benchmark may still be running in the container c1")
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime/debug"
 	"time"
 
@@ -37,7 +38,7 @@ const leaseTimeout = 10 * time.Second
 func (a *Agent) live(ctx context.Context, j *job) {
 	log, release, err := a.useLog(j)
 	if err != nil {
-		a.conclude(j, nil, failure(fmt.Errorf("open the job's log: %w", err)))
+		a.abandon(ctx, j, failure(fmt.Errorf("open the job's log: %w", err)))
 		return
 	}
 	defer a.releaseLog(j, release)
@@ -151,7 +152,27 @@ func (a *Agent) benchmark(ctx context.Context, j *job, log *logstream.Log) {
 	}
 	out := newOutput(log, a.resumes())
 	defer out.flush()
-	spec := runner.Job{
+	spec := a.runnerJob(j)
+	result, err := a.runOrResume(ctx, j, spec, out)
+	let := errors.Is(context.Cause(ctx), runner.ErrLetGo)
+	if let && a.resumes() && (err != nil && isContextError(ctx, err)) {
+		return // it runs on; the next start finds it
+	}
+	if let && err != nil && isContextError(ctx, err) {
+		err = errors.New("the agent was stopped, and this kind of run cannot be continued")
+	}
+	a.warnIfRunning(j, err, out)
+	outcome := a.outcome(ctx, j, result, err)
+	if outcome.cutShort() {
+		a.cleanBeside(j, spec, rec.StartedAt, out)
+	}
+	a.ended(j, outcome)
+}
+
+// runnerJob returns the job as its runner gets it.
+func (a *Agent) runnerJob(j *job) runner.Job {
+	rec := j.snapshot()
+	return runner.Job{
 		ID:         j.id,
 		Dir:        j.dir,
 		ResultsDir: j.resultsDir(),
@@ -163,19 +184,37 @@ func (a *Agent) benchmark(ctx context.Context, j *job, log *logstream.Log) {
 		GPUs:       a.wantsGPUs(),
 		StopGrace:  a.cfg.StopGrace,
 	}
-	result, err := a.runOrResume(ctx, j, spec, out)
-	let := errors.Is(context.Cause(ctx), runner.ErrLetGo)
-	if let && a.resumes() && (err != nil && isContextError(ctx, err)) {
-		return // it runs on; the next start finds it
+}
+
+// warnIfRunning says that a benchmark may have outlived its stop, which the
+// outcome of the job doesn't.
+func (a *Agent) warnIfRunning(j *job, err error, out io.Writer) {
+	if !errors.Is(err, runner.ErrStillRunning) {
+		return
 	}
-	if let && err != nil && isContextError(ctx, err) {
-		err = errors.New("the agent was stopped, and this kind of run cannot be continued")
+	a.log.Warn("benchmark was stopped and may still be running", "job", j.id, "err", err)
+	_, _ = fmt.Fprintf(out, "Warning: %v\n", err)
+}
+
+// errAbandoned is why the benchmark of a job is ended that nobody can follow.
+var errAbandoned = errors.New("abandoned")
+
+// abandon ends a job that cannot be gone on with, and the benchmark that an agent
+// before this one may have left running.
+func (a *Agent) abandon(ctx context.Context, j *job, outcome Outcome) {
+	if j.state() == StateRunning {
+		ctx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+		stop(errAbandoned)
+		if resumer, ok := a.cfg.Runner.(runner.Resumer); ok {
+			_, err := resumer.Resume(ctx, a.runnerJob(j), runner.Position{}, runner.NewOutput(io.Discard))
+			a.warnIfRunning(j, err, io.Discard)
+		}
+		if lease := a.reclaim(ctx, j); lease != nil {
+			a.release(j, lease)
+		}
+		a.ended(j, outcome)
 	}
-	outcome := a.outcome(ctx, j, result, err)
-	if outcome.cutShort() {
-		a.cleanBeside(j, spec, rec.StartedAt, out)
-	}
-	a.ended(j, outcome)
+	a.conclude(j, nil, outcome)
 }
 
 // ended notes how the job's work ended. What is left is its report.

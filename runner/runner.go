@@ -182,6 +182,10 @@ var (
 	// job's run was never begun.
 	ErrNotStarted = errors.New("run was never started")
 
+	// ErrStillRunning is matched by the error of a Run or Resume that was to end
+	// the benchmark and could not be sure of it.
+	ErrStillRunning = errors.New("the benchmark may still be running")
+
 	// ErrLost is matched by the error of a Resume whose run is gone without a
 	// trace.
 	ErrLost = errors.New("run is gone without a trace")

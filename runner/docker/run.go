@@ -393,7 +393,7 @@ func (f *follower) end() error {
 			f.say("the Docker engine fails to stop the benchmark, trying again: %v", err)
 		}
 		if pause(ctx, retryPause) != nil {
-			return fmt.Errorf("the container %s may still be running: %w", cmp.Or(f.id, "of the job"), err)
+			return fmt.Errorf("%w in the container %s: %w", runner.ErrStillRunning, cmp.Or(f.id, "of job "+f.job.ID), err)
 		}
 	}
 }

@@ -315,7 +315,7 @@ func (f *follower) stop() error {
 	}
 	// What was killed takes a moment to be gone.
 	if !killAll(living, killLimit) {
-		return errors.New("parts of the benchmark can't be killed")
+		return fmt.Errorf("%w: parts of it can't be killed", runner.ErrStillRunning)
 	}
 	if hangs {
 		return f.drain()

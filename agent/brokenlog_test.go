@@ -1,0 +1,44 @@
+package agent_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/agenttest"
+)
+
+// TestAJobWhoseLogCannotBeOpenedEnds has a running job's log replaced by what is
+// no file while no agent is there: the job fails, and its benchmark is ended.
+func TestAJobWhoseLogCannotBeOpenedEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		eng := &engine{lines: 1 << 20, pace: time.Second}
+		dir := t.TempDir()
+		a, stop := start(t, agent.Config{Server: srv, Runner: eng, Dir: dir})
+		id := srv.Launch("m")
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+		<-time.After(10 * time.Second)
+		stop()
+		log := filepath.Join(a.Jobs()[0].Dir, "log")
+		require.NoError(t, os.Remove(log))
+		require.NoError(t, os.Mkdir(log, 0o700))
+
+		a, stop = start(t, agent.Config{Server: srv, Runner: eng, Dir: dir})
+		defer stop()
+		require.NoError(t, srv.Wait(within(t, 5*time.Minute), id, "failed"))
+		_, reason := srv.Status(id)
+		require.Contains(t, reason, "open the job's log")
+		require.Empty(t, a.Status().Jobs)
+		for _, r := range eng.runs {
+			require.True(t, r.stopped)
+		}
+		next := srv.Launch("m")
+		require.NoError(t, srv.Wait(within(t, 5*time.Minute), next, "running"))
+	})
+}
