@@ -1,6 +1,8 @@
 package process
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,6 +58,29 @@ func TestSuperviseOnce(t *testing.T) {
 	require.Equal(t, superviseBusy, Supervise(dir), "it was begun before")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, startedFile), []byte("{"), 0o600))
 	require.Equal(t, superviseFailed, Supervise(dir))
+}
+
+// TestStopOfASlowStart stops a run whose supervisor is held up before it begins:
+// it is called off, and begins nothing later.
+func TestStopOfASlowStart(t *testing.T) {
+	t.Parallel()
+	job, dir := crashJob(t)
+	job.StopGrace = 20 * time.Millisecond
+	require.NoError(t, writeState(dir, specFile, sleepSpec()))
+	held, err := lock(dir) // as a supervisor does first
+	require.NoError(t, err)
+	defer held.Close()
+	cause := errors.New("stopped by a test")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	_, err = New(Config{}).Resume(ctx, job, runner.Position{}, &runnertest.Recorder{})
+	require.Equal(t, cause, err)
+
+	require.ErrorContains(t, supervise(dir, sleepSpec()), "called off")
+	s, found, err := readState[started](dir, startedFile)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Zero(t, s.Child.PID)
 }
 
 func TestResumeOfARunThatVanished(t *testing.T) {

@@ -261,7 +261,7 @@ func (f *follower) state() *started {
 func (f *follower) stop() error {
 	ctx := context.Background()
 	s := f.state()
-	for end := time.Now().Add(killLimit); s == nil || s.Child.PID == 0; s = f.state() {
+	for end := time.Now().Add(f.job.Grace()); s == nil || s.Child.PID == 0; s = f.state() {
 		// It is being started, which takes moments.
 		if err := f.pump(ctx, time.Now().Add(pollMin)); !errors.Is(err, errLate) {
 			return err
@@ -271,7 +271,14 @@ func (f *follower) stop() error {
 		}
 	}
 	if s == nil {
-		return f.pump(ctx, time.Now().Add(f.job.Grace()))
+		// The supervisor is held up, by the disk for one. It looks for the spec
+		// again before it starts anything.
+		if err := os.Remove(filepath.Join(f.dir, specFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%w once it starts: call it off: %w", runner.ErrStillRunning, err)
+		}
+		if s = f.state(); s == nil {
+			return nil
+		}
 	}
 	// Without a supervisor what has left the group is found as long as its parent
 	// lives, so it is looked for before anything ends.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -70,9 +71,6 @@ func supervise(dir string, s spec) error {
 	if !ok {
 		return errors.New("no entry of this process below /proc")
 	}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("adopt orphans: %w", err)
-	}
 	out, err := openOutput(dir)
 	if err != nil {
 		return err
@@ -90,6 +88,12 @@ func supervise(dir string, s spec) error {
 	state := started{Version: version, Boot: bootID(), Super: self.identity, At: time.Now().UTC()}
 	if err := writeState(dir, startedFile, state); err != nil {
 		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, specFile)); err != nil {
+		return fmt.Errorf("called off: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("adopt orphans: %w", err)
 	}
 	kills := oomKills()
 	pid, err := syscall.ForkExec(s.Path, append([]string{s.Path}, s.Args...), &syscall.ProcAttr{
