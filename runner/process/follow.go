@@ -37,6 +37,7 @@ type keeper struct {
 	dir   string
 	pid   int      // the process that this one started and has to wait for; 0 if none
 	child *started // set if that is the benchmark itself
+	end   *exit    // how that ended
 	kills int64    // see oomKills; from before the child was started
 }
 
@@ -54,9 +55,13 @@ func (k *keeper) gone() (bool, error) {
 			if err != nil {
 				return true, fmt.Errorf("wait for the benchmark: %w", err)
 			}
-			err = writeState(k.dir, exitFile, exitOf(status, oomKills() > k.kills))
+			end := exitOf(status, oomKills() > k.kills)
+			k.end = &end
+			// For an agent that comes later. This one knows it, also where the
+			// disk is full.
+			_ = writeState(k.dir, exitFile, end)
 			killAll(k.child.left, killLimit)
-			return true, err
+			return true, nil
 		}
 	}
 	if k.child != nil {
@@ -225,16 +230,9 @@ func (f *follower) result() (runner.Result, error) {
 			_, _ = unix.Wait4(s.Super.PID, nil, unix.WNOHANG, nil)
 		}
 	}
-	end, found, err := readState[exit](f.dir, exitFile)
+	end, err := f.end()
 	if err != nil {
-		return result, lost("how it ended can't be read: "+err.Error(), f.state())
-	}
-	if !found {
-		s := f.state()
-		if s == nil {
-			return result, lost("its supervisor ended before it began", nil)
-		}
-		return result, lost("nothing is left that could say how it ended", s)
+		return result, err
 	}
 	result.Ended = end.Ended
 	switch {
@@ -244,6 +242,24 @@ func (f *follower) result() (runner.Result, error) {
 		return result, &runner.ExitError{Code: end.Code, Signal: end.Signal, OOMKilled: end.OOM}
 	}
 	return result, f.outErr
+}
+
+// end returns how a run that is gone ended, or an error that says that it is
+// lost.
+func (f *follower) end() (exit, error) {
+	if f.keeper.end != nil {
+		return *f.keeper.end, nil
+	}
+	end, found, err := readState[exit](f.dir, exitFile)
+	switch s := f.state(); {
+	case err != nil:
+		return end, lost("how it ended can't be read: "+err.Error(), s)
+	case !found && s == nil:
+		return end, lost("its supervisor ended before it began", nil)
+	case !found:
+		return end, lost("nothing is left that could say how it ended", s)
+	}
+	return end, nil
 }
 
 // state returns what is known of the run's processes, or nil.

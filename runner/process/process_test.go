@@ -114,6 +114,26 @@ func TestContract(t *testing.T) {
 	t.Run("direct", func(t *testing.T) { t.Parallel(); test(t, struct{ runner.Runner }{direct(t)}) })
 }
 
+// TestEndThatCantBeWritten has no room for how a run without a supervisor ended:
+// whoever waits for it knows that all the same.
+func TestEndThatCantBeWritten(t *testing.T) {
+	t.Parallel()
+	command := filepath.Join(t.TempDir(), "kitt")
+	script := "#!/bin/sh\necho begun\nuntil test -e ready; do sleep 0.01; done\nexit 3\n"
+	require.NoError(t, os.WriteFile(command, []byte(script), 0o700))
+	job := newJob(t, "")
+	var out runnertest.Recorder
+	out.OnOutput(func() {
+		dir := filepath.Join(job.Dir, "process")
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, "exit.json", "taken"), 0o700)) // no file can have that name
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "ready"), nil, 0o600))
+	})
+	_, err := process.New(process.Config{Command: command}).Run(t.Context(), job, &out)
+	var exit *runner.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, 3, exit.Code)
+}
+
 func TestRun(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, r *process.Runner) {
