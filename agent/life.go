@@ -29,6 +29,10 @@ const (
 // waits for its claim on the model.
 const leaseTimeout = 10 * time.Second
 
+// resumeTime is the least time that a run gets which is gone on with, though its
+// time limit has passed: it may have ended before that while no agent looked.
+const resumeTime = time.Minute
+
 // live takes j from the state that it is in through its life, one state after
 // another, until it has ended or ctx is done. It is called once for a job, when
 // its turn has come, and again after a restart.
@@ -147,7 +151,11 @@ func (a *Agent) benchmark(ctx context.Context, j *job, log *logstream.Log) {
 	rec := j.snapshot()
 	if limit := a.cfg.MaxJobDuration; limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, rec.StartedAt.Add(limit), errTimeLimit)
+		end := rec.StartedAt.Add(limit)
+		if least := time.Now().Add(resumeTime); j.resumed && end.Before(least) {
+			end = least
+		}
+		ctx, cancel = context.WithDeadlineCause(ctx, end, errTimeLimit)
 		defer cancel()
 	}
 	out := newOutput(log, a.resumes())

@@ -18,6 +18,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/agenttest"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/runnertest"
 )
 
 // engine is a runner whose runs live outside of the agent, as containers do:
@@ -143,6 +144,26 @@ func TestAJobThatEndedWhileNoAgentWasThereIsReported(t *testing.T) {
 		defer stop()
 		require.NoError(t, srv.Wait(within(t, time.Minute), id, "completed"))
 		require.Equal(t, numbered(100), benchmarkLines(srv.Lines(id)))
+	})
+}
+
+// TestAJobThatEndedInTimeWhileNoAgentWasThereIsNotStopped has the agent come back
+// long after the time limit of a job that had ended well before.
+func TestAJobThatEndedInTimeWhileNoAgentWasThereIsNotStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		run := &runnertest.FakeResumer{Fake: runnertest.Fake{Lines: []string{"line 0"}, Hangs: true}}
+		dir := t.TempDir()
+		_, stop := start(t, agent.Config{Server: srv, Runner: run, Dir: dir, MaxJobDuration: time.Hour})
+		id := srv.Launch("m")
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+		<-time.After(10 * time.Second)
+		stop()
+		<-time.After(24 * time.Hour)
+		ended := &runnertest.FakeResumer{Fake: runnertest.Fake{Lines: []string{"line 0"}}, Begun: []string{run.Jobs()[0].ID}}
+		_, stop = start(t, agent.Config{Server: srv, Runner: ended, Dir: dir, MaxJobDuration: time.Hour})
+		defer stop()
+		require.NoError(t, srv.Wait(within(t, 5*time.Minute), id, "completed"))
 	})
 }
 
