@@ -60,7 +60,8 @@ func writeRecord(job runner.Job, rec record) error {
 	return nil
 }
 
-// readRecord returns the job's record. That there is none is no error.
+// readRecord returns the job's record. That there is none is no error. With an
+// error the record is empty.
 func readRecord(job runner.Job) (rec record, found bool, err error) {
 	f, err := os.Open(recordPath(job))
 	if errors.Is(err, os.ErrNotExist) {
@@ -78,10 +79,10 @@ func readRecord(job runner.Job) (rec record, found bool, err error) {
 		return rec, false, fmt.Errorf("%s: more than %d bytes", f.Name(), maxRecord)
 	}
 	if err := json.Unmarshal(data, &rec); err != nil {
-		return rec, false, fmt.Errorf("%s: %w", f.Name(), err)
+		return record{}, false, fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	if rec.Version != version || rec.Job != job.ID {
-		return rec, false, fmt.Errorf("%s: version %d of job %q is not understood", f.Name(), rec.Version, rec.Job)
+		return record{}, false, fmt.Errorf("%s: version %d of job %q is not understood", f.Name(), rec.Version, rec.Job)
 	}
 	return rec, true, nil
 }

@@ -61,13 +61,17 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 		return runner.Result{}, cause
 	}
 	rec, found, err := readRecord(job)
+	f := &follower{r: r, job: job, out: out, rec: rec, id: rec.Container, cursor: cursor{pos: from}}
 	if err != nil {
-		return runner.Result{}, lost("its file can't be read: " + err.Error())
+		err = lost("its file can't be read: " + err.Error())
+		if e := f.end(); e != nil {
+			err = fmt.Errorf("%w; %w", err, e)
+		}
+		return runner.Result{}, err
 	}
 	if !found {
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
-	f := &follower{r: r, job: job, out: out, rec: rec, id: rec.Container, cursor: cursor{pos: from}}
 	if rec.End != nil {
 		// All that was left to be done is to remove it, which may have begun.
 		f.discard(ctx, f.id)

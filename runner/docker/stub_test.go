@@ -492,6 +492,22 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 }
 
+// TestResumeWithABrokenFileEndsTheRun has a file that no longer says anything of a
+// container that runs: nobody could follow it.
+func TestResumeWithABrokenFileEndsTheRun(t *testing.T) {
+	t.Parallel()
+	s, r := newStub(t, map[string]http.HandlerFunc{
+		"GET /containers/json": reply(200, `[{"Id":"c1","Names":["/kitt-run-job-1"],"State":"running"}]`),
+	})
+	job := stubJob(t)
+	begun(t, job)
+	require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "docker", "run.json"), nil, 0o600))
+	_, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrLost)
+	require.Equal(t, 1, s.called("POST /containers/c1/stop"))
+	require.Equal(t, 1, s.called("DELETE /containers/c1"))
+}
+
 // TestStopWhileTheImageIsChosen stops a run before there is anything to stop:
 // that the engine's answer isn't awaited says nothing about the engine.
 func TestStopWhileTheImageIsChosen(t *testing.T) {

@@ -136,6 +136,32 @@ func TestKilledSupervisor(t *testing.T) {
 	require.False(t, s.Child.alive())
 }
 
+// TestBrokenFileOfARun breaks the file that says what is run, and expects the
+// benchmark to be ended: nobody could follow it.
+func TestBrokenFileOfARun(t *testing.T) {
+	t.Parallel()
+	job, dir := crashJob(t)
+	require.NoError(t, writeState(dir, specFile, sleepSpec()))
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	k, err := startSupervisor([]string{exe, "supervise"}, dir, os.Environ())
+	require.NoError(t, err)
+	var s started
+	require.Eventually(t, func() bool {
+		var found bool
+		s, found, err = readState[started](dir, startedFile)
+		return err == nil && found && s.Child.PID != 0
+	}, 10*time.Second, 5*time.Millisecond)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, specFile), nil, 0o600))
+	_, err = New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrLost)
+	require.False(t, s.Child.alive())
+	require.Eventually(t, func() bool {
+		gone, err := k.gone()
+		return err == nil && gone
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
 func TestOldBoot(t *testing.T) {
 	t.Parallel()
 	self, ok := lookup(os.Getpid())

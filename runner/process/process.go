@@ -118,7 +118,12 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	dir := directory(job)
 	s, found, err := readState[spec](dir, specFile)
 	if err != nil {
-		return runner.Result{}, lost("its files can't be read: "+err.Error(), nil)
+		text := "its files can't be read: " + err.Error()
+		f := follower{dir: dir, job: job, out: out, keeper: keeper{dir: dir}}
+		if e := f.stop(); e != nil {
+			text += "; " + e.Error()
+		}
+		return runner.Result{}, lost(text, nil)
 	}
 	if !found {
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
