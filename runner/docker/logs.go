@@ -131,10 +131,12 @@ func (f *follower) read(ctx context.Context, follow bool) error {
 	// A log that isn't followed is all there, so it is never silent for long.
 	silence := time.AfterFunc(f.r.config.Timeout, cancel)
 	defer silence.Stop()
+	if follow {
+		silence.Stop()
+	}
 	for {
-		silence.Reset(f.r.config.Timeout)
-		if follow {
-			silence.Stop()
+		if !follow {
+			silence.Reset(f.r.config.Timeout)
 		}
 		at, text, err := entries.next()
 		if errors.Is(err, io.EOF) {
