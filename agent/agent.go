@@ -43,6 +43,7 @@ type Agent struct {
 	inquiry    sync.Mutex // held while the server is asked about tests
 	background sync.WaitGroup
 	intake     sync.WaitGroup // commands that are being written; grows only while accepting
+	guests     sync.WaitGroup // callers who work on the files of jobs; grows only while there is a store
 
 	mu           sync.Mutex
 	store        *store          // nil while Run is not running
@@ -134,6 +135,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Lock()
 	a.store, a.deliverCtx, a.drainCtx, a.leave = store, deliverCtx, drainCtx, leave
 	a.mu.Unlock()
+	defer a.closeHouse()
 	a.applySettings()
 	if err := a.recoverJobs(); err != nil {
 		return fmt.Errorf("agent: read jobs: %w", err)
@@ -172,6 +174,28 @@ func (a *Agent) Run(ctx context.Context) error {
 	err = serving()
 	a.log.Info("stopped")
 	return err
+}
+
+// closeHouse lets nobody work on the jobs' files any more: once the lock is gone
+// they are the next agent's, which may run in the same program.
+func (a *Agent) closeHouse() {
+	a.mu.Lock()
+	a.store = nil
+	a.mu.Unlock()
+	a.guests.Wait()
+}
+
+// visit lets a caller of the agent's methods work on the jobs' files until it
+// calls leave. It has to come to an end when ctx does. While Run isn't running
+// the error matches ErrNotAccepting.
+func (a *Agent) visit() (ctx context.Context, leave func(), err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.store == nil {
+		return nil, nil, ErrNotAccepting
+	}
+	a.guests.Add(1)
+	return a.deliverCtx, a.guests.Done, nil
 }
 
 // schedule gives jobs their turn until ctx is done.
@@ -240,6 +264,11 @@ func (a *Agent) Drain() {
 // CancelAll is Drain, and cancels the jobs that have their turn.
 func (a *Agent) CancelAll(by string) {
 	a.Drain()
+	_, leave, err := a.visit()
+	if err != nil {
+		return // nothing has its turn
+	}
+	defer leave()
 	for _, j := range a.queue.active() {
 		_ = a.cancel(j, cancellation{By: by})
 	}

@@ -20,7 +20,7 @@ const (
 // have answered by then.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
-// Alive returns nil while the loops that Run started move on: the heartbeats,
+// Alive returns nil while Run is running and its loops move on: the heartbeats,
 // the one that gives jobs their turn, and housekeeping. Otherwise the error says
 // which is stuck, and the agent is of no use until its process is started anew.
 //
@@ -34,7 +34,7 @@ func (a *Agent) Alive() error {
 	store := a.store
 	a.mu.Unlock()
 	if store == nil {
-		return errors.New("agent: Run has not begun")
+		return errors.New("agent: Run is not running")
 	}
 	now := time.Now()
 	return errors.Join(

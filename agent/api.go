@@ -166,6 +166,8 @@ func (a *Agent) postCancel(w http.ResponseWriter, r *http.Request, cmd heartbeat
 	switch {
 	case err == nil:
 		answer(w, http.StatusOK, map[string]any{"stopped": true, "command_id": a.commandID(target)})
+	case errors.Is(err, ErrNotAccepting):
+		failNotRunning(w)
 	case errors.Is(err, ErrNoJob):
 		fail(w, http.StatusNotFound, "No active container for this command")
 	case errors.Is(err, ErrEnded):
@@ -214,15 +216,32 @@ func (a *Agent) postJob(w http.ResponseWriter, cmd heartbeat.Command) {
 		// runs once.
 		answer(w, http.StatusAccepted, map[string]any{"accepted": true, "command_id": id, "duplicate": true})
 	case errors.Is(err, ErrNotAccepting):
-		w.Header().Set("Retry-After", "10")
-		fail(w, http.StatusServiceUnavailable, "The agent is stopping and takes no commands; try again when it is back")
+		failNotRunning(w)
 	default:
 		a.log.Error("command not accepted", "err", err)
 		fail(w, http.StatusInsufficientStorage, "The command could not be written to disk, so it was not accepted: "+err.Error())
 	}
 }
 
+// failNotRunning answers a caller who came too early or too late.
+func failNotRunning(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "10")
+	fail(w, http.StatusServiceUnavailable, "The agent is stopping and takes no commands; try again when it is back")
+}
+
 func (a *Agent) getLogs(w http.ResponseWriter, r *http.Request) {
+	run, leave, err := a.visit()
+	if err != nil {
+		failNotRunning(w)
+		return
+	}
+	defer leave()
+	// Whoever serves the Handler may have its readers outlive Run, which waits
+	// for them: there is nothing more to come.
+	ctx, stop := context.WithCancel(r.Context())
+	defer stop()
+	defer context.AfterFunc(run, stop)()
+	r = r.WithContext(ctx)
 	j := a.find(r.PathValue("id"))
 	if j == nil {
 		fail(w, http.StatusNotFound, "No logs for this command")

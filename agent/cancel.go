@@ -24,8 +24,14 @@ var (
 // by, which the report names: a job that waits is taken out of the line, a
 // benchmark that runs is ended, first politely and after Config.StopGrace by
 // force. It returns once the job has ended, or when ctx is done, which doesn't
-// take the request back.
+// take the request back. While Run isn't running the error matches
+// [ErrNotAccepting].
 func (a *Agent) Cancel(ctx context.Context, id, by string) error {
+	run, leave, err := a.visit()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	j := a.find(id)
 	if j == nil {
 		return ErrNoJob
@@ -33,9 +39,6 @@ func (a *Agent) Cancel(ctx context.Context, id, by string) error {
 	if err := a.cancel(j, cancellation{By: by}); err != nil {
 		return err
 	}
-	a.mu.Lock()
-	run := a.deliverCtx
-	a.mu.Unlock()
 	for {
 		changed := j.changes.wait()
 		if j.over() {

@@ -10,7 +10,7 @@ import (
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
-// Errors of Submit.
+// Errors of Submit; the latter also of Cancel.
 var (
 	// ErrDuplicate is matched by the error of a command that was accepted
 	// before; it is not run again.
