@@ -605,6 +605,51 @@ func (s *shelf) Usage(context.Context) (storage.Usage, error) {
 	return storage.Usage{FreeBytes: 5 << 30, UsedBytes: 3 << 30, ModelCount: 2}, nil
 }
 
+// brought is a storage of the program's own with a fault in it.
+type brought struct {
+	shelf
+	acquire func() (*storage.Lease, error)
+}
+
+func (b *brought) Acquire(context.Context, storage.Request) (*storage.Lease, error) {
+	return b.acquire()
+}
+
+func (b *brought) Evict(context.Context, string) (storage.Eviction, error) { panic("oops") }
+
+func TestAFaultOfTheStorageEndsTheJobAlone(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		acquire func() (*storage.Lease, error)
+		reason  string
+	}{
+		{"panics", func() (*storage.Lease, error) { panic("oops") }, "model /models/m: the storage panicked: oops"},
+		{"gives nothing", func() (*storage.Lease, error) { return nil, nil }, "model /models/m: the storage gave neither a lease nor an error"},
+		{"panics at the end", func() (*storage.Lease, error) {
+			return storage.NewLease("/models/m", storage.OriginLocal, func() error { panic("oops") }), nil
+		}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				srv := &agenttest.Server{}
+				_, stop := start(t, agent.Config{Server: srv, Runner: &play{run: prints(1, 0)}, Storage: &brought{acquire: tt.acquire}})
+				defer stop()
+				id := srv.Launch("/models/m")
+				require.NoError(t, srv.WaitEnded(within(t, time.Minute), id))
+				_, reason := srv.Status(id)
+				require.Equal(t, tt.reason, reason)
+				id = srv.Queue(heartbeat.Command{Type: agent.TypeCleanupStorage})
+				require.NoError(t, srv.WaitEnded(within(t, time.Minute), id))
+				_, reason = srv.Status(id)
+				require.Equal(t, "cleanup: the storage panicked: oops", reason)
+			})
+		})
+	}
+}
+
 func TestTheModelIsFetchedLeasedAndReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &agenttest.Server{}

@@ -101,7 +101,7 @@ func (a *Agent) prepare(ctx context.Context, j *job, log *logstream.Log) *storag
 	}
 	notes := &noteWriter{log: log}
 	defer notes.flush()
-	lease, err := a.cfg.Storage.Acquire(ctx, storage.Request{
+	lease, err := a.acquire(ctx, j, storage.Request{
 		Model:    j.spec.Model,
 		Holder:   j.id,
 		Log:      notes,
@@ -129,6 +129,26 @@ func (a *Agent) prepare(ctx context.Context, j *job, log *logstream.Log) *storag
 	return lease
 }
 
+// acquire asks the storage for a model.
+func (a *Agent) acquire(ctx context.Context, j *job, req storage.Request) (lease *storage.Lease, err error) {
+	defer a.catch(ctx, j, "storage", &err)
+	lease, err = a.cfg.Storage.Acquire(ctx, req)
+	if lease == nil && err == nil {
+		err = errors.New("the storage gave neither a lease nor an error")
+	}
+	return lease, err
+}
+
+// catch makes a panic of what, which the program may have brought itself, an
+// error of the one job: a job that ends the process would end the next one too,
+// as soon as it is taken up again. It has to be deferred itself.
+func (a *Agent) catch(ctx context.Context, j *job, what string, err *error) {
+	if p := recover(); p != nil {
+		a.log.ErrorContext(ctx, what+" panicked", "job", j.id, "panic", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("the %s panicked: %v", what, p)
+	}
+}
+
 // reclaim renews a job's claim on its model after a restart. The benchmark has
 // its model already, so a storage that cannot answer holds nothing up.
 func (a *Agent) reclaim(ctx context.Context, j *job) *storage.Lease {
@@ -138,7 +158,7 @@ func (a *Agent) reclaim(ctx context.Context, j *job) *storage.Lease {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTimeout)
 	defer cancel()
-	lease, err := a.cfg.Storage.Acquire(ctx, storage.Request{Model: rec.ModelPath, Holder: j.id})
+	lease, err := a.acquire(ctx, j, storage.Request{Model: rec.ModelPath, Holder: j.id})
 	if err != nil {
 		a.log.WarnContext(ctx, "claim on the model not renewed", "job", j.id, "model", rec.ModelPath, "err", err)
 		return nil
@@ -235,12 +255,7 @@ func (a *Agent) ended(j *job, outcome Outcome) {
 // runOrResume runs the job, unless an agent before this one did. A run is begun
 // at most once: what was begun is resumed or lost.
 func (a *Agent) runOrResume(ctx context.Context, j *job, spec runner.Job, out *output) (result runner.Result, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			a.log.ErrorContext(ctx, "runner panicked", "job", j.id, "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("the runner panicked: %v", p)
-		}
-	}()
+	defer a.catch(ctx, j, "runner", &err)
 	if !j.resumed {
 		return a.cfg.Runner.Run(ctx, spec, out)
 	}
@@ -272,7 +287,11 @@ func (a *Agent) cleanBeside(j *job, spec runner.Job, since time.Time, out *outpu
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.StopGrace+cleanTimeout)
 	defer cancel()
-	if err := cleaner.Clean(ctx, spec, since, out); err != nil {
+	clean := func() (err error) {
+		defer a.catch(ctx, j, "runner", &err)
+		return cleaner.Clean(ctx, spec, since, out)
+	}
+	if err := clean(); err != nil {
 		a.log.Warn("what the benchmark left behind was not removed", "job", j.id, "err", err)
 		_, _ = fmt.Fprintf(out, "What the benchmark left behind could not be removed: %v\n", err)
 	}
@@ -306,7 +325,11 @@ func (a *Agent) releaseLog(j *job, release func() error) {
 }
 
 func (a *Agent) release(j *job, lease *storage.Lease) {
-	if err := lease.Release(); err != nil {
+	release := func() (err error) {
+		defer a.catch(context.Background(), j, "storage", &err)
+		return lease.Release()
+	}
+	if err := release(); err != nil {
 		a.log.Warn("claim on the model not given up", "job", j.id, "model", lease.Path, "err", err)
 	}
 }
@@ -440,9 +463,15 @@ func isContextError(ctx context.Context, err error) bool {
 	return errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err())
 }
 
+// evict has the storage remove what a cleanup command names.
+func (a *Agent) evict(ctx context.Context, j *job) (eviction storage.Eviction, err error) {
+	defer a.catch(ctx, j, "storage", &err)
+	return a.cfg.Storage.Evict(ctx, j.spec.Model)
+}
+
 // cleanUp does what a cleanup command asks for.
 func (a *Agent) cleanUp(ctx context.Context, j *job, log *logstream.Log) Outcome {
-	eviction, err := a.cfg.Storage.Evict(ctx, j.spec.Model)
+	eviction, err := a.evict(ctx, j)
 	for _, path := range eviction.Removed {
 		log.Note("Removed " + printable(path))
 	}
