@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync"
 	"time"
@@ -37,7 +38,8 @@ const (
 // waits for a disk or a GPU.
 type machine struct {
 	cfg      Config
-	detected chan struct{} // closed once the detector has answered
+	detected chan struct{}   // closed once the detector has answered
+	failing  map[string]bool // what failed last time; for run's goroutine
 
 	mu        sync.Mutex
 	what      *hwdetect.Machine
@@ -47,7 +49,7 @@ type machine struct {
 }
 
 func newMachine(cfg Config) *machine {
-	return &machine{cfg: cfg, detected: make(chan struct{}), engines: cfg.Engines()}
+	return &machine{cfg: cfg, detected: make(chan struct{}), failing: map[string]bool{}, engines: cfg.Engines()}
 }
 
 // run detects the machine, then reads it now and then until ctx is done. While
@@ -85,10 +87,11 @@ func (m *machine) detect(ctx context.Context) (changed bool) {
 		detector = noDetector{}
 	}
 	what, err := detector.Detect(ctx)
+	if what == nil && err == nil {
+		err = errors.New("the detector gave neither a machine nor an error")
+	}
+	m.note(ctx, "machine", err)
 	if err != nil {
-		if ctx.Err() == nil {
-			m.cfg.Logger.WarnContext(ctx, "machine not recognised", "err", err)
-		}
 		return false // what was known of it still is
 	}
 	m.mu.Lock()
@@ -101,13 +104,15 @@ func (m *machine) detect(ctx context.Context) (changed bool) {
 // read takes one reading of everything. Each part has its deadline; what does
 // not keep to it leaves the reading of before.
 func (m *machine) read(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, readingTimeout)
+	limited, cancel := context.WithTimeout(ctx, readingTimeout)
 	defer cancel()
-	usage, usageErr := m.cfg.Storage.Usage(ctx)
+	usage, usageErr := m.cfg.Storage.Usage(limited)
+	m.note(ctx, "storage", usageErr)
 	var telemetry hwdetect.Telemetry
 	var telemetryErr error
 	if t, ok := m.cfg.Detector.(hwdetect.Telemeter); ok {
-		telemetry, telemetryErr = t.Telemetry(ctx)
+		telemetry, telemetryErr = t.Telemetry(limited)
+		m.note(ctx, "telemetry", telemetryErr)
 	}
 	engines := m.cfg.Engines()
 
@@ -120,6 +125,20 @@ func (m *machine) read(ctx context.Context) {
 		m.telemetry = telemetry
 	}
 	m.engines = engines
+}
+
+// note logs how a look at what went: the first of several that fail, and the
+// first after them that doesn't.
+func (m *machine) note(ctx context.Context, what string, err error) {
+	switch {
+	case ctx.Err() != nil: // it may be why
+	case err != nil && !m.failing[what]:
+		m.cfg.Logger.WarnContext(ctx, "machine not read, trying on", "what", what, "err", err)
+		m.failing[what] = true
+	case err == nil && m.failing[what]:
+		m.cfg.Logger.InfoContext(ctx, "machine read again", "what", what)
+		m.failing[what] = false
+	}
 }
 
 // wait returns the description of the machine, or what is known of it where

@@ -1,6 +1,11 @@
 package agent_test
 
 import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,5 +75,46 @@ func TestADriverThatComesLaterIsFoundWithoutARestart(t *testing.T) {
 		<-time.After(2 * time.Hour)
 		after, _ := machine.Calls()
 		require.Equal(t, before, after)
+	})
+}
+
+// moody is a detector that gives the next of its answers at each look.
+type moody struct {
+	mu      sync.Mutex
+	answers []func() (*hwdetect.Machine, error)
+}
+
+func (m *moody) Detect(context.Context) (*hwdetect.Machine, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next := m.answers[0]
+	if len(m.answers) > 1 {
+		m.answers = m.answers[1:]
+	}
+	return next()
+}
+
+func TestADetectorThatFailsCostsNothingThatWasKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		fails := func() (*hwdetect.Machine, error) { return nil, errors.New("no /proc") }
+		gives := func() (*hwdetect.Machine, error) { return nil, nil }
+		knows := func() (*hwdetect.Machine, error) { return profile(t, "rtx4090"), nil }
+		var log strings.Builder
+		_, stop := start(t, agent.Config{
+			Server: srv, Runner: &play{run: hangs},
+			Detector: &moody{answers: []func() (*hwdetect.Machine, error){fails, knows, gives, fails, fails}},
+			Logger:   slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		<-time.After(2 * time.Hour)
+		stop()
+		regs := srv.Registrations()
+		require.Len(t, regs, 2)
+		require.NotEmpty(t, regs[0].Machine.Hostname, "known without a detector")
+		require.Len(t, regs[1].Machine.GPUs, 1)
+		require.Equal(t, 1, strings.Count(log.String(), "no /proc"))
+		require.Equal(t, 1, strings.Count(log.String(), "neither a machine nor an error"))
+		require.Equal(t, 1, strings.Count(log.String(), "machine read again"))
 	})
 }
