@@ -29,7 +29,6 @@ type Agent struct {
 	queue    *queue
 	uplink   *uplink
 	machine  *machine
-	started  time.Time
 
 	running    atomic.Bool   // whether Run was called
 	ready      chan struct{} // closed once Run takes commands
@@ -49,6 +48,7 @@ type Agent struct {
 	store        *store          // nil while Run is not running
 	jobs         map[string]*job // by the name of their directory
 	reserved     map[string]bool // names of jobs that are being written
+	started      time.Time       // when Run was called; zero before
 	accepting    bool
 	stopWhenIdle bool
 	deliverCtx   context.Context // of the couriers, while Run is running
@@ -97,13 +97,23 @@ func New(cfg Config) (*Agent, error) {
 var ErrInUse = errors.New("another agent uses this directory")
 
 // Run runs the agent until ctx is done, or until Drain or CancelAll let it end,
-// and everything that it started has stopped. Benchmarks whose runner can find
-// them again go on without it. It can be called once.
+// and everything that it started has stopped, then returns nil. Benchmarks whose
+// runner can find them again go on without it. A Runner, Storage, Detector or
+// Server that doesn't return when its context ends keeps Run from returning.
+//
+// An error means that the agent could not begin, such as [ErrInUse], or that its
+// API could not be served. Run closes Config.Listener in any case. It can be
+// called once: to start anew, make another Agent.
 func (a *Agent) Run(ctx context.Context) error {
 	if a.running.Swap(true) {
 		return errors.New("agent: Run was called before")
 	}
+	if a.cfg.Listener != nil {
+		defer a.cfg.Listener.Close()
+	}
+	a.mu.Lock()
 	a.started = time.Now()
+	a.mu.Unlock()
 	store, err := openStore(filepath.Join(a.cfg.Dir, "jobs"))
 	if err != nil {
 		return fmt.Errorf("agent: jobs directory: %w", err)
@@ -141,6 +151,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("agent: read jobs: %w", err)
 	}
 
+	a.machine.readEngines() // the first heartbeat has them
 	a.background.Go(func() { a.machine.run(ctx, a.queue.idle, a.machineChanged) })
 	var housekeeping, beating sync.WaitGroup
 	housekeeping.Go(func() { a.keepHouse(ctx) })
@@ -162,7 +173,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, j := range a.queue.active() {
 		j.stopWith(runner.ErrLetGo)
 	}
+	overdue := time.AfterFunc(a.cfg.StopGrace+cleanTimeout, a.sayOverdue)
 	a.lives.Wait()
+	overdue.Stop()
 	drain() // couriers return once they have nothing to do, or cannot
 	timeout := time.AfterFunc(a.cfg.DrainTimeout, stopDelivering)
 	a.couriers.Wait()
@@ -174,6 +187,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	err = serving()
 	a.log.Info("stopped")
 	return err
+}
+
+// sayOverdue says which jobs keep Run from returning.
+func (a *Agent) sayOverdue() {
+	for _, j := range a.queue.active() {
+		a.log.Warn("job ignores the stop, waiting for it", "job", j.id, "state", string(j.state()))
+	}
 }
 
 // closeHouse lets nobody work on the jobs' files any more: once the lock is gone
@@ -379,13 +399,24 @@ func (a *Agent) machineChanged() {
 
 // beat says how the agent is.
 func (a *Agent) beat() heartbeat.Beat {
-	b := heartbeat.Beat{Status: heartbeat.StatusIdle, Uptime: time.Since(a.started)}
+	_, uptime := a.uptime()
+	b := heartbeat.Beat{Status: heartbeat.StatusIdle, Uptime: uptime}
 	if active := a.queue.active(); len(active) > 0 {
 		b.Status = heartbeat.StatusRunning
 		b.Task = active[0].title()
 	}
 	a.machine.fill(&b)
 	return b
+}
+
+// uptime returns when Run was called, and how long ago that is; zeros before.
+func (a *Agent) uptime() (since time.Time, uptime time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.started.IsZero() {
+		return a.started, 0
+	}
+	return a.started, time.Since(a.started)
 }
 
 // answered takes the answer to a heartbeat.

@@ -17,7 +17,8 @@ const (
 
 // Ready returns a channel that is closed once Run has taken up the jobs of the
 // agent before this one, serves the API and takes commands. The server need not
-// have answered by then.
+// have answered by then. A Run that returns early because of an error never
+// closes it, so wait for Run beside it.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
 // Alive returns nil while Run is running and its loops move on: the heartbeats,

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -345,11 +346,16 @@ func (a *Agent) serve(ctx context.Context, listener net.Listener) (wait func() e
 	}
 	served := make(chan error, 1)
 	a.background.Go(func() {
+		var err error
 		if a.cfg.TLS != nil {
-			served <- server.ServeTLS(listener, "", "")
+			err = server.ServeTLS(listener, "", "")
 		} else {
-			served <- server.Serve(listener)
+			err = server.Serve(listener)
 		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("the API is not served any more", "err", err)
+		}
+		served <- err
 	})
 	a.background.Go(func() {
 		<-ctx.Done()
@@ -361,7 +367,7 @@ func (a *Agent) serve(ctx context.Context, listener net.Listener) (wait func() e
 	})
 	return func() error {
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			return err
+			return fmt.Errorf("agent: serve the API: %w", err)
 		}
 		return nil
 	}

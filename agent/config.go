@@ -75,7 +75,7 @@ type Config struct {
 
 	// Listener is where the agent serves its HTTP API while it runs; nil serves
 	// none (a program may still serve Agent.Handler itself). With TLS set it is
-	// served over TLS.
+	// served over TLS. Run closes it.
 	Listener net.Listener
 	TLS      *tls.Config
 

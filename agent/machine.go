@@ -49,7 +49,7 @@ type machine struct {
 }
 
 func newMachine(cfg Config) *machine {
-	return &machine{cfg: cfg, detected: make(chan struct{}), failing: map[string]bool{}, engines: cfg.Engines()}
+	return &machine{cfg: cfg, detected: make(chan struct{}), failing: map[string]bool{}}
 }
 
 // run detects the machine, then reads it now and then until ctx is done. While
@@ -114,7 +114,7 @@ func (m *machine) read(ctx context.Context) {
 		telemetry, telemetryErr = t.Telemetry(limited)
 		m.note(ctx, "telemetry", telemetryErr)
 	}
-	engines := m.cfg.Engines()
+	m.readEngines()
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -124,6 +124,13 @@ func (m *machine) read(ctx context.Context) {
 	if telemetryErr == nil {
 		m.telemetry = telemetry
 	}
+}
+
+// readEngines looks at the engines that are installed on the machine.
+func (m *machine) readEngines() {
+	engines := m.cfg.Engines()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.engines = engines
 }
 

@@ -20,7 +20,7 @@ type Status struct {
 	Storage          StorageStatus `json:"storage"`
 
 	Version     string             `json:"version"`
-	StartedAt   time.Time          `json:"started_at"`
+	StartedAt   time.Time          `json:"started_at"` // zero before Run
 	UptimeS     float64            `json:"uptime_s"`
 	State       string             `json:"state"` // idle, running or error, as in heartbeats
 	Draining    bool               `json:"draining"`
@@ -81,6 +81,7 @@ func (a *Agent) Status() Status {
 	usage, telemetry, _ := a.machine.readings()
 	beat := a.beats.State()
 	active := a.queue.active()
+	started, uptime := a.uptime()
 	s := Status{
 		Name:             a.cfg.Name,
 		Running:          len(active) > 0,
@@ -92,8 +93,8 @@ func (a *Agent) Status() Status {
 			ModelCount: usage.ModelCount,
 		},
 		Version:   a.cfg.Version,
-		StartedAt: a.started,
-		UptimeS:   round2(time.Since(a.started).Seconds()),
+		StartedAt: started,
+		UptimeS:   round2(uptime.Seconds()),
 		State:     a.beat().Status,
 		Server: ServerStatus{
 			AgentID:    beat.AgentID,
