@@ -63,6 +63,9 @@ type Agent struct {
 func New(cfg Config) (*Agent, error) {
 	cfg = cfg.withDefaults()
 	settings, settingsErr := newSettings(cfg.Settings, cfg.AllowedImages)
+	if c, ok := cfg.Storage.(storage.Configurer); ok {
+		settings.adopt(c.Settings())
+	}
 	if err := errors.Join(cfg.validate(), settingsErr); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}

@@ -66,7 +66,8 @@ type Config struct {
 	Runner runner.Runner
 
 	// Storage brings models to local disk. Without one, models are used where
-	// they are.
+	// they are. One that is a [storage.Configurer] is told the settings in force
+	// as they change; they begin with its own, where Settings names no others.
 	Storage storage.Storage
 
 	// Detector describes the machine. Without one, the agent tells the server

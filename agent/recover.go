@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/kirizan/kitt-agent/storage"
 )
 
 // recoverJobs reads the jobs of the agent before this one and goes on with each
@@ -58,16 +60,10 @@ func (a *Agent) recoverJobs() error {
 	return nil
 }
 
-// leaseKeeper is a storage whose leases last through a restart. Those of jobs
-// that ended meanwhile are to be given up.
-type leaseKeeper interface {
-	ReleaseExcept(ctx context.Context, keep func(holder string) bool) ([]string, error)
-}
-
 // releaseStale gives up the leases of jobs that need none any more, beside
 // everything else: a storage that cannot answer holds nothing up.
 func (a *Agent) releaseStale() {
-	keeper, ok := a.cfg.Storage.(leaseKeeper)
+	keeper, ok := a.cfg.Storage.(storage.LeaseKeeper)
 	if !ok {
 		return
 	}

@@ -19,7 +19,8 @@ import (
 
 // Settings are what the server can change while the agent runs. In Config they
 // are the machine's own: a zero value means that its configuration doesn't name
-// the setting.
+// the setting. Of those that concern the storage, a [storage.Configurer] names
+// the rest with what it was made with.
 //
 // The server sends its settings with every heartbeat, its defaults among them,
 // and a default cannot be told from a choice. So a value of the server's that
@@ -128,6 +129,24 @@ func newSettings(own Settings, allowedImages []string) (*settings, error) {
 		}
 	}
 	return s, errors.Join(faults...)
+}
+
+// adopt takes over what the storage was made with, where the machine's own
+// configuration doesn't name it.
+func (s *settings) adopt(kept storage.Settings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	texts := map[string]string{
+		settingModelDir:    kept.Dir,
+		settingShareSource: kept.ShareSource,
+		settingShareMount:  kept.ShareMount,
+		settingAutoCleanup: strconv.FormatBool(kept.AutoCleanup),
+	}
+	for _, each := range s.all {
+		if text := texts[each.name]; each.own == "" && text != "" {
+			each.own, each.value = text, text
+		}
+	}
 }
 
 // offer takes the settings of a heartbeat's answer and returns what is to be

@@ -32,9 +32,10 @@ type Local struct {
 }
 
 var (
-	_ Storage    = (*Local)(nil)
-	_ Planner    = (*Local)(nil)
-	_ Configurer = (*Local)(nil)
+	_ Storage     = (*Local)(nil)
+	_ Planner     = (*Local)(nil)
+	_ Configurer  = (*Local)(nil)
+	_ LeaseKeeper = (*Local)(nil)
 )
 
 var errClosed = &Error{Kind: ClassClosed, Text: "the storage is closed"}
@@ -73,6 +74,13 @@ func New(cfg Config) (*Local, error) {
 		cfg: cfg, gates: newGates(cfg.ShareTimeout), command: runCommand, mounting: make(chan struct{}, 1), closing: make(chan struct{}),
 		state: st, places: map[string]*place{}, flights: map[string]*flight{},
 	}, nil
+}
+
+// Settings returns the settings in force, an empty Dir filled in.
+func (l *Local) Settings() Settings {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.Settings
 }
 
 // Configure changes the settings for the next Acquire. If they make no sense

@@ -63,10 +63,21 @@ type Planner interface {
 	Plan(models []string)
 }
 
-// A Configurer is a Storage whose settings can change while it is in use. A
-// change takes effect for the next Acquire and harms no lease.
+// A Configurer is a Storage whose settings can change while it is in use.
 type Configurer interface {
+	// Settings returns the settings in force.
+	Settings() Settings
+
+	// Configure changes them for the next Acquire, which harms no lease. If they
+	// make no sense it returns an error and the old ones stay.
 	Configure(Settings) error
+}
+
+// A LeaseKeeper is a Storage whose leases last through a restart of the program.
+type LeaseKeeper interface {
+	// ReleaseExcept ends the leases whose holder keep does not want kept, such as
+	// those of jobs that are over, and returns the holders.
+	ReleaseExcept(ctx context.Context, keep func(holder string) bool) ([]string, error)
 }
 
 // Settings are those of a storage that the KITT server can change.

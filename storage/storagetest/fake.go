@@ -184,6 +184,16 @@ func (f *Fake) Plan(models []string) {
 	f.plans = append(f.plans, slices.Clone(models))
 }
 
+// Settings returns what Configure was told last, the zero value before.
+func (f *Fake) Settings() storage.Settings {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.settings) == 0 {
+		return storage.Settings{}
+	}
+	return f.settings[len(f.settings)-1]
+}
+
 // Configure records settings.
 func (f *Fake) Configure(settings storage.Settings) error {
 	f.mu.Lock()
@@ -232,8 +242,8 @@ func (f *Fake) Plans() [][]string {
 	return slices.Clone(f.plans)
 }
 
-// Settings returns what Configure was told, in order.
-func (f *Fake) Settings() []storage.Settings {
+// Configured returns what Configure was told, in order.
+func (f *Fake) Configured() []storage.Settings {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.settings)

@@ -76,7 +76,8 @@ func TestFakeRecordsAndFails(t *testing.T) {
 	f.Plan([]string{"x"})
 	require.NoError(t, f.Configure(storage.Settings{Dir: "/d"}))
 	require.Equal(t, [][]string{{"x"}}, f.Plans())
-	require.Equal(t, "/d", f.Settings()[0].Dir)
+	require.Equal(t, "/d", f.Configured()[0].Dir)
+	require.Equal(t, f.Configured()[0], f.Settings())
 	require.Equal(t, []string{"", ""}, f.Evicted())
 	require.Len(t, f.Released(), 1)
 }

@@ -1,0 +1,71 @@
+package agent_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/storage"
+)
+
+// ownShelf is a storage that was made with settings of its own.
+type ownShelf struct {
+	shelf
+	now storage.Settings
+}
+
+func (s *ownShelf) Settings() storage.Settings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+func (s *ownShelf) Configure(now storage.Settings) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = now
+	return nil
+}
+
+func TestAStorageKeepsTheSettingsItWasMadeWith(t *testing.T) {
+	t.Parallel()
+	made := storage.Settings{Dir: "/data/models", ShareSource: "//nas/models", ShareMount: "/mnt/models"}
+	tests := []struct {
+		name  string
+		own   agent.Settings
+		given map[string]string // by the server
+		want  storage.Settings
+	}{
+		{"the server is silent", agent.Settings{}, nil, made},
+		{"the server sends its defaults", agent.Settings{}, map[string]string{
+			"model_storage_dir": "~/.kitt/models", "model_share_source": "", "model_share_mount": "", "auto_cleanup": "true",
+		}, made},
+		{"the server chooses", agent.Settings{}, map[string]string{"model_storage_dir": "/fast"}, storage.Settings{
+			Dir: "/fast", ShareSource: "//nas/models", ShareMount: "/mnt/models",
+		}},
+		{"the program chooses", agent.Settings{ModelDir: "/other", AutoCleanup: new(true)}, nil, storage.Settings{
+			Dir: "/other", ShareSource: "//nas/models", ShareMount: "/mnt/models", AutoCleanup: true,
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				srv := &agenttest.Server{}
+				for name, value := range tt.given {
+					srv.Set(name, value)
+				}
+				models := &ownShelf{now: made}
+				a, stop := start(t, agent.Config{Server: srv, Runner: &play{run: hangs}, Storage: models, Settings: tt.own})
+				defer stop()
+				time.Sleep(5 * time.Minute)
+				require.Equal(t, tt.want, models.Settings())
+				require.Equal(t, tt.want.Dir, a.Status().Settings["model_storage_dir"])
+			})
+		})
+	}
+}
