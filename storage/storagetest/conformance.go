@@ -42,6 +42,15 @@ func (t *tester) breach(format string, args ...any) {
 	t.breaches = append(t.breaches, fmt.Errorf(format, args...))
 }
 
+// acquire calls Acquire, whose answer is a lease or an error.
+func (t *tester) acquire(ctx context.Context, req storage.Request) (*storage.Lease, error) {
+	lease, err := t.s.Acquire(ctx, req)
+	if lease == nil && err == nil {
+		err = errors.New("neither a lease nor an error")
+	}
+	return lease, err
+}
+
 func (t *tester) usage(ctx context.Context) {
 	u, err := t.s.Usage(ctx)
 	if err != nil {
@@ -54,7 +63,7 @@ func (t *tester) usage(ctx context.Context) {
 
 func (t *tester) absent(ctx context.Context) {
 	for _, name := range []string{"", "/absent/model.gguf"} {
-		lease, err := t.s.Acquire(ctx, storage.Request{Model: name, Holder: holderOne})
+		lease, err := t.acquire(ctx, storage.Request{Model: name, Holder: holderOne})
 		if err == nil {
 			t.breach("Acquire of %q gave a lease on %q", name, lease.Path)
 			t.release(lease)
@@ -69,7 +78,7 @@ func (t *tester) cancelled(ctx context.Context) {
 	cause := errors.New("storagetest: stopped")
 	ctx, cancel := context.WithCancelCause(ctx)
 	cancel(cause)
-	lease, err := t.s.Acquire(ctx, storage.Request{Model: t.model, Holder: holderOne})
+	lease, err := t.acquire(ctx, storage.Request{Model: t.model, Holder: holderOne})
 	switch {
 	case err == nil:
 		t.breach("Acquire with a done context gave a lease")
@@ -80,19 +89,19 @@ func (t *tester) cancelled(ctx context.Context) {
 }
 
 func (t *tester) leases(ctx context.Context) {
-	one, err := t.s.Acquire(ctx, storage.Request{Model: t.model, Holder: holderOne})
+	one, err := t.acquire(ctx, storage.Request{Model: t.model, Holder: holderOne})
 	if err != nil {
 		t.breach("Acquire of %q: %w", t.model, err)
 		return
 	}
 	t.look(one)
-	again, err := t.s.Acquire(ctx, storage.Request{Model: t.model, Holder: holderOne})
+	again, err := t.acquire(ctx, storage.Request{Model: t.model, Holder: holderOne})
 	if err != nil {
 		t.breach("Acquire again for the same holder: %w", err)
 	} else if again.Path != one.Path {
 		t.breach("Acquire again for the same holder: %q instead of %q", again.Path, one.Path)
 	}
-	two, err := t.s.Acquire(ctx, storage.Request{Model: t.model, Holder: holderTwo})
+	two, err := t.acquire(ctx, storage.Request{Model: t.model, Holder: holderTwo})
 	if err != nil {
 		t.breach("Acquire for a second holder: %w", err)
 	} else {
@@ -153,7 +162,7 @@ func (t *tester) together(ctx context.Context) {
 	errs := make([]error, len(leases))
 	for i := range leases {
 		asking.Go(func() {
-			leases[i], errs[i] = t.s.Acquire(ctx, storage.Request{Model: t.model, Holder: fmt.Sprintf("storagetest-many-%d", i)})
+			leases[i], errs[i] = t.acquire(ctx, storage.Request{Model: t.model, Holder: fmt.Sprintf("storagetest-many-%d", i)})
 		})
 	}
 	asking.Wait()

@@ -54,6 +54,16 @@ func TestBreachesAreFound(t *testing.T) {
 	}
 }
 
+// empty gives nothing at all.
+type empty struct{ storagetest.Fake }
+
+func (e *empty) Acquire(context.Context, storage.Request) (*storage.Lease, error) { return nil, nil }
+
+func TestAnEmptyAnswerIsABreach(t *testing.T) {
+	t.Parallel()
+	require.ErrorContains(t, storagetest.Test(t.Context(), &empty{}, "org/m"), `Acquire of "org/m": neither a lease nor an error`)
+}
+
 func TestFakeRecordsAndFails(t *testing.T) {
 	t.Parallel()
 	fault := errors.New("share is gone")
