@@ -157,7 +157,11 @@ func safely(ctx context.Context, c Check) (r Result) {
 			r = Result{Status: Fail, Details: fmt.Sprintf("the check itself broke: %v", p)}
 		}
 	}()
-	return c.Run(ctx)
+	r = c.Run(ctx)
+	if r.Status == "" { // must not pass for a required check that is in order
+		return Result{Status: Fail, Details: "the check gave no status"}
+	}
+	return r
 }
 
 // Failed returns the required checks that failed.

@@ -61,11 +61,13 @@ func TestEachCheckHasItsLimit(t *testing.T) {
 			fixed("by default", true, time.Hour, Result{Status: OK}),
 			Func{Label: "deaf", Time: 2 * time.Second, Do: func(context.Context) Result { <-deaf; return Result{} }},
 			Func{Label: "broken", Do: func(context.Context) Result { panic("oh") }},
+			Func{Label: "silent", Must: true, Do: func(context.Context) Result { return Result{Details: "fine"} }},
 		}, nil)
 		require.Equal(t, DefaultLimit, time.Since(start))
 		require.Equal(t, "gave up", results[0].Details)
 		require.Equal(t, Result{Name: "deaf", Status: Fail, Details: "no answer within 2s", Took: 2500 * time.Millisecond}, results[1])
 		require.Equal(t, "the check itself broke: oh", results[2].Details)
+		require.Equal(t, Result{Name: "silent", Required: true, Status: Fail, Details: "the check gave no status"}, results[3])
 		close(deaf)
 	})
 }
