@@ -127,8 +127,13 @@ func (cfg Config) validate() error {
 	fault(strings.ContainsAny(cfg.Prefix, `/\`), "Prefix %q has a slash, which names cannot hold", cfg.Prefix)
 	fault(cfg.MaxInFlight < 0, "MaxInFlight is %d, less than none", cfg.MaxInFlight)
 	count := 0
+	taken := map[string]bool{}
 	for _, g := range cfg.Groups {
 		count += max(g.Count, 0)
+		err := g.validate(cfg)
+		fault(err != nil, "group %s: %w", g.label(), err)
+		fault(taken[g.label()], "group %s: the name is there twice; give one of them another with Name", g.label())
+		taken[g.label()] = true
 	}
 	fault(count > MaxAgents, "%d agents are more than %d", count, MaxAgents)
 	return errors.Join(faults...)
@@ -152,9 +157,8 @@ func New(cfg Config) (*Fleet, error) {
 	cfg.Groups = slices.Clone(cfg.Groups)
 	f := &Fleet{cfg: cfg, meter: newMeter(cfg)}
 	var faults []error
-	taken := map[string]bool{}
 	for i := range cfg.Groups {
-		members, err := f.muster(&cfg.Groups[i], taken)
+		members, err := f.muster(&cfg.Groups[i])
 		if err != nil {
 			faults = append(faults, fmt.Errorf("group %s: %w", cfg.Groups[i].label(), err))
 		}
@@ -171,15 +175,7 @@ func New(cfg Config) (*Fleet, error) {
 }
 
 // muster makes the agents of a group.
-func (f *Fleet) muster(g *Group, taken map[string]bool) ([]*virtual, error) {
-	if err := g.validate(f.cfg); err != nil {
-		return nil, err
-	}
-	label := g.label()
-	if taken[label] {
-		return nil, errors.New("the name is there twice; give one of them another with Name")
-	}
-	taken[label] = true
+func (f *Fleet) muster(g *Group) ([]*virtual, error) {
 	members := make([]*virtual, 0, g.Count)
 	machine := g.Machine
 	for i := range g.Count {
@@ -189,7 +185,7 @@ func (f *Fleet) muster(g *Group, taken map[string]bool) ([]*virtual, error) {
 				return nil, err
 			}
 		}
-		v, err := newVirtual(f, g, fmt.Sprintf("%s-%s-%04d", f.cfg.Prefix, label, i+1), machine)
+		v, err := newVirtual(f, g, fmt.Sprintf("%s-%s-%04d", f.cfg.Prefix, g.label(), i+1), machine)
 		if err != nil {
 			return nil, err
 		}

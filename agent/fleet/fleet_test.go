@@ -330,6 +330,10 @@ func TestConfigFaults(t *testing.T) {
 	for _, want := range []string{"Server is missing", "Dir is empty", "Groups is empty", `"a/b" has a slash`} {
 		require.ErrorContains(t, err, want)
 	}
+	_, err = fleet.New(fleet.Config{Speed: -1, Groups: []fleet.Group{{Count: 1}}})
+	for _, want := range []string{"Server is missing", "group random: ", "bad Speed -1"} {
+		require.ErrorContains(t, err, want, "all at once")
+	}
 	groups := []fleet.Group{
 		{Count: 1, Hardware: fleet.Hardware{Profile: "h1000"}},
 		{Count: 1, Name: "a", Hardware: fleet.Hardware{GPU: "Voodoo"}},
