@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/kirizan/kitt-agent/heartbeat"
@@ -120,12 +121,18 @@ var ErrBroken = errors.New("the server failed at this request")
 
 // A RetryAfterError is an outage for which the server named a time.
 type RetryAfterError struct {
-	After time.Duration
-	Err   error
+	After time.Duration // until the next try, of which the agent waits 10 minutes at most
+	Err   error         // what lies beneath; may be nil
 }
 
-// Error returns the text of what lies beneath.
-func (e *RetryAfterError) Error() string { return e.Err.Error() }
+// Error returns the text of what lies beneath, or that the server wants to be
+// asked later.
+func (e *RetryAfterError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("the server asks to come back in %s", e.After)
+	}
+	return e.Err.Error()
+}
 
 // Unwrap returns what lies beneath.
 func (e *RetryAfterError) Unwrap() error { return e.Err }

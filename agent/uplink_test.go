@@ -52,6 +52,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		require.Error(t, u.do(t.Context(), func(context.Context) error {
 			return &RetryAfterError{After: 2 * time.Minute, Err: errors.New("busy")}
 		}))
+		require.EqualError(t, &RetryAfterError{After: 2 * time.Minute}, "the server asks to come back in 2m0s")
 		require.NoError(t, u.do(t.Context(), func(context.Context) error { return nil }))
 		require.GreaterOrEqual(t, time.Since(start), 2*time.Minute)
 		require.Less(t, time.Since(start), 3*time.Minute)
