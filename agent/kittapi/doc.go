@@ -1,7 +1,7 @@
 // Package kittapi is the client of a KITT server.
 //
 // A [Client] is an [agent.Server], through which an agent registers and beats,
-// an [agent.Reporter] with a [agent.Checker]'s rules about result data, and an
+// an [agent.Reporter] with an [agent.Checker]'s rules about result data, and an
 // [agent.Inquirer]. It also has the few calls that a command line needs. It
 // neither retries nor keeps an order: it makes one request a call and says
 // plainly what became of it, and the agent decides.
