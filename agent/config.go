@@ -58,11 +58,18 @@ type Config struct {
 	Dir string
 
 	// Server gives work, Reporter is told what becomes of it. Without a
-	// Reporter the Server is used, if it is one.
+	// Reporter the Server is used, if it is one; if it isn't, nobody is told, and
+	// results stay in Dir. A Reporter that is a Checker or an Inquirer too is used
+	// as such.
 	Server   Server
 	Reporter Reporter
 
-	// Runner runs benchmarks.
+	// Runner runs benchmarks. One that is a [runner.Resumer], Cleaner or Sweeper
+	// too is used as such.
+	//
+	// An error of its, or of the Storage's, is the reason that a job's report
+	// gives. If it has methods Class() string and Fix() string, as
+	// [runner.Error] has, they fill those fields of JobStatus.
 	Runner runner.Runner
 
 	// Storage brings models to local disk. Without one, models are used where
@@ -81,7 +88,7 @@ type Config struct {
 	TLS      *tls.Config
 
 	// Port is the port that the server is told, where it differs from the
-	// Listener's.
+	// Listener's: from 1 to 65535. Defaults to the Listener's, or to 0.
 	Port int
 
 	// Token is what callers of the API present. While it is empty only callers
@@ -225,8 +232,23 @@ func (cfg Config) validate() error {
 	default:
 		fault("GPUs is %q, not auto, all or none", cfg.GPUs)
 	}
-	if cfg.StopGrace < 0 || cfg.MaxJobDuration < 0 || cfg.DrainTimeout < 0 {
-		fault("StopGrace, MaxJobDuration and DrainTimeout cannot be negative")
+	if cfg.Port < 0 || cfg.Port > 65535 {
+		fault("Port is %d, not from 1 to 65535", cfg.Port)
+	}
+	if cfg.TLS != nil && len(cfg.TLS.Certificates) == 0 && cfg.TLS.GetCertificate == nil && cfg.TLS.GetConfigForClient == nil {
+		fault("TLS has no certificate")
+	}
+	negative := func(field string, d time.Duration) {
+		if d < 0 {
+			fault("%s is %s, which is negative", field, d)
+		}
+	}
+	negative("StopGrace", cfg.StopGrace)
+	negative("MaxJobDuration", cfg.MaxJobDuration)
+	negative("DrainTimeout", cfg.DrainTimeout)
+	negative("Keep.MaxAge", cfg.Keep.MaxAge)
+	if cfg.Keep.MaxBytes < 0 {
+		fault("Keep.MaxBytes is %d, which is negative", cfg.Keep.MaxBytes)
 	}
 	return errors.Join(faults...)
 }

@@ -34,7 +34,7 @@ type Settings struct {
 	ShareMount  string        // where the share is mounted
 	AutoCleanup *bool         // whether copies go when nobody needs them
 	Image       string        // the container image to run benchmarks in
-	Interval    time.Duration // between heartbeats, 10 s to 300 s
+	Interval    time.Duration // between heartbeats, 10 s to 300 s in whole seconds
 }
 
 // The server's names for the settings, and the values that it sends for those
@@ -56,6 +56,7 @@ const (
 // in force.
 type setting struct {
 	name     string
+	field    string             // of Settings
 	fallback string             // the server's default
 	own      string             // the machine's own value; empty if it names none
 	check    func(string) error // refuses what makes no sense
@@ -102,19 +103,22 @@ func newSettings(own Settings, allowedImages []string) (*settings, error) {
 	if own.AutoCleanup != nil {
 		cleanup = strconv.FormatBool(*own.AutoCleanup)
 	}
+	var faults []error
 	interval := ""
-	if own.Interval != 0 {
+	switch {
+	case own.Interval%time.Second != 0:
+		faults = append(faults, fmt.Errorf("Settings.Interval %s: it is no whole number of seconds", own.Interval))
+	case own.Interval != 0:
 		interval = strconv.Itoa(int(own.Interval / time.Second))
 	}
 	s := &settings{all: []*setting{
-		{name: settingModelDir, fallback: defaultModelDir, own: own.ModelDir, check: checkDir},
-		{name: settingShareSource, own: own.ShareSource, check: checkShare},
-		{name: settingShareMount, own: own.ShareMount, check: checkDir},
-		{name: settingAutoCleanup, fallback: defaultAutoCleanup, own: cleanup, check: checkBool},
-		{name: settingImage, own: own.Image, check: checkImage(allowedImages)},
-		{name: settingInterval, fallback: defaultInterval, own: interval, check: checkSeconds},
+		{name: settingModelDir, field: "ModelDir", fallback: defaultModelDir, own: own.ModelDir, check: checkDir},
+		{name: settingShareSource, field: "ShareSource", own: own.ShareSource, check: checkShare},
+		{name: settingShareMount, field: "ShareMount", own: own.ShareMount, check: checkDir},
+		{name: settingAutoCleanup, field: "AutoCleanup", fallback: defaultAutoCleanup, own: cleanup, check: checkBool},
+		{name: settingImage, field: "Image", own: own.Image, check: checkImage(allowedImages)},
+		{name: settingInterval, field: "Interval", fallback: defaultInterval, own: interval, check: checkSeconds},
 	}}
-	var faults []error
 	for _, each := range s.all {
 		each.value = each.own
 		if each.own == "" {
@@ -125,7 +129,7 @@ func newSettings(own Settings, allowedImages []string) (*settings, error) {
 			check = checkImage(nil) // the machine's own choice needs no leave
 		}
 		if err := check(each.own); err != nil {
-			faults = append(faults, fmt.Errorf("%s %q: %w", each.name, each.own, err))
+			faults = append(faults, fmt.Errorf("Settings.%s %q: %w", each.field, each.own, err))
 		}
 	}
 	return s, errors.Join(faults...)

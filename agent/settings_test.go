@@ -100,7 +100,7 @@ func TestOnlyAllowedImages(t *testing.T) {
 func TestTheMachinesOwnSettingsAreChecked(t *testing.T) {
 	t.Parallel()
 	_, err := newSettings(Settings{ModelDir: "models", Interval: time.Second, Image: "-x"}, nil)
-	require.ErrorContains(t, err, "model_storage_dir")
-	require.ErrorContains(t, err, "heartbeat_interval_s")
-	require.ErrorContains(t, err, "kitt_image")
+	require.ErrorContains(t, err, "Settings.ModelDir")
+	require.ErrorContains(t, err, "Settings.Interval")
+	require.ErrorContains(t, err, "Settings.Image")
 }
