@@ -1,8 +1,11 @@
 package agent_test
 
 import (
+	"context"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,6 +36,37 @@ func TestJobsListsAllJobs(t *testing.T) {
 			require.NotEmpty(t, j.Dir)
 		}
 		require.Equal(t, ids, listed)
+	})
+}
+
+// giver gives work and takes no reports.
+type giver struct{ server *agenttest.Server }
+
+func (g giver) Register(ctx context.Context, reg agent.Registration) (agent.Registered, error) {
+	return g.server.Register(ctx, reg)
+}
+
+func (g giver) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (heartbeat.Answer, error) {
+	return g.server.Heartbeat(ctx, id, beat)
+}
+
+func TestWithoutAReporterNothingWaitsToBeDelivered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		dir := t.TempDir()
+		srv.Launch("m")
+		run := &play{run: prints(3, 0)}
+		for range 2 { // and so it is after a restart
+			a, stop := start(t, agent.Config{Server: giver{srv}, Runner: run, Dir: dir})
+			time.Sleep(time.Minute)
+			require.Equal(t, agent.StateCompleted, a.Jobs()[0].State)
+			require.Zero(t, a.Status().Undelivered)
+			require.FileExists(t, filepath.Join(a.Jobs()[0].Dir, "log.zst"))
+			require.FileExists(t, filepath.Join(a.Jobs()[0].Dir, "result.json"))
+			stop()
+		}
+		require.Len(t, run.ran(), 1)
 	})
 }
 

@@ -372,6 +372,9 @@ func (a *Agent) conclude(j *job, log *logstream.Log, outcome Outcome) {
 	if err != nil {
 		a.log.Error("state not written", "job", j.id, "err", err)
 	}
+	if a.cfg.Reporter == nil {
+		j.done.Store(true) // there is no courier who would say so
+	}
 	attrs := []any{"job", j.id, "status", string(outcome.State), "took", time.Since(j.order.AcceptedAt).Round(time.Millisecond)}
 	if outcome.Error != "" {
 		attrs = append(attrs, "err", outcome.Error)

@@ -42,7 +42,7 @@ func (a *Agent) recoverJobs() error {
 			a.queue.admit(j)
 			a.begin(j)
 		}
-		if j.settled() {
+		if a.settled(j) {
 			j.done.Store(true)
 		} else {
 			undelivered++
