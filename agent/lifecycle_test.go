@@ -112,6 +112,7 @@ func TestARunnerThatIgnoresTheStopIsNamed(t *testing.T) {
 		})
 		id := srv.Launch("m")
 		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+		synctest.Wait()
 		stopped := make(chan struct{})
 		go func() {
 			defer close(stopped)

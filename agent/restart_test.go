@@ -43,6 +43,7 @@ func TestAnAgentThatHasStoppedLeavesItsJobsToTheNext(t *testing.T) {
 		now, stop := start(t, agent.Config{Server: srv, Dir: dir, Runner: &play{run: hangs}})
 		defer stop()
 		require.NoError(t, srv.Wait(within(t, 5*time.Minute), waiting, "running"))
+		synctest.Wait()
 		before.CancelAll("user")
 		require.ErrorIs(t, before.Cancel(within(t, time.Minute), waiting, "user"), agent.ErrNotAccepting)
 		cancelled := ask(t, before, "POST", "/api/commands", `{"type":"cancel","test_id":"`+waiting+`"}`)
