@@ -660,7 +660,7 @@ func TestTheModelIsFetchedLeasedAndReleased(t *testing.T) {
 		id := srv.Launch("/llama")
 		require.NoError(t, srv.Wait(within(t, time.Minute), id, "completed"))
 		require.Equal(t, "/local/llama", run.ran()[0].Model)
-		require.Equal(t, run.ran()[0].ID, models.acquired[0].Holder)
+		require.Equal(t, run.ran()[0].Dir, models.acquired[0].Holder, "no other agent's job has that name")
 		require.Equal(t, 1, models.released)
 		require.Equal(t, 5.0, a.Status().Storage.FreeGB)
 

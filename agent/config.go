@@ -74,7 +74,8 @@ type Config struct {
 
 	// Storage brings models to local disk. Without one, models are used where
 	// they are. One that is a [storage.Configurer] is told the settings in force
-	// as they change; they begin with its own, where Settings names no others.
+	// as they change; they begin with its own, where Settings names no others. So
+	// such a one serves one agent; the models of several may lie in one directory.
 	Storage storage.Storage
 
 	// Detector describes the machine. Without one, the agent tells the server

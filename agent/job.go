@@ -95,6 +95,10 @@ func newJob(dir string, o order, rec record) *job {
 // path returns the path of a file in the job's directory.
 func (j *job) path(name string) string { return filepath.Join(j.dir, name) }
 
+// holder names the job to the storage. Agents of one machine may keep their
+// models in one directory, so it tells them apart: a Dir has one agent at a time.
+func (j *job) holder() string { return j.dir }
+
 // resultsDir returns where the benchmark writes its files.
 func (j *job) resultsDir() string { return j.path(resultsDir) }
 

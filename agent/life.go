@@ -103,7 +103,7 @@ func (a *Agent) prepare(ctx context.Context, j *job, log *logstream.Log) *storag
 	defer notes.flush()
 	lease, err := a.acquire(ctx, j, storage.Request{
 		Model:    j.spec.Model,
-		Holder:   j.id,
+		Holder:   j.holder(),
 		Log:      notes,
 		Progress: j.progress.set,
 	})
@@ -158,7 +158,7 @@ func (a *Agent) reclaim(ctx context.Context, j *job) *storage.Lease {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTimeout)
 	defer cancel()
-	lease, err := a.acquire(ctx, j, storage.Request{Model: rec.ModelPath, Holder: j.id})
+	lease, err := a.acquire(ctx, j, storage.Request{Model: rec.ModelPath, Holder: j.holder()})
 	if err != nil {
 		a.log.WarnContext(ctx, "claim on the model not renewed", "job", j.id, "model", rec.ModelPath, "err", err)
 		return nil

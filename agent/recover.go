@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/kirizan/kitt-agent/storage"
@@ -61,7 +62,8 @@ func (a *Agent) recoverJobs() error {
 }
 
 // releaseStale gives up the leases of jobs that need none any more, beside
-// everything else: a storage that cannot answer holds nothing up.
+// everything else: a storage that cannot answer holds nothing up. Holders that
+// are none of this agent's jobs are somebody else's affair.
 func (a *Agent) releaseStale() {
 	keeper, ok := a.cfg.Storage.(storage.LeaseKeeper)
 	if !ok {
@@ -71,17 +73,21 @@ func (a *Agent) releaseStale() {
 	for _, j := range a.allJobs() {
 		live[j.id] = !j.state().Ended()
 	}
+	jobs := a.store.dir
 	a.background.Go(func() {
 		ctx, cancel := context.WithTimeout(a.drainContext(), time.Minute)
 		defer cancel()
 		// A job that is accepted meanwhile is none of these, so it is asked about
 		// as it is now.
-		released, err := keeper.ReleaseExcept(ctx, func(holder string) bool { return live[holder] || a.isLive(holder) })
+		released, err := keeper.ReleaseExcept(ctx, func(holder string) bool {
+			dir, id := filepath.Split(holder)
+			return filepath.Clean(dir) != jobs || live[id] || a.isLive(id)
+		})
 		if err != nil {
 			a.log.Warn("old claims on models not given up", "err", err)
 		}
 		for _, holder := range released {
-			a.log.Info("claim on a model given up whose job has ended", "job", printable(holder))
+			a.log.Info("claim on a model given up whose job has ended", "job", printable(filepath.Base(holder)))
 		}
 	})
 }

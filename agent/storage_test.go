@@ -1,6 +1,8 @@
 package agent_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,4 +70,36 @@ func TestAStorageKeepsTheSettingsItWasMadeWith(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Agents of one program that keep their models in one directory leave each
+// other's leases alone, though nobody gave their storages a name.
+func TestAgentsThatShareADirectoryOfModels(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir, share := t.TempDir(), t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(share, "model.bin"), []byte("weights"), 0o600))
+		begin := func() (srv *agenttest.Server, cfg agent.Config) {
+			models, err := storage.New(storage.Config{Settings: storage.Settings{Dir: dir, ShareMount: share, AutoCleanup: true}})
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, models.Close()) })
+			srv = &agenttest.Server{}
+			return srv, agent.Config{Server: srv, Runner: &play{run: hangs}, Storage: models, Dir: t.TempDir()}
+		}
+		srv, first := begin()
+		id := srv.Launch(filepath.Join(share, "model.bin"))
+		a, stop := start(t, first)
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+		synctest.Wait()
+		require.FileExists(t, filepath.Join(dir, "model.bin"))
+
+		_, second := begin()
+		_, stopSecond := start(t, second)
+		time.Sleep(time.Minute)
+		require.FileExists(t, filepath.Join(dir, "model.bin"), "a benchmark uses it")
+		stopSecond()
+		require.NoError(t, a.Cancel(within(t, time.Minute), id, "user"))
+		require.NoFileExists(t, filepath.Join(dir, "model.bin"))
+		stop()
+	})
 }

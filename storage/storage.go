@@ -91,7 +91,7 @@ type Settings struct {
 // A Request asks for a model on behalf of a holder.
 type Request struct {
 	Model  string // a path or an identifier, as the server names it
-	Holder string // who asks: the job's id; the lease is the holder's across restarts
+	Holder string // who asks, such as a job's directory; the lease is the holder's across restarts
 
 	// Log takes lines about what is done, for the job's reader; nil discards
 	// them.
