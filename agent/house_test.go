@@ -33,7 +33,7 @@ func endedJob(t *testing.T, a *Agent, id string, ended time.Time, size int, l le
 	j, err := a.store.create(id, o)
 	require.NoError(t, err)
 	j.rec.State, j.rec.EndedAt = StateCompleted, ended
-	j.rec.Outcome = &Outcome{State: StateCompleted}
+	j.rec.Outcome = &ending{State: StateCompleted}
 	require.NoError(t, os.WriteFile(filepath.Join(j.resultsDir(), "raw"), make([]byte, size), 0o600))
 	d, err := openDelivery(j.path(deliveryFile))
 	require.NoError(t, err)

@@ -42,7 +42,7 @@ type record struct {
 	ModelOrigin string        `json:"model_origin,omitempty"`
 	Image       string        `json:"image,omitempty"`
 	LogLines    int64         `json:"log_lines,omitempty"` // once it has ended
-	Outcome     *Outcome      `json:"outcome,omitempty"`   // once it is known how the job ends
+	Outcome     *ending       `json:"outcome,omitempty"`   // once it is known how the job ends
 	Cancel      *cancellation `json:"cancel,omitempty"`    // once it was asked for
 }
 
@@ -52,8 +52,8 @@ type cancellation struct {
 	At time.Time `json:"at"`
 }
 
-// An Outcome says how a job ended.
-type Outcome struct {
+// An ending says how a job ended.
+type ending struct {
 	State       State  `json:"state"`           // completed, failed or cancelled
 	Error       string `json:"error,omitempty"` // one sentence for a person
 	Class       string `json:"class,omitempty"` // of the failure, for a machine

@@ -93,6 +93,6 @@ func (a *Agent) useLog(j *job) (log *logstream.Log, release func() error, err er
 }
 
 // final returns the outcome as the end of a log.
-func (o Outcome) final() logstream.Final {
+func (o ending) final() logstream.Final {
 	return logstream.Final{Status: string(o.State), Error: o.Error}
 }

@@ -229,7 +229,7 @@ var errAbandoned = errors.New("abandoned")
 
 // abandon ends a job that cannot be gone on with, and the benchmark that an agent
 // before this one may have left running.
-func (a *Agent) abandon(ctx context.Context, j *job, outcome Outcome) {
+func (a *Agent) abandon(ctx context.Context, j *job, outcome ending) {
 	if j.state() == StateRunning {
 		ctx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 		stop(errAbandoned)
@@ -246,7 +246,7 @@ func (a *Agent) abandon(ctx context.Context, j *job, outcome Outcome) {
 }
 
 // ended notes how the job's work ended. What is left is its report.
-func (a *Agent) ended(j *job, outcome Outcome) {
+func (a *Agent) ended(j *job, outcome ending) {
 	if err := j.transition(StateFinishing, false, func(rec *record) { rec.Outcome = &outcome }); err != nil {
 		a.log.Error("state not written", "job", j.id, "err", err)
 	}
@@ -336,7 +336,7 @@ func (a *Agent) release(j *job, lease *storage.Lease) {
 
 // concludeWaiting ends a job that never had its turn, with the reason in its
 // log.
-func (a *Agent) concludeWaiting(j *job, outcome Outcome) {
+func (a *Agent) concludeWaiting(j *job, outcome ending) {
 	log, release, err := a.useLog(j)
 	if err != nil {
 		a.log.Warn("log not opened", "job", j.id, "err", err)
@@ -349,7 +349,7 @@ func (a *Agent) concludeWaiting(j *job, outcome Outcome) {
 
 // conclude ends the job: the log gets its last lines, then the state is
 // written, then everybody hears of it.
-func (a *Agent) conclude(j *job, log *logstream.Log, outcome Outcome) {
+func (a *Agent) conclude(j *job, log *logstream.Log, outcome ending) {
 	if log != nil {
 		if outcome.Error != "" {
 			log.Note(outcome.sentence())
@@ -392,8 +392,8 @@ func endNote(kind string, state State) string {
 
 // outcome says how a job ended, from what its run or its preparation returned
 // and from why its turn ended.
-func (a *Agent) outcome(ctx context.Context, j *job, result runner.Result, err error) Outcome {
-	base := Outcome{State: StateCompleted, Runner: result.Runner, ContainerID: result.ContainerID}
+func (a *Agent) outcome(ctx context.Context, j *job, result runner.Result, err error) ending {
+	base := ending{State: StateCompleted, Runner: result.Runner, ContainerID: result.ContainerID}
 	if err == nil {
 		return base // also when a cancel came a moment too late
 	}
@@ -416,17 +416,17 @@ func (a *Agent) outcome(ctx context.Context, j *job, result runner.Result, err e
 }
 
 // cancelledOutcome says that a job was stopped on request.
-func cancelledOutcome(c *cancellation) Outcome {
+func cancelledOutcome(c *cancellation) ending {
 	by := "user"
 	if c != nil && c.By != "" {
 		by = c.By
 	}
-	return Outcome{State: StateCancelled, Error: "Cancelled by " + by, Class: classCancelled, ExitCode: -1}
+	return ending{State: StateCancelled, Error: "Cancelled by " + by, Class: classCancelled, ExitCode: -1}
 }
 
 // failure says that a job failed because of err.
-func failure(err error) Outcome {
-	o := Outcome{State: StateFailed, Error: err.Error(), Class: "error", ExitCode: -1}
+func failure(err error) ending {
+	o := ending{State: StateFailed, Error: err.Error(), Class: "error", ExitCode: -1}
 	var classed interface {
 		error
 		Class() string
@@ -443,7 +443,7 @@ func failure(err error) Outcome {
 
 // cutShort reports whether the benchmark was ended from outside, so that it had
 // no chance to put its engines away itself.
-func (o Outcome) cutShort() bool {
+func (o ending) cutShort() bool {
 	switch o.Class {
 	case classCancelled, classTimeLimit, runner.ClassSignal, runner.ClassOOM, runner.ClassLost:
 		return true
@@ -452,7 +452,7 @@ func (o Outcome) cutShort() bool {
 }
 
 // sentence returns the reason and what mends it, for a log.
-func (o Outcome) sentence() string {
+func (o ending) sentence() string {
 	text := "Error: " + o.Error
 	if o.State == StateCancelled {
 		text = o.Error
@@ -473,7 +473,7 @@ func (a *Agent) evict(ctx context.Context, j *job) (eviction storage.Eviction, e
 }
 
 // cleanUp does what a cleanup command asks for.
-func (a *Agent) cleanUp(ctx context.Context, j *job, log *logstream.Log) Outcome {
+func (a *Agent) cleanUp(ctx context.Context, j *job, log *logstream.Log) ending {
 	eviction, err := a.evict(ctx, j)
 	for _, path := range eviction.Removed {
 		log.Note("Removed " + printable(path))

@@ -90,7 +90,7 @@ type savedResult struct {
 // writeResult writes the report of a job, so that it can be delivered however
 // long the server is away. A full disk leaves the report to be made from the
 // job's state, without data.
-func (a *Agent) writeResult(j *job, outcome Outcome, data map[string]any) {
+func (a *Agent) writeResult(j *job, outcome ending, data map[string]any) {
 	saved := savedResult{
 		Version:     recordVersion,
 		CommandID:   j.order.Command.ID,

@@ -130,7 +130,7 @@ func TestStateMachine(t *testing.T) {
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
 			before := j.state()
 			to := rapid.SampledFrom(all).Draw(t, "to")
-			err := j.transition(to, true, func(rec *record) { rec.Outcome = &Outcome{State: to} })
+			err := j.transition(to, true, func(rec *record) { rec.Outcome = &ending{State: to} })
 			require.Equal(t, before.mayFollow(to), err == nil)
 			if err != nil {
 				require.Equal(t, before, j.state())

@@ -100,7 +100,8 @@ func (t *TestRow) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// TestByID returns the server's record of one test.
+// TestByID returns all that the server tells of one test, of which Test has what
+// an agent asks for.
 func (c *Client) TestByID(ctx context.Context, testID string) (TestRow, error) {
 	part, err := segment(testID)
 	if err != nil {
