@@ -33,11 +33,11 @@ func ExampleAgent_Run() {
 		fmt.Println(err)
 		return
 	}
+	test := server.Launch("qwen2.5:7b")
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- a.Run(ctx) }()
 
-	test := server.Launch("qwen2.5:7b")
 	if err := server.Wait(ctx, test, "completed"); err != nil {
 		fmt.Println(err)
 	}

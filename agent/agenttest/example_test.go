@@ -26,10 +26,10 @@ func ExampleServer() {
 		fmt.Println(err)
 		return
 	}
+	test := server.Launch("qwen2.5:7b") // in time for the first heartbeat
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- a.Run(ctx) }()
-	test := server.Launch("qwen2.5:7b")
 	fmt.Println(server.WaitEnded(ctx, test))
 	fmt.Println(server.History(test))
 	stop()

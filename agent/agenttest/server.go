@@ -64,7 +64,8 @@ var (
 )
 
 // Launch queues a benchmark of the model with the given path and returns the
-// id of its test.
+// id of its test. The next heartbeat takes it along, which may be 30 s away:
+// outside of a bubble launch before the agent runs, or use Agent.Submit.
 func (s *Server) Launch(model string) string {
 	payload, err := json.Marshal(map[string]string{
 		"model_path": model, "engine_name": "vllm", "suite_name": "quick", "benchmark_name": "throughput",

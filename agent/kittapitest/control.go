@@ -10,7 +10,9 @@ import (
 
 // Launch queues a benchmark of the model at model for the agent with the given
 // id or name, and returns the ids of the test and of its command. Options change
-// the test before it is queued.
+// the test before it is queued. The agent's next heartbeat takes it along, which
+// may be 30 s away: launch before the agent runs, for an agent of AddAgent, where
+// that is too long.
 func (s *Server) Launch(agent, model string, options ...func(*Test)) (testID, commandID string, err error) {
 	t := Test{Model: model, Engine: "vllm", Benchmark: "throughput", Suite: "quick", Mode: "docker"}
 	for _, change := range options {
