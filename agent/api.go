@@ -42,7 +42,7 @@ const (
 //
 // {id} is a command's or a test's. The token goes into the header
 // Authorization: Bearer <token>; an agent without one takes only callers on its
-// own machine.
+// own machine, which whoever comes through a proxy on that machine is too.
 func (a *Agent) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/commands", a.authorized(a.postCommand))
@@ -92,7 +92,12 @@ func (a *Agent) getStatus(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// fromThisMachine reports whether a request comes over loopback or over a Unix
+// socket.
 func fromThisMachine(r *http.Request) bool {
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
+		return true
+	}
 	addr, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && addr.Addr().Unmap().IsLoopback()
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -124,4 +126,23 @@ func TestARunnerThatIgnoresTheStopIsNamed(t *testing.T) {
 		<-stopped
 		require.Equal(t, agent.StateCompleted, a.Jobs()[0].State)
 	})
+}
+
+func TestAUnixSocketIsOnThisMachine(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "api"))
+	require.NoError(t, err)
+	a, stop := start(t, agent.Config{Server: &agenttest.Server{}, Runner: &play{run: hangs}, Listener: listener})
+	defer stop()
+	<-a.Ready()
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", listener.Addr().String())
+		},
+	}}
+	resp, err := client.Get("http://agent/api/engines")
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusOK, resp.StatusCode, "no token is asked for")
 }
