@@ -112,7 +112,7 @@ func (u *uplink) settle(err error, probe, abandoned bool) {
 		wait := u.retry.NextBackOff()
 		if after, ok := errors.AsType[*RetryAfterError](err); ok {
 			// Spread over a tenth more, since others were told the same.
-			wait = min(after.After, maxRetryAfter)
+			wait = min(max(after.After, 0), maxRetryAfter)
 			wait += rand.N(wait/10 + 1)
 		}
 		u.notBefore = time.Now().Add(wait)

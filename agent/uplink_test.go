@@ -59,6 +59,16 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	})
 }
 
+func TestARetryAfterThatIsPastIsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUplink()
+		start := time.Now()
+		require.Error(t, u.do(t.Context(), func(context.Context) error { return &RetryAfterError{After: -time.Hour} }))
+		require.NoError(t, u.do(t.Context(), func(context.Context) error { return nil }))
+		require.Less(t, time.Since(start), time.Second)
+	})
+}
+
 func TestARefusalIsNoOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUplink()
