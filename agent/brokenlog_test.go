@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/runner"
 )
 
 // TestAJobWhoseLogCannotBeOpenedEnds has a running job's log replaced by what is
@@ -40,5 +42,33 @@ func TestAJobWhoseLogCannotBeOpenedEnds(t *testing.T) {
 		}
 		next := srv.Launch("m")
 		require.NoError(t, srv.Wait(within(t, 5*time.Minute), next, "running"))
+	})
+}
+
+// deaf is an engine that panics when it is asked to go on with a run.
+type deaf struct{ *engine }
+
+func (deaf) Resume(context.Context, runner.Job, runner.Position, runner.Output) (runner.Result, error) {
+	panic("oops")
+}
+
+func TestAPanicWhileAJobIsGivenUpEndsThatJobAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		eng := &engine{lines: 1 << 20, pace: time.Second}
+		dir := t.TempDir()
+		a, stop := start(t, agent.Config{Server: srv, Runner: eng, Dir: dir})
+		id := srv.Launch("m")
+		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+		<-time.After(10 * time.Second)
+		stop()
+		log := filepath.Join(a.Jobs()[0].Dir, "log")
+		require.NoError(t, os.Remove(log))
+		require.NoError(t, os.Mkdir(log, 0o700))
+
+		_, stop = start(t, agent.Config{Server: srv, Runner: deaf{eng}, Dir: dir})
+		defer stop()
+		require.NoError(t, srv.Wait(within(t, 5*time.Minute), id, "failed"))
 	})
 }

@@ -234,8 +234,12 @@ func (a *Agent) abandon(ctx context.Context, j *job, outcome ending) {
 		ctx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 		stop(errAbandoned)
 		if resumer, ok := a.cfg.Runner.(runner.Resumer); ok {
-			_, err := resumer.Resume(ctx, a.runnerJob(j), runner.Position{}, runner.NewOutput(io.Discard))
-			a.warnIfRunning(j, err, io.Discard)
+			resume := func() (err error) {
+				defer a.catch(ctx, j, "runner", &err)
+				_, err = resumer.Resume(ctx, a.runnerJob(j), runner.Position{}, runner.NewOutput(io.Discard))
+				return err
+			}
+			a.warnIfRunning(j, resume(), io.Discard)
 		}
 		if lease := a.reclaim(ctx, j); lease != nil {
 			a.release(j, lease)
