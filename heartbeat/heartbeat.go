@@ -7,14 +7,14 @@
 //
 //	after                     wait
 //	a beat that went through  Interval, from 10 s to 300 s, shortened by up to a tenth
-//	the same while running    the same, with Interval at least 60 s
+//	the same while running    the same, and never less than 60 s to 66 s
 //	a beat that failed        2 s, growing to 24 s, each varied by a quarter: never over 30 s
 //	a refused registration    30 s to 60 s
 //	[Loop.Nudge], Renew       none, but at least 100 ms after the beat before
 //
-// The variation keeps agents that were started together from beating together;
-// it only ever shortens an interval, so that a running agent never comes near
-// the 90 s. An answer that says that the server doesn't know the agent leads to
+// The variation keeps agents that were started together from beating together.
+// It shortens an interval, except for the least one of a running benchmark, which
+// has a lower bound to keep and is far enough from the 90 s. An answer that says that the server doesn't know the agent leads to
 // a new registration and one more beat.
 package heartbeat
 
@@ -28,12 +28,16 @@ import (
 // not sent.
 type Beat struct {
 	Status         string   // StatusIdle, StatusRunning or StatusError
-	Task           string   // what is being worked on; empty if nothing is
+	Task           string   // identifier of what is being worked on; empty if nothing is
 	GPUUtilPct     *float64 // mean over all GPUs, 0 to 100
 	GPUMemoryBytes *int64   // in use, summed over all GPUs
 	StorageFree    *int64   // bytes free where models are kept
 	Uptime         time.Duration
 	Engines        []Engine
+
+	// Busy reports whether a benchmark runs, whatever Status says: beats are
+	// rarer then. StatusRunning implies it. It is not sent.
+	Busy bool
 }
 
 // The words of Beat.Status.

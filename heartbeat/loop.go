@@ -33,7 +33,7 @@ const (
 	maxRetry      = 24 * time.Second // varied by a quarter: a retry comes within 30 s
 	nudgeSpacing  = 100 * time.Millisecond
 	refusedWait   = 30 * time.Second
-	intervalShare = 10 // an interval is shortened by up to a tenth
+	intervalShare = 10 // an interval is varied by up to a tenth
 
 	// callTimeout bounds each call of the Client: by then the agent is shown as
 	// offline, and a new attempt is worth more than the answer.
@@ -192,7 +192,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		} else {
 			retry.Reset()
 			l.succeeded(ctx)
-			wait = l.wait(said.Status)
+			wait = l.wait(said)
 		}
 		l.pause(ctx, wait)
 	}
@@ -337,16 +337,16 @@ func (l *Loop) succeeded(ctx context.Context) {
 	}
 }
 
-// wait returns the time to the next beat after one that said status and went
-// through.
-func (l *Loop) wait(status string) time.Duration {
+// wait returns the time to the next beat after said, which went through.
+func (l *Loop) wait(said Beat) time.Duration {
 	l.mu.Lock()
 	d := l.interval
 	l.mu.Unlock()
-	if status == StatusRunning {
-		d = max(d, MinRunningInterval)
+	d -= rand.N(d / intervalShare)
+	if said.Busy || said.Status == StatusRunning {
+		d = max(d, MinRunningInterval+rand.N(MinRunningInterval/intervalShare))
 	}
-	return d - rand.N(d/intervalShare)
+	return d
 }
 
 // pause waits for d, a nudge or the end of ctx. Nudges are kept a little apart,
