@@ -405,8 +405,8 @@ func (a *Agent) beat() heartbeat.Beat {
 	_, uptime := a.uptime()
 	b := heartbeat.Beat{Status: heartbeat.StatusIdle, Uptime: uptime}
 	if active := a.queue.active(); len(active) > 0 {
-		b.Status = heartbeat.StatusRunning
-		b.Task = active[0].title()
+		b.Status, b.Busy = heartbeat.StatusRunning, true
+		b.Task = active[0].task()
 	}
 	a.machine.fill(&b)
 	return b

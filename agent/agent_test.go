@@ -141,11 +141,12 @@ func TestOneJobFromStartToEnd(t *testing.T) {
 		require.Zero(t, a.Status().Undelivered)
 		require.Equal(t, agent.StateCompleted, a.Status().Recent[0].State)
 		require.EqualValues(t, 104, a.Status().Recent[0].LogLines)
+		tasks := map[string]bool{}
 		for _, b := range srv.Beats() {
-			if b.Task != "" {
-				require.Equal(t, heartbeat.StatusRunning, b.Status)
-			}
+			require.Equal(t, b.Status == heartbeat.StatusRunning, b.Task != "")
+			tasks[b.Task] = true
 		}
+		require.Equal(t, map[string]bool{"": true, id: true}, tasks, "the task is the test's id")
 	})
 }
 

@@ -173,7 +173,7 @@ func (m *machine) description() *hwdetect.Machine {
 }
 
 // fill adds the latest readings to b. A GPU that cannot be used makes the
-// agent's status an error.
+// agent's status an error, which is told in place of a task where there is none.
 func (m *machine) fill(b *heartbeat.Beat) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -190,7 +190,9 @@ func (m *machine) fill(b *heartbeat.Beat) {
 	}
 	if m.telemetry.Sick != "" {
 		b.Status = heartbeat.StatusError
-		b.Task = m.telemetry.Sick
+		if b.Task == "" {
+			b.Task = m.telemetry.Sick
+		}
 	}
 }
 

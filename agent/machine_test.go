@@ -40,12 +40,19 @@ func TestAGPUThatFallsOffTheBusMakesTheAgentSick(t *testing.T) {
 		require.Equal(t, heartbeat.StatusIdle, last().Status)
 		require.Len(t, srv.Registrations()[0].Machine.GPUs, 8)
 
-		srv.Launch("m")
-		<-time.After(2 * time.Minute)
-		gpus.SetSick("GPU 3 fell off the bus")
+		gpus.SetSick("GPU 5 fell off the bus")
 		<-time.After(2 * time.Minute)
 		require.Equal(t, heartbeat.StatusError, last().Status)
-		require.Equal(t, "GPU 3 fell off the bus", last().Task)
+		require.Equal(t, "GPU 5 fell off the bus", last().Task)
+
+		gpus.SetSick("")
+		id := srv.Launch("m")
+		<-time.After(2 * time.Minute)
+		gpus.SetSick("GPU 3 fell off the bus")
+		<-time.After(3 * time.Minute)
+		require.Equal(t, heartbeat.StatusError, last().Status)
+		require.True(t, last().Busy, "the benchmark runs on, and is not disturbed more than before")
+		require.Equal(t, id, last().Task)
 		require.Contains(t, a.Status().Warnings, "GPU trouble: GPU 3 fell off the bus")
 
 		gpus.SetSick("")

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -189,12 +190,8 @@ func (j *job) status() JobStatus {
 	return s
 }
 
-// title says in a few words what the job does.
-func (j *job) title() string {
-	if j.spec.Type == TypeRunTest {
-		return printable(j.spec.Benchmark + " " + j.spec.Model)
-	}
-	return j.spec.Type
-}
+// task is what heartbeats call the job: its test's id, or its own where it is
+// for no test.
+func (j *job) task() string { return cmp.Or(printable(j.testID()), j.id) }
 
 func round2(x float64) float64 { return float64(int64(x*100+0.5)) / 100 }
