@@ -387,6 +387,9 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 		reg.Capabilities = c.a.cfg.Capabilities(ctx)
 	}
 	answer, err := c.a.cfg.Server.Register(ctx, reg)
+	if err == nil {
+		c.a.machine.waitRead(ctx) // a heartbeat is next; mostly they are there by now
+	}
 	return answer.AgentID, answer.Interval, err
 }
 

@@ -17,6 +17,9 @@ const (
 	// of the machine. The server is told more at the next registration.
 	detectTimeout = 3 * time.Second
 
+	// firstReading bounds how long the first heartbeat waits for figures.
+	firstReading = time.Second
+
 	// readingEvery is the time between readings of disk and GPUs, and
 	// readingTimeout what one may take before the agent goes on without it.
 	readingEvery   = 30 * time.Second
@@ -39,6 +42,7 @@ const (
 type machine struct {
 	cfg      Config
 	detected chan struct{}   // closed once the detector has answered
+	readOnce chan struct{}   // closed once there are readings
 	failing  map[string]bool // what failed last time; for run's goroutine
 
 	mu        sync.Mutex
@@ -49,7 +53,7 @@ type machine struct {
 }
 
 func newMachine(cfg Config) *machine {
-	return &machine{cfg: cfg, detected: make(chan struct{}), failing: map[string]bool{}}
+	return &machine{cfg: cfg, detected: make(chan struct{}), readOnce: make(chan struct{}), failing: map[string]bool{}}
 }
 
 // run detects the machine, then reads it now and then until ctx is done. While
@@ -65,8 +69,9 @@ func (m *machine) run(ctx context.Context, idle func() bool, changed func()) {
 	defer again.Stop()
 	tick := time.NewTicker(readingEvery)
 	defer tick.Stop()
-	for {
-		m.read(ctx)
+	m.read(ctx)
+	close(m.readOnce)
+	for ; ; m.read(ctx) {
 		select {
 		case <-ctx.Done():
 			return
@@ -165,6 +170,17 @@ func (m *machine) wait(ctx context.Context) *hwdetect.Machine {
 	return what
 }
 
+// waitRead returns once there are readings, or when they take too long.
+func (m *machine) waitRead(ctx context.Context) {
+	timer := time.NewTimer(firstReading)
+	defer timer.Stop()
+	select {
+	case <-m.readOnce:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 // description returns the description of the machine, nil before there is one.
 func (m *machine) description() *hwdetect.Machine {
 	m.mu.Lock()
@@ -178,7 +194,7 @@ func (m *machine) fill(b *heartbeat.Beat) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	b.Engines = m.engines
-	if m.usage != nil && m.usage.FreeBytes > 0 {
+	if m.usage != nil && *m.usage != (storage.Usage{}) { // a disk may have nothing free
 		free := m.usage.FreeBytes
 		b.StorageFree = &free
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/hwdetect/hwdetecttest"
+	"github.com/kirizan/kitt-agent/storage"
+	"github.com/kirizan/kitt-agent/storage/storagetest"
 )
 
 func profile(t *testing.T, name string) *hwdetect.Machine {
@@ -59,6 +61,45 @@ func TestAGPUThatFallsOffTheBusMakesTheAgentSick(t *testing.T) {
 		<-time.After(2 * time.Minute)
 		require.Equal(t, heartbeat.StatusRunning, last().Status, "and back when it returns")
 	})
+}
+
+func TestTheFirstHeartbeatHasFigures(t *testing.T) {
+	t.Parallel()
+	const used = 3 << 30
+	reading := hwdetect.Telemetry{GPUs: []hwdetect.GPUTelemetry{
+		{Index: 0, UtilizationPct: new(10.0), MemoryUsedBytes: new(int64(1 << 30))},
+		{Index: 1, UtilizationPct: new(30.0), MemoryUsedBytes: new(int64(2 << 30))},
+	}}
+	for name, usage := range map[string]storage.Usage{
+		"some space": {FreeBytes: 5 << 30, UsedBytes: 1 << 30},
+		"full disk":  {FreeBytes: 0, UsedBytes: 6 << 30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				srv := &agenttest.Server{}
+				gpus := hwdetecttest.NewFake(profile(t, "h100-8"))
+				gpus.SetTelemetry(reading, nil)
+				disk := slowly{Fake: &storagetest.Fake{State: usage}}
+				_, stop := start(t, agent.Config{Server: srv, Runner: &play{run: hangs}, Detector: gpus, Storage: disk})
+				defer stop()
+				<-time.After(5 * time.Second)
+				require.Len(t, srv.Beats(), 1)
+				first := srv.Beats()[0]
+				require.Equal(t, &usage.FreeBytes, first.StorageFree)
+				require.Equal(t, new(20.0), first.GPUUtilPct, "the mean")
+				require.Equal(t, new(int64(used)), first.GPUMemoryBytes, "the sum")
+			})
+		})
+	}
+}
+
+// slowly is a storage that takes its time to say how full it is.
+type slowly struct{ *storagetest.Fake }
+
+func (s slowly) Usage(ctx context.Context) (storage.Usage, error) {
+	time.Sleep(200 * time.Millisecond) // of the bubble's time
+	return s.Fake.Usage(ctx)
 }
 
 func TestADriverThatComesLaterIsFoundWithoutARestart(t *testing.T) {
