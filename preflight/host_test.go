@@ -174,4 +174,5 @@ func TestPort(t *testing.T) {
 	require.Equal(t, Fail, r.Status)
 	require.Contains(t, r.Details, "another program")
 	require.NotEmpty(t, r.Fix)
+	require.False(t, Port(8090, "").Required(), "as in KITT's list")
 }
