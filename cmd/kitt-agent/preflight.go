@@ -18,7 +18,7 @@ import (
 
 // newPreflightCommand returns `kitt-agent preflight`.
 func newPreflightCommand(env *environment) *cobra.Command {
-	keys := map[string]string{"server": "server_url", "port": "port"}
+	keys := map[string]string{"server": "server_url", "port": "port", "model-dir": "model_storage_dir"}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "preflight",
@@ -54,6 +54,7 @@ Exits with 1 if a check that is required fails.`,
 	flags := cmd.Flags()
 	flags.String("server", "", "`URL` of the KITT server, in place of the configured one")
 	flags.Int("port", 0, "`port` of the agent's own API, in place of the configured one")
+	flags.String("model-dir", "", "`directory` for copies of models, in place of the configured one")
 	env.insecureFlag(cmd)
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd

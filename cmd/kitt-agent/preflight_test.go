@@ -44,6 +44,11 @@ func TestPreflight(t *testing.T) {
 	require.Equal(t, exitFailure, code)
 	require.Contains(t, out, "127.0.0.1:9")
 
+	// The Python agent's flags, all three.
+	models := t.TempDir()
+	out, _ = a.command(t, "preflight", "--server", "http://127.0.0.1:9", "--port", "8090", "--model-dir", models)
+	require.Contains(t, out, "free at "+models)
+
 	out, code = a.command(t, "start", "--preflight", "--server", "http://127.0.0.1:9")
 	require.Equal(t, exitFailure, code)
 	require.Contains(t, out, "required checks failed")
