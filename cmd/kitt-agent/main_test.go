@@ -215,6 +215,7 @@ func TestVersion(t *testing.T) {
 	require.NotEmpty(t, b.Version)
 	require.NotEmpty(t, b.Go)
 	require.Contains(t, m.run("version").out, "kitt-agent "+b.Version)
+	require.Equal(t, m.run("version"), m.run("--version"))
 }
 
 func TestCompletion(t *testing.T) {

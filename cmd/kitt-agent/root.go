@@ -25,6 +25,7 @@ func newRootCommand(env *environment) *cobra.Command {
   kitt-agent start
   kitt-agent status
   kitt-agent logs 1111222233334444 -f`,
+		Version:       thisBuild().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -39,6 +40,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SuggestionsMinimumDistance = 2
 	root.PersistentFlags().StringVar(&env.configPath, "config", "", "settings `file` (default ~/.kitt/agent.yaml)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

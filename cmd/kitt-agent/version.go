@@ -44,6 +44,19 @@ func thisBuild() buildInfo {
 	return b
 }
 
+// String returns what `kitt-agent version` prints.
+func (b buildInfo) String() string {
+	text := "kitt-agent " + b.Version
+	if b.Commit != "" {
+		text += " (" + b.Commit + ")"
+	}
+	with := "without NVML"
+	if b.NVML {
+		with = "with NVML"
+	}
+	return fmt.Sprintf("%s, %s, %s/%s, %s", text, b.Go, b.OS, b.Arch, with)
+}
+
 // newVersionCommand returns `kitt-agent version`.
 func newVersionCommand(env *environment) *cobra.Command {
 	var asJSON bool
@@ -57,15 +70,7 @@ func newVersionCommand(env *environment) *cobra.Command {
 			if asJSON {
 				return env.printJSON(b)
 			}
-			text := "kitt-agent " + b.Version
-			if b.Commit != "" {
-				text += " (" + b.Commit + ")"
-			}
-			with := "without NVML"
-			if b.NVML {
-				with = "with NVML"
-			}
-			_, err := fmt.Fprintf(env.stdout, "%s, %s, %s/%s, %s\n", text, b.Go, b.OS, b.Arch, with)
+			_, err := fmt.Fprintln(env.stdout, b)
 			return err
 		},
 	}
