@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,7 +89,8 @@ func newRegistration(reg agent.Registration) (registration, error) {
 	}
 	r.GPUCount, d.GPUCount = len(m.GPUs), len(m.GPUs)
 	if len(m.GPUs) > 0 {
-		g := m.GPUs[0]
+		// The one that the fingerprint speaks of: a sick first GPU has no name.
+		g := m.GPUs[max(0, slices.IndexFunc(m.GPUs, func(g hwdetect.GPU) bool { return g.Model != "" }))]
 		d.GPUModel, d.GPUVRAMGB, d.GPUComputeCapability = g.Model, hwdetect.GiB(g.MemoryBytes), g.ComputeCapability
 		r.GPUInfo = g.Model
 		if d.GPUVRAMGB > 0 {

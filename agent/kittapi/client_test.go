@@ -78,6 +78,21 @@ func TestRegister(t *testing.T) {
 	require.Equal(t, "kitt-agent", s.RequestLog()[0].Header.Get("User-Agent"))
 }
 
+func TestRegisterNamesAGPUThatIsWell(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, kittapitest.Config{})
+	c := newClient(t, kittapi.Config{URL: s.URL})
+	machine := *h100
+	machine.GPUs = []hwdetect.GPU{{Index: 0}, h100.GPUs[1]} // the first does not answer
+	_, err := c.Register(t.Context(), agent.Registration{Name: "gpu-01", Machine: &machine})
+	require.NoError(t, err)
+	a, ok := s.Agent("gpu-01")
+	require.True(t, ok)
+	require.Equal(t, "NVIDIA H100 80GB HBM3 80GB", a.Fields["gpu_info"])
+	require.EqualValues(t, 2, a.Fields["gpu_count"])
+	require.Contains(t, a.Fields["hardware_details"], `"gpu_model":"NVIDIA H100 80GB HBM3","gpu_vram_gb":80`)
+}
+
 func ptr[T any](v T) *T { return &v }
 
 func TestHeartbeat(t *testing.T) {
