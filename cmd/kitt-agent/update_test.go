@@ -346,3 +346,13 @@ func TestUpdateUsage(t *testing.T) {
 		require.Contains(t, got.err, "try: kitt-agent update")
 	}
 }
+
+func TestUpdateFromAServerThatCannotBuildItsPackage(t *testing.T) {
+	t.Parallel()
+	server, err := kittapitest.NewServer(kittapitest.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	got := newMachine(t).run("update", "--server", server.URL)
+	require.Equal(t, exitFailure, got.code)
+	require.Contains(t, got.err, "Failed to build agent package; a package from elsewhere is taken with --from")
+}
