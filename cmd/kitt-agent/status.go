@@ -62,6 +62,9 @@ Exits with 3 if no agent is running, and with 1 if one is but does not answer.`,
 			if findErr != nil {
 				env.say("kitt-agent: warning: %s", findErr)
 			}
+			if status.Name != cfg.Name {
+				env.say("kitt-agent: warning: the agent that answers at %s calls itself %s, and the settings here name %s", c.URL(), quote(status.Name), quote(cfg.Name))
+			}
 			return writeStatus(env.stdout, cfg, c.URL(), owner.PID, status, time.Now())
 		},
 	}

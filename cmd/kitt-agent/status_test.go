@@ -61,6 +61,15 @@ func TestStatusOfRunningAgent(t *testing.T) {
 	require.Contains(t, got.out, `"more": 1`)
 }
 
+func TestStatusOfAnotherAgentOnThePort(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.serve(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"name":"gpu-2"}`) })
+	got := m.run("status")
+	require.Equal(t, exitOK, got.code, got.err)
+	require.Contains(t, got.err, `calls itself "gpu-2", and the settings here name "gpu-1"`)
+}
+
 func TestStatusThatFails(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
