@@ -19,6 +19,7 @@ type Local struct {
 	cfg      Config
 	gates    *gates
 	command  commandRunner
+	makeIn   []string      // directories in which mount points may be made
 	mounting chan struct{} // one mount command at a time
 	closing  chan struct{} // closed by Close
 
@@ -71,7 +72,7 @@ func New(cfg Config) (*Local, error) {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
 	return &Local{
-		cfg: cfg, gates: newGates(cfg.ShareTimeout), command: runCommand, mounting: make(chan struct{}, 1), closing: make(chan struct{}),
+		cfg: cfg, gates: newGates(cfg.ShareTimeout), command: runCommand, makeIn: mountParents(), mounting: make(chan struct{}, 1), closing: make(chan struct{}),
 		state: st, places: map[string]*place{}, flights: map[string]*flight{},
 	}, nil
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -49,7 +51,9 @@ func (b *boundedWriter) Write(p []byte) (int, error) {
 
 // ensureMounted makes sure that the share is where it should be: something is
 // there, or a file system is mounted there, or it can be mounted through
-// /etc/fstab or with sudo, which never asks for a password.
+// /etc/fstab or with sudo, which never asks for a password. A mount point that
+// does not exist is made where it is known what to mount there, if it is in one of
+// mountParents.
 func (l *Local) ensureMounted(ctx context.Context, st state, note func(string)) error {
 	// Two jobs that mount at once would mount twice.
 	select {
@@ -60,57 +64,93 @@ func (l *Local) ensureMounted(ctx context.Context, st state, note func(string)) 
 	}
 	dir := st.ShareMount
 	present, err := l.shareThere(ctx, dir)
+	if errors.Is(err, os.ErrNotExist) && st.ShareSource != "" && slices.Contains(l.makeIn, filepath.Dir(dir)) {
+		if err := l.makeMountPoint(ctx, dir, note); err != nil {
+			return err
+		}
+		present, err = l.shareThere(ctx, dir)
+	}
 	if err != nil || present {
 		return err
 	}
 	var tried []string
-	attempt := func(name string, args ...string) (bool, error) {
-		line := strings.Join(append([]string{name}, args...), " ")
-		note("mounting the share: " + line)
-		var out []byte
-		err := l.gates.run(ctx, "mount "+dir, 1, func(ctx context.Context, pulses []*pulse) error {
-			pulses[0].begin(&opMount, &dir)
-			defer pulses[0].end()
-			// Ends before the gate would leave it behind.
-			ctx, cancel := context.WithTimeout(ctx, l.gates.timeout*3/4)
-			defer cancel()
-			printed, err := l.command(ctx, name, args...)
-			if ctx.Err() != nil {
-				err = fmt.Errorf("took longer than %v", l.gates.timeout*3/4)
-			}
-			out = printed
-			return err
-		})
-		if ctx.Err() != nil {
-			return false, context.Cause(ctx)
-		}
-		if err == nil {
-			return l.shareThere(ctx, dir)
-		}
-		why := err.Error()
-		if classOf(err) != ClassHung { // then out may still be written to
-			if text := strings.Join(strings.Fields(string(out)), " "); text != "" {
-				why = text
-			}
-		}
-		note(fmt.Sprintf("could not mount the share: %s: %s", line, why))
-		tried = append(tried, line+": "+why)
-		return false, nil
-	}
 	commands := [][]string{{"mount", dir}}
 	if st.ShareSource != "" {
 		commands = append(commands, []string{"sudo", "-n", "mount", "-t", "nfs", "--", st.ShareSource, dir})
 	}
 	for _, c := range commands {
-		if ok, err := attempt(c[0], c[1:]...); ok || err != nil {
+		line := strings.Join(c, " ")
+		note("mounting the share: " + line)
+		why, err := l.mountCommand(ctx, dir, c)
+		if err != nil {
 			return err
 		}
+		if why == "" {
+			if there, err := l.shareThere(ctx, dir); there || err != nil {
+				return err
+			}
+			continue
+		}
+		note(fmt.Sprintf("could not mount the share: %s: %s", line, why))
+		tried = append(tried, line+": "+why)
 	}
 	return &Error{
 		Kind:   ClassUnmounted,
 		Text:   fmt.Sprintf("the share is not mounted at %s (%s)", dir, strings.Join(tried, "; ")),
 		Remedy: "add this line to /etc/fstab: " + fstabLine(st.ShareSource, dir),
 	}
+}
+
+// mountParents returns where mount points usually are (hier(7)). None is made
+// anywhere else: source and place may be the server's, and some directories of
+// /etc need only exist for root to act on what is in them.
+func mountParents() []string { return []string{"/mnt", "/media", "/srv"} }
+
+// makeMountPoint makes the directory that the share is to be mounted at. Whether
+// that went well shows in the directory; the error is the end of ctx.
+func (l *Local) makeMountPoint(ctx context.Context, dir string, note func(string)) error {
+	note("making the share's mount point " + dir)
+	err := l.gates.probe(ctx, dir, &opMount, dir, func() error { return os.Mkdir(dir, 0o755) })
+	if err == nil || ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	why, err := l.mountCommand(ctx, dir, []string{"sudo", "-n", "mkdir", "--", dir})
+	if err == nil && why != "" {
+		note("could not make it: " + why)
+	}
+	return err
+}
+
+// mountCommand runs one of the commands that mount what belongs at dir, and
+// returns why it failed, nothing if it didn't. The error is the end of ctx.
+func (l *Local) mountCommand(ctx context.Context, dir string, line []string) (why string, err error) {
+	var out []byte
+	err = l.gates.run(ctx, "mount "+dir, 1, func(ctx context.Context, pulses []*pulse) error {
+		pulses[0].begin(&opMount, &dir)
+		defer pulses[0].end()
+		// Ends before the gate would leave it behind.
+		ctx, cancel := context.WithTimeout(ctx, l.gates.timeout*3/4)
+		defer cancel()
+		printed, err := l.command(ctx, line[0], line[1:]...)
+		if ctx.Err() != nil {
+			err = fmt.Errorf("took longer than %v", l.gates.timeout*3/4)
+		}
+		out = printed
+		return err
+	})
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err == nil {
+		return "", nil
+	}
+	why = err.Error()
+	if classOf(err) != ClassHung { // then out may still be written to
+		if text := strings.Join(strings.Fields(string(out)), " "); text != "" {
+			why = text
+		}
+	}
+	return why, nil
 }
 
 // fstabLine returns the line that lets any user mount the share (fstab(5)).

@@ -55,6 +55,69 @@ func TestMountsTheShare(t *testing.T) {
 	}
 }
 
+func TestMakesTheMountPoint(t *testing.T) {
+	t.Parallel()
+	model := func(mount string) error {
+		return os.WriteFile(filepath.Join(mount, "m.gguf"), []byte("1"), 0o644)
+	}
+	t.Run("by itself", func(t *testing.T) {
+		t.Parallel()
+		mount := filepath.Join(t.TempDir(), "models")
+		l, dir := shareOf(t, mount, "nas:/models", func(context.Context, string, ...string) ([]byte, error) { return nil, model(mount) })
+		l.makeIn = []string{filepath.Dir(mount)}
+		lease, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
+		require.NoError(t, err)
+		require.Equal(t, filepath.Join(dir, "m.gguf"), lease.Path)
+	})
+	t.Run("with sudo", func(t *testing.T) {
+		t.Parallel()
+		// What is in the way of a directory here stands for the lack of a right.
+		parent := filepath.Join(t.TempDir(), "mnt")
+		require.NoError(t, os.Symlink("away", parent))
+		mount := filepath.Join(parent, "models")
+		var ran []string
+		l, _ := shareOf(t, mount, "nas:/models", func(_ context.Context, name string, args ...string) ([]byte, error) {
+			ran = append(ran, strings.ReplaceAll(strings.Join(append([]string{name}, args...), " "), mount, "DIR"))
+			if name == "mount" {
+				return nil, model(mount)
+			}
+			return nil, errors.Join(os.Remove(parent), os.MkdirAll(mount, 0o755))
+		})
+		l.makeIn = []string{parent}
+		_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
+		require.NoError(t, err)
+		require.Equal(t, []string{"sudo -n mkdir -- DIR", "mount DIR"}, ran)
+	})
+	t.Run("not at all", func(t *testing.T) {
+		t.Parallel()
+		parent := filepath.Join(t.TempDir(), "mnt")
+		require.NoError(t, os.Symlink("away", parent))
+		l, _ := shareOf(t, filepath.Join(parent, "models"), "nas:/models", func(context.Context, string, ...string) ([]byte, error) {
+			return []byte("sudo: a password is required"), errors.New("exit status 1")
+		})
+		l.makeIn = []string{parent}
+		var log strings.Builder
+		_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j", Log: &log})
+		e, ok := errors.AsType[*Error](err)
+		require.True(t, ok, err)
+		require.Equal(t, ClassUnmounted, e.Class())
+		require.Contains(t, e.Fix(), "sudo mkdir -p ")
+		require.Contains(t, log.String(), "could not make it: sudo: a password is required")
+	})
+	t.Run("only where mount points are", func(t *testing.T) {
+		t.Parallel()
+		mount := filepath.Join(t.TempDir(), "models")
+		l, _ := shareOf(t, mount, "nas:/models", func(context.Context, string, ...string) ([]byte, error) {
+			t.Error("nothing is to be run")
+			return nil, nil
+		})
+		require.Equal(t, []string{"/mnt", "/media", "/srv"}, l.makeIn)
+		_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
+		require.Equal(t, ClassUnmounted, classOf(err))
+		require.NoDirExists(t, mount)
+	})
+}
+
 func TestShareThatCannotBeMounted(t *testing.T) {
 	t.Parallel()
 	mount := t.TempDir()
