@@ -389,6 +389,9 @@ func TestLostAnswersRepeatNothing(t *testing.T) {
 
 func TestARefusalIsSaidOnceAndTheResultStillGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		// As kittapi says it, with the remedy at the end.
+		const word = "Invalid authentication token: the server was started with a token of its own (--auth-token or KITT_AUTH_TOKEN) " +
+			"and takes logs and statuses only with that one; write it into agent.yaml as server_token"
 		srv := &agenttest.Server{}
 		var logs atomic.Int32
 		srv.Fault = func(kind string) error {
@@ -396,7 +399,7 @@ func TestARefusalIsSaidOnceAndTheResultStillGoes(t *testing.T) {
 				logs.Add(1)
 			}
 			if kind == "log" || kind == "status" {
-				return &agent.RefusedError{Status: 403, Message: "Invalid authentication token"}
+				return &agent.RefusedError{Status: 403, Message: word}
 			}
 			return nil
 		}
@@ -406,7 +409,7 @@ func TestARefusalIsSaidOnceAndTheResultStillGoes(t *testing.T) {
 		<-time.After(10 * time.Minute)
 		require.Len(t, srv.Results(), 1)
 		require.EqualValues(t, 1, logs.Load(), "a refusal doesn't flood")
-		require.Contains(t, strings.Join(a.Status().Warnings, "\n"), "Invalid authentication token")
+		require.Contains(t, strings.Join(a.Status().Warnings, "\n"), "(403: "+word+")")
 	})
 }
 

@@ -185,8 +185,10 @@ func payloadError(err error) error {
 
 // printable returns text as it may stand in an error: short and without
 // anything that a terminal would act on.
-func printable(text string) string {
-	const most = 80
+func printable(text string) string { return printableUpTo(80, text) }
+
+// printableUpTo is printable with another limit, in characters.
+func printableUpTo(most int, text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

@@ -14,7 +14,8 @@ const refusedEvery = 15 * time.Minute
 // refused takes the server's final word: it is said once, and what was refused
 // stays on this machine.
 func (c *courier) refused(r report, refused *RefusedError) {
-	warning := fmt.Sprintf("The server refuses reports (%d: %s)", refused.Status, printable(refused.Message))
+	// What is to be done about it stands at its end.
+	warning := fmt.Sprintf("The server refuses reports (%d: %s)", refused.Status, printableUpTo(500, refused.Message))
 	c.a.sayOnce(warning, func() {
 		c.a.log.Error("server refuses reports; what it refused is kept on this machine",
 			"job", c.j.id, "report", r.what, "status", refused.Status, "err", refused)
