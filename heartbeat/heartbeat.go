@@ -14,8 +14,9 @@
 //
 // The variation keeps agents that were started together from beating together.
 // It shortens an interval, except for the least one of a running benchmark, which
-// has a lower bound to keep and is far enough from the 90 s. An answer that says that the server doesn't know the agent leads to
-// a new registration and one more beat.
+// has a lower bound to keep and is far enough from the 90 s. An answer that says
+// that the server doesn't know the agent leads to a new registration and one more
+// beat.
 package heartbeat
 
 import (
