@@ -158,11 +158,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.background.Go(func() { a.machine.run(ctx, a.queue.idle, a.machineChanged) })
 	var housekeeping, beating sync.WaitGroup
 	housekeeping.Go(func() { a.keepHouse(ctx) })
-	beating.Go(func() { _ = a.beats.Run(beatCtx) })
 	serving := a.serve(beatCtx, a.cfg.Listener)
 	a.mu.Lock()
 	a.accepting = true
 	a.mu.Unlock()
+	// Only now, since the first answer may bring a command.
+	beating.Go(func() { _ = a.beats.Run(beatCtx) })
 	close(a.ready)
 
 	a.schedule(ctx)
