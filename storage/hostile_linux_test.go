@@ -188,3 +188,19 @@ func TestHardLinksAndHolesAfterAKill(t *testing.T) {
 	require.True(t, os.SameFile(one, two))
 	require.Less(t, blocks(t, filepath.Join(at, "sparse")), int64(4<<20))
 }
+
+// TestSparseFileOfAnySize is of files that claim more bytes than there are
+// disks for, and of so many that their sum is no number any more.
+func TestSparseFileOfAnySize(t *testing.T) {
+	t.Parallel()
+	share := storage.Mounted(t, "tmpfs", 8)
+	b := newBench(t, func(c *storage.Config) { c.ShareMount = share })
+	write(t, share, map[string]string{"one/w": "1", "many/a": "1", "many/b": "1", "many/c": "1"})
+	for _, name := range []string{"one/w", "many/a", "many/b", "many/c"} {
+		require.NoError(t, os.Truncate(filepath.Join(share, name), 1<<62))
+	}
+	for _, model := range []string{"one", "one/w", "many"} {
+		err := b.refused(t, model, storage.ClassInvalid)
+		require.Contains(t, err.Error(), "more than 16 TiB")
+	}
+}

@@ -17,8 +17,9 @@ import (
 // Bounds of one model.
 const (
 	maxEntries = 2_000_000
-	scanBatch  = 32   // directories held open at once
-	scanPart   = 2048 // names looked at before they are put into the tree
+	maxBytes   = 16 << 40 // apparent size: a sparse file may claim any, and each of its pieces takes memory
+	scanBatch  = 32       // directories held open at once
+	scanPart   = 2048     // names looked at before they are put into the tree
 )
 
 // A stamp tells the content of a file from what it was before.
@@ -191,6 +192,9 @@ func scan(ctx context.Context, src *source, rel string, pulses []*pulse, again b
 	slices.SortFunc(s.tree.entries, func(a, b entry) int { return strings.Compare(a.path, b.path) })
 	for i := range s.tree.entries {
 		if e := &s.tree.entries[i]; e.kind == kindFile {
+			if e.size < 0 || e.size > maxBytes-s.tree.bytes {
+				return nil, fail(ClassInvalid, "look at the file on the share", "%q has more than %s with %q", s.model, sizeText(maxBytes), e.path)
+			}
 			s.tree.files++
 			s.tree.bytes += e.size
 		}
