@@ -77,10 +77,17 @@ func TestDamagedStageIsCopiedAnew(t *testing.T) {
 	// A later run on the same stage believes no piece without a look.
 	name := filepath.Join(stage, "data/a")
 	require.NoError(t, os.WriteFile(name, make([]byte, 3<<20), 0o644))
-	c := &copying{mount: share, rel: "m", stage: stage, count: new(counters), note: func(string) {}, reserve: func(int64) error { return nil }}
-	require.NoError(t, newGates(time.Minute).run(t.Context(), share, 4, func(ctx context.Context, pulses []*pulse) error { return c.run(ctx, pulses) }))
+	c := rerun(t, share, stage)
 	require.Equal(t, int64(3<<20), c.count.bytesRead.Load(), "what was whole was not read again")
 	got, err := os.ReadFile(name)
 	require.NoError(t, err)
 	require.Equal(t, strings.Repeat("w", 3<<20), string(got))
+}
+
+// rerun copies the model of copyWhile into its stage once more.
+func rerun(t *testing.T, share, stage string) *copying {
+	t.Helper()
+	c := &copying{mount: share, rel: "m", stage: stage, count: new(counters), note: func(string) {}, reserve: func(int64) error { return nil }}
+	require.NoError(t, newGates(time.Minute).run(t.Context(), share, 4, func(ctx context.Context, pulses []*pulse) error { return c.run(ctx, pulses) }))
+	return c
 }

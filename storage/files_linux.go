@@ -129,6 +129,11 @@ func preallocate(f *os.File, size int64) error {
 	return nil
 }
 
+// punchHole makes a range of f a hole, if the file system can (fallocate(2)).
+func punchHole(f *os.File, off, n int64) bool {
+	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n) == nil
+}
+
 // nextData returns where the next data at or after off begins, or size if there
 // is none. A file system that cannot say has data everywhere.
 func nextData(f *os.File, off, size int64) int64 {

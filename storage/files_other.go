@@ -30,6 +30,7 @@ func metaOf(info fs.FileInfo) meta {
 
 func reflink(_, _ *os.File) bool              { return false }
 func preallocate(*os.File, int64) error       { return nil }
+func punchHole(*os.File, int64, int64) bool   { return false }
 func nextData(_ *os.File, off, _ int64) int64 { return off }
 func dataBytes(_ *os.File, size int64) int64  { return size }
 func isRemote(*os.File) bool                  { return true }

@@ -25,6 +25,12 @@ func (w *worker) piece(ctx context.Context, at int, off, n int64) (hash, error) 
 				return sum, nil
 			}
 		}
+		// Holes are not written: what is in their place has to go.
+		if f.holes {
+			if err := w.clear(off, n); err != nil {
+				return hash{}, explain("write", f.path, err)
+			}
+		}
 	}
 	if err := w.openSource(); err != nil {
 		return hash{}, err

@@ -20,6 +20,22 @@ func (w *worker) write(block []byte, off int64) error {
 	return nil
 }
 
+// clear makes a range of the file in the stage a hole, or zeroes where the file
+// system has no holes.
+func (w *worker) clear(off, n int64) error {
+	if punchHole(w.dst, off, n) {
+		return nil
+	}
+	for end := off + n; off < end; {
+		block := w.c.zeroes[:min(int64(len(w.c.zeroes)), end-off)]
+		if _, err := w.dst.WriteAt(block, off); err != nil {
+			return err
+		}
+		off += int64(len(block))
+	}
+	return nil
+}
+
 // zeroRun returns how many bytes of whole zero blocks p begins with.
 func zeroRun(p []byte) int {
 	n := 0

@@ -10,13 +10,16 @@ import (
 // openStage opens the staging directory and removes from it what the model no
 // longer has.
 func (c *copying) openStage() (err error) {
+	if err := c.dropForeignStage(); err != nil {
+		return err
+	}
 	if err := os.Mkdir(c.stage, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	if c.into, err = openRoot(c.stage); err != nil {
 		return err
 	}
-	c.journal, err = openJournal(filepath.Join(c.stage, "journal"), pieceFor(c.tree.bytes, c.streams()))
+	c.journal, err = openJournal(c.journalPath(), pieceFor(c.tree.bytes, c.streams()))
 	if err == nil {
 		err = c.sweepStage()
 		if err != nil {
@@ -29,8 +32,25 @@ func (c *copying) openStage() (err error) {
 	return nil
 }
 
+func (c *copying) journalPath() string { return filepath.Join(c.stage, "journal") }
+
+// dropForeignStage removes what is in the staging directory's place if it is not
+// of our making: through a link we would write to somebody else's files.
+func (c *copying) dropForeignStage() error {
+	for name, ours := range map[string]func(fs.FileInfo) bool{
+		c.stage:         fs.FileInfo.IsDir,
+		c.journalPath(): func(info fs.FileInfo) bool { return info.Mode().IsRegular() && metaOf(info).links == 1 },
+	} {
+		if info, err := os.Lstat(name); err == nil && !ours(info) {
+			return os.RemoveAll(c.stage)
+		}
+	}
+	return nil
+}
+
 // sweepStage removes from the staging directory what is not in the model, or
-// is there something else.
+// is there something else. Links of the model are made anew at the end, so what
+// still has a second name after that is somebody else's file, too.
 func (c *copying) sweepStage() error {
 	top := filepath.Join(c.stage, "data")
 	if _, err := os.Lstat(top); errors.Is(err, fs.ErrNotExist) {
@@ -42,7 +62,9 @@ func (c *copying) sweepStage() error {
 	for i := range c.tree.entries {
 		kinds[c.tree.entries[i].path] = c.tree.entries[i].kind
 	}
-	return filepath.WalkDir(top, func(at string, d fs.DirEntry, err error) error {
+	var linked []string
+	hasLinks := func(info fs.FileInfo, err error) bool { return err == nil && metaOf(info).links > 1 }
+	err := filepath.WalkDir(top, func(at string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -52,7 +74,12 @@ func (c *copying) sweepStage() error {
 		}
 		kind, wanted := kinds[rel]
 		switch {
-		case wanted && kind == kindDir && d.IsDir(), wanted && kind == kindFile && d.Type().IsRegular():
+		case wanted && kind == kindDir && d.IsDir():
+			return nil
+		case wanted && kind == kindFile && d.Type().IsRegular():
+			if hasLinks(d.Info()) {
+				linked = append(linked, at)
+			}
 			return nil
 		}
 		if err := os.RemoveAll(at); err != nil {
@@ -63,6 +90,12 @@ func (c *copying) sweepStage() error {
 		}
 		return nil
 	})
+	for _, at := range linked {
+		if hasLinks(os.Lstat(at)) {
+			err = errors.Join(err, os.Remove(at))
+		}
+	}
+	return err
 }
 
 func (c *copying) makeDirectories() error {
