@@ -14,10 +14,10 @@ import (
 )
 
 // remove removes our copy at rel unless it is leased or holds what is not ours;
-// then it says why not. A damaged copy is no longer what was copied, and goes
-// all the same.
+// then it says why not. The files of a damaged copy are no longer what was
+// copied, and go all the same.
 func (p *place) remove(ctx context.Context, m *manifest, damaged bool) (why string, err error) {
-	if err := p.untouched(ctx, m); err != nil && !damaged {
+	if err := p.untouched(ctx, m, damaged); err != nil {
 		if ctx.Err() != nil {
 			return "", err
 		}
@@ -61,7 +61,10 @@ func (p *place) hideLocked(m *manifest) (why string, err error) {
 	if err := os.Rename(p.manifestPath(key), p.own("copies", key+".gone")); err != nil {
 		return "", err
 	}
-	return "", os.Rename(p.abs(m.Path), p.gone(m.Path))
+	if err := os.Rename(p.abs(m.Path), p.gone(m.Path)); err != nil { // it stays ours
+		return "", errors.Join(err, os.Rename(p.own("copies", key+".gone"), p.manifestPath(key)))
+	}
+	return "", nil
 }
 
 // finishRemoval deletes what hideLocked took out of sight.
@@ -150,6 +153,7 @@ func holderNames(leases []leaseFile) string {
 // A spaceNeed is what a copy needs.
 type spaceNeed struct {
 	rel      string
+	made     int // claim.Made
 	bytes    int64
 	keepFree int64 // bytes to be left free
 	limit    int64 // bytes that all copies may take; 0 for no limit
@@ -175,7 +179,7 @@ func (p *place) reserve(ctx context.Context, need spaceNeed) error {
 			return explain("look at the space of", p.dir, err)
 		}
 		if short <= 0 {
-			err := writeClaim(need.claim, claim{Path: rawText(need.rel), Left: need.bytes, Size: need.bytes})
+			err := writeClaim(need.claim, claim{Path: rawText(need.rel), Left: need.bytes, Size: need.bytes, Made: need.made})
 			unlock()
 			return explain("claim space in", p.dir, err)
 		}

@@ -11,9 +11,15 @@ import (
 
 // tryLock takes the exclusive lock on f if it is free (flock(2)). It ends with
 // the last descriptor of f, so a dead process holds none.
-func tryLock(f *os.File) (bool, error) {
+func tryLock(f *os.File) (bool, error) { return flock(f, unix.LOCK_EX) }
+
+// tryShared tells whether somebody holds the lock on f: those who ask at the same
+// time are not taken for one who does.
+func tryShared(f *os.File) (bool, error) { return flock(f, unix.LOCK_SH) }
+
+func flock(f *os.File, how int) (bool, error) {
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		switch {
 		case err == nil:
 			return true, nil

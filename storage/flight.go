@@ -26,6 +26,7 @@ type flight struct {
 	err     error // set before done is closed
 
 	waiting int // guarded by Local.mu; a flight for which nobody waits ends
+	made    int // claim.Made, known once space is reserved
 	count   counters
 	meter   meter
 
@@ -235,7 +236,7 @@ func (f *flight) sample(claimed *os.File, stop <-chan struct{}) {
 		if reserved := f.count.reserved.Load(); reserved > 0 && n%4 == 0 {
 			left := int64(float64(reserved) * (1 - float64(done)/float64(max(total, 1))))
 			// Lost at worst until the next second.
-			_ = writeClaim(claimed, claim{Path: rawText(f.target), Left: left, Done: done, Size: total})
+			_ = writeClaim(claimed, claim{Path: rawText(f.target), Left: left, Done: done, Size: total, Made: f.made})
 		}
 	}
 }
@@ -246,24 +247,21 @@ func (l *Local) copy(ctx context.Context, f *flight, claimed *os.File, pulses []
 	if err := p.clear(ctx, f.target); err != nil {
 		return err
 	}
-	parents, err := p.makeParents(ctx, f.target)
+	parents, err := p.makeParents(ctx, f.target, claimed)
 	if err != nil {
-		return err
+		return errors.Join(err, p.dropEmpty(f.target, claimed, parents))
 	}
-	// From here on the claim tells of what a crash leaves behind.
-	if err := writeClaim(claimed, claim{Path: rawText(f.target)}); err != nil {
-		return explain("claim", f.target, err)
-	}
+	f.made = len(parents)
 	c := &copying{
 		mount: f.st.ShareMount, rel: f.rel, stage: p.stage(f.target), workers: l.cfg.Workers, note: f.note, count: &f.count,
 		reserve: func(bytes int64) error {
 			f.count.reserved.Store(bytes)
-			return p.reserve(ctx, spaceNeed{rel: f.target, bytes: bytes, keepFree: l.cfg.KeepFree, limit: l.cfg.MaxBytes,
+			return p.reserve(ctx, spaceNeed{rel: f.target, made: f.made, bytes: bytes, keepFree: l.cfg.KeepFree, limit: l.cfg.MaxBytes,
 				wanted: l.wanted(f.st), note: f.note, claim: claimed})
 		},
 	}
 	if err := c.run(ctx, pulses); err != nil {
-		return errors.Join(err, p.dropEmpty(f.target, claimed))
+		return errors.Join(err, p.dropEmpty(f.target, claimed, parents))
 	}
 	took := time.Since(f.started)
 	m := &manifest{
@@ -283,16 +281,28 @@ func (l *Local) copy(ctx context.Context, f *flight, claimed *os.File, pulses []
 	return os.Remove(claimed.Name())
 }
 
-// dropEmpty removes the stage of a copy that failed before its first byte.
-func (p *place) dropEmpty(target string, claimed *os.File) error {
+// dropEmpty removes the stage of a copy that failed before its first byte, and
+// the directories that were made for it.
+func (p *place) dropEmpty(target string, claimed *os.File, parents []rawText) error {
 	stage := p.stage(target)
 	if _, err := os.Lstat(stage + "/data"); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return errors.Join(os.RemoveAll(stage), os.Remove(claimed.Name()))
+	err := errors.Join(os.RemoveAll(stage), os.Remove(claimed.Name()))
+	// The copy's own context may be done.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	unlock, lockErr := p.lock(ctx) // others make directories for their copies
+	if lockErr != nil {
+		return errors.Join(err, lockErr)
+	}
+	defer unlock()
+	p.pruneParents(&manifest{Path: target, Parents: parents})
+	return err
 }
 
-// clear removes copies of parts of the model at target, which are in its way.
+// clear removes copies of parts of the model at target, whole or not, which are
+// in its way.
 func (p *place) clear(ctx context.Context, target string) error {
 	all, err := p.copies()
 	if err != nil {
@@ -310,12 +320,29 @@ func (p *place) clear(ctx context.Context, target string) error {
 			return fail(ClassConflict, "run: kitt-agent models rm "+m.Path, "%q cannot be copied: there is a copy of its part %q, which stays because %s", target, m.Path, why)
 		}
 	}
+	running, left, err := p.claims(keyOf(target))
+	if err != nil {
+		return explain("list the unfinished copies in", p.dir, err)
+	}
+	for _, c := range running {
+		if inside(target, c.rel()) {
+			return fail(ClassConflict, "try again when that is done", "%q cannot be copied: its part %q is being copied", target, c.rel())
+		}
+	}
+	for _, c := range left {
+		if !inside(target, c.rel()) {
+			continue
+		}
+		if _, err := p.dropLeft(c); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return explain("remove", p.stage(c.rel()), err)
+		}
+	}
 	return nil
 }
 
 // makeParents makes the directories for a copy and its stage, and returns those
 // that are there only for copies.
-func (p *place) makeParents(ctx context.Context, target string) ([]rawText, error) {
+func (p *place) makeParents(ctx context.Context, target string, claimed *os.File) ([]rawText, error) {
 	unlock, err := p.lock(ctx)
 	if err != nil {
 		return nil, explain("lock", p.dir, err)
@@ -325,20 +352,37 @@ func (p *place) makeParents(ctx context.Context, target string) ([]rawText, erro
 	if err != nil {
 		return nil, explain("list the copies in", p.dir, err)
 	}
-	var made []rawText
+	running, left, err := p.claims(keyOf(target))
+	if err != nil {
+		return nil, explain("list the unfinished copies in", p.dir, err)
+	}
+	before, _ := readClaim(claimed) // what an interrupted copy made
+	known := before.parents()
+	for _, c := range slices.Concat(running, left) {
+		known = append(known, c.parents()...)
+	}
+	for _, m := range all {
+		known = append(known, m.Parents...)
+	}
+	made := claim{Path: rawText(target)}
 	for dir := path.Dir(target); dir != "."; dir = path.Dir(dir) {
-		_, err := p.root.Lstat(dir)
-		if errors.Is(err, fs.ErrNotExist) || slices.ContainsFunc(all, func(m *manifest) bool { return slices.Contains(m.Parents, rawText(dir)) }) {
-			made = append(made, rawText(dir))
+		if _, err := p.root.Lstat(dir); !errors.Is(err, fs.ErrNotExist) && !slices.Contains(known, rawText(dir)) {
+			break
 		}
+		made.Made++
 	}
-	if err := p.root.MkdirAll(path.Dir(target), 0o755); err != nil {
-		return nil, explain("make the directory for", target, err)
+	// From here on the claim tells of what a crash leaves behind.
+	if err := writeClaim(claimed, made); err != nil {
+		return nil, explain("claim", target, err)
 	}
-	if err := os.Mkdir(p.stage(target), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, explain("make the directory for", target, err)
+	err = p.root.MkdirAll(path.Dir(target), 0o755)
+	if err == nil {
+		err = os.Mkdir(p.stage(target), 0o700)
 	}
-	return made, nil
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return made.parents(), explain("make the directory for", target, err)
+	}
+	return made.parents(), nil
 }
 
 // show puts a copy that is whole in its place.
@@ -364,6 +408,11 @@ func (p *place) show(ctx context.Context, m *manifest, c *copying) error {
 	}
 	if err := p.writeManifest(m, c); err != nil {
 		return explain("write the manifest of", m.Path, err)
+	}
+	// That of an earlier copy would tell a restart of the machine that this one
+	// is on disk.
+	if err := os.Remove(p.syncedPath(m.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return explain("remove", p.syncedPath(m.Path), err)
 	}
 	p.removeShell(m.Path)
 	if err := renameNew(data, p.abs(m.Path)); err != nil {
@@ -398,7 +447,7 @@ func (p *place) removeShell(rel string) {
 // settle makes sure that a copy is what was copied if the machine was started
 // anew before all of it was known to be on disk. It returns errAgain if not.
 func (l *Local) settle(ctx context.Context, p *place, m *manifest, out *report) error {
-	marker := p.own("copies", keyOf(m.Path)+".synced")
+	marker := p.syncedPath(m.Path)
 	if m.Boot == "" || m.Boot == bootID() {
 		return nil
 	}
@@ -441,7 +490,7 @@ func (l *Local) markSynced(p *place, rel string) {
 	}
 	err := syncFile(p.abs(rel))
 	if err == nil {
-		err = writeFile(p.own("copies", keyOf(rel)+".synced"), nil)
+		err = writeFile(p.syncedPath(rel), nil)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may be gone already
 		l.cfg.Logger.Warn("copy may not be on disk", "model", rel, "err", err)

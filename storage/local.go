@@ -332,6 +332,12 @@ func (l *Local) leaseLocal(ctx context.Context, p *place, rel string, req Reques
 	if err == nil {
 		err = p.touch(m.Path)
 	}
+	if err == nil {
+		// A crash just after the copy appeared left its stage and claim.
+		if _, err = p.dropLeft(claim{Path: rawText(m.Path)}); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
 	unlock()
 	if err != nil {
 		return nil, explain("take a lease on", m.Path, err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"syscall"
@@ -68,6 +67,9 @@ func (l *Local) List(ctx context.Context) ([]Copy, error) {
 		return nil, explain("list the unfinished copies in", p.dir, err)
 	}
 	for i, c := range slices.Concat(running, left) {
+		if slices.ContainsFunc(all, func(m *manifest) bool { return m.Path == c.rel() }) {
+			continue // it has just appeared
+		}
 		list = append(list, Copy{Path: p.abs(c.rel()), Model: c.rel(), Bytes: c.Done, Partial: true, Running: i < len(running)})
 	}
 	return list, nil
@@ -245,7 +247,7 @@ func (l *Local) Evict(ctx context.Context, model string) (Eviction, error) {
 		done.Kept = append(done.Kept, Kept{Path: p.abs(c.rel()), Reason: "it is being copied"})
 	}
 	for _, c := range left {
-		if err := p.evictLeft(c, &done); err != nil {
+		if err := p.evictLeft(ctx, c, &done); err != nil {
 			return done, err
 		}
 	}
@@ -280,7 +282,7 @@ func (l *Local) evictCopy(ctx context.Context, p *place, m *manifest, done *Evic
 	return nil
 }
 
-func (p *place) evictLeft(c claim, done *Eviction) error {
+func (p *place) evictLeft(ctx context.Context, c claim, done *Eviction) error {
 	stage := p.stage(c.rel())
 	_, err := os.Lstat(stage)
 	there := err == nil
@@ -291,9 +293,12 @@ func (p *place) evictLeft(c claim, done *Eviction) error {
 	if ok && there {
 		done.Removed = append(done.Removed, stage)
 		done.BytesFreed += c.Done
-		if dir := path.Dir(c.rel()); dir != "." {
-			_ = p.root.Remove(dir) // unless it holds something
+		unlock, err := p.lock(ctx) // others make directories for their copies
+		if err != nil {
+			return err
 		}
+		defer unlock()
+		p.pruneParents(&manifest{Path: c.rel(), Parents: c.parents()})
 	}
 	return nil
 }
@@ -311,7 +316,7 @@ func (l *Local) evictOther(ctx context.Context, p *place, st state, model string
 	paths, _ := name.candidates(st.dir, st.ShareMount, false)
 	for _, c := range left {
 		if slices.Contains(paths, c.rel()) {
-			err := p.evictLeft(c, &done)
+			err := p.evictLeft(ctx, c, &done)
 			return done, err
 		}
 	}

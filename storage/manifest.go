@@ -71,6 +71,8 @@ const maxHeader = 1 << 20
 
 func (p *place) manifestPath(key string) string { return p.own("copies", key+".jsonl") }
 
+func (p *place) syncedPath(rel string) string { return p.own("copies", keyOf(rel)+".synced") }
+
 // writeManifest writes what was copied.
 func (p *place) writeManifest(m *manifest, c *copying) (err error) {
 	file, err := renameio.NewPendingFile(p.manifestPath(keyOf(m.Path)), renameio.WithStaticPermissions(0o644))
@@ -278,8 +280,9 @@ func (p *place) touch(rel string) error {
 // errForeign says that a copy is no longer what was copied.
 var errForeign = errors.New("it was changed since it was copied")
 
-// untouched makes sure that a copy holds what was copied and nothing else.
-func (p *place) untouched(ctx context.Context, m *manifest) error {
+// untouched makes sure that a copy holds what was copied and nothing else. The
+// content of files may have changed if the copy is damaged.
+func (p *place) untouched(ctx context.Context, m *manifest, damaged bool) error {
 	items := map[string]item{}
 	_, err := readManifest(p.manifestPath(keyOf(m.Path)), func(it item) error {
 		items[it.Path] = it
@@ -311,7 +314,7 @@ func (p *place) untouched(ctx context.Context, m *manifest) error {
 		case it.Kind == kindDir && d.IsDir(), it.Kind == kindSymlink && d.Type() == fs.ModeSymlink:
 			return nil
 		case (it.Kind == kindFile || it.Kind == kindHardlink) && d.Type().IsRegular() &&
-			info.Size() == it.Size && info.ModTime().UnixNano() == it.MTime:
+			(damaged || info.Size() == it.Size && info.ModTime().UnixNano() == it.MTime):
 			return nil
 		}
 		return fmt.Errorf("%q: %w", rel, errForeign)

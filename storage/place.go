@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -134,10 +135,11 @@ func (p *place) resolve(rel string) (string, error) {
 
 // A claim is a copy that is being made, or that was given up.
 type claim struct {
-	Path rawText `json:"path"` // below the storage directory
-	Left int64   `json:"left"` // bytes that it still takes
-	Done int64   `json:"done"` // bytes that are here
-	Size int64   `json:"size"` // of the whole model
+	Path rawText `json:"path"`           // below the storage directory
+	Left int64   `json:"left"`           // bytes that it still takes
+	Done int64   `json:"done"`           // bytes that are here
+	Size int64   `json:"size"`           // of the whole model
+	Made int     `json:"made,omitempty"` // how many of the directories above it were made for copies
 }
 
 // stage is where the copy is made: beside the place where it will be.
@@ -151,6 +153,15 @@ func (p *place) gone(rel string) string {
 
 // rel is the path as it is used.
 func (c claim) rel() string { return string(c.Path) }
+
+// parents are the directories above the copy that were made for copies, the
+// innermost first.
+func (c claim) parents() (dirs []rawText) {
+	for dir := path.Dir(c.rel()); dir != "." && len(dirs) < c.Made; dir = path.Dir(dir) {
+		dirs = append(dirs, rawText(dir))
+	}
+	return dirs
+}
 
 const maxClaim = 64 << 10
 
@@ -171,8 +182,10 @@ func readClaim(file *os.File) (claim, bool) {
 	return parseClaim(data[:n])
 }
 
+// parseClaim reads a claim. A crash may have left the end of a longer one behind
+// it.
 func parseClaim(data []byte) (c claim, ok bool) {
-	err := json.Unmarshal(data, &c)
+	err := json.NewDecoder(bytes.NewReader(data)).Decode(&c)
 	return c, err == nil && cleanRel(c.rel()) && !reserved(c.rel())
 }
 
@@ -197,7 +210,7 @@ func (p *place) claims(except string) (running, left []claim, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		free, err := tryLock(file)
+		free, err := tryShared(file)
 		c, ok := readClaim(file)
 		if err := errors.Join(err, file.Close()); err != nil {
 			return nil, nil, err
@@ -226,6 +239,15 @@ func (p *place) dropLeft(c claim) (bool, error) {
 		return false, err
 	}
 	if err := os.RemoveAll(p.stage(c.rel())); err != nil {
+		return false, err
+	}
+	// A crash just before the copy appeared leaves a manifest, which would make
+	// ours what somebody puts there.
+	m, err := p.copyAt(c.rel())
+	if err == nil && m == nil {
+		err = os.Remove(p.manifestPath(keyOf(c.rel())))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
 	return true, os.Remove(name)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // TestStageThatSomebodyMade has things in the stage that lead to files which are
@@ -83,4 +84,23 @@ func TestGarbageInAHole(t *testing.T) {
 	got, err := os.ReadFile(filepath.Join(stage, "data/a"))
 	require.NoError(t, err)
 	require.True(t, strings.Repeat("w", 3<<20)+string(make([]byte, 6<<20)) == string(got))
+}
+
+// TestRemovalThatFails is of a copy that cannot be taken out of sight, since
+// something is mounted there: it stays the storage's.
+func TestRemovalThatFails(t *testing.T) {
+	t.Parallel()
+	l, dir := shareOf(t, modelOn(t, "m"), "", nil)
+	at := acquire(t, l, "m")
+	require.NoError(t, at.Release())
+	if err := unix.Mount(at.Path, at.Path, "", unix.MS_BIND, ""); err != nil {
+		t.Skip("SKIPPED: no mounts here: ", err)
+	}
+	_, err := l.Evict(t.Context(), "m")
+	require.ErrorIs(t, err, unix.EBUSY)
+	require.NoError(t, unix.Unmount(at.Path, unix.MNT_DETACH))
+	done, err := l.Evict(t.Context(), "m")
+	require.NoError(t, err)
+	require.Equal(t, []string{at.Path}, done.Removed)
+	require.Empty(t, entries(t, dir))
 }
