@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -146,8 +147,37 @@ func (l *Local) inPlace(ctx context.Context, st state, name modelName) (string, 
 	default:
 		return "", explain("look for", name.text, err)
 	}
-	if _, ok := below(st.ShareMount, found); ok {
-		return "", nil // a link to the share: it is to be copied
-	}
 	return found, nil
+}
+
+// ours returns the path in the storage directory or on the share, as these are
+// set, of what is elsewhere only by its name: by a link, or because they are
+// links themselves. What is there is to be leased or copied. The path is empty
+// for what is elsewhere.
+func (l *Local) ours(ctx context.Context, st state, p *place, real string) (string, error) {
+	type top struct{ name, real string }
+	var tops []top
+	if p != nil {
+		tops = append(tops, top{st.dir, p.dir})
+	}
+	if st.ShareMount != "" {
+		err := l.gates.probe(ctx, st.ShareMount, &opOpen, st.ShareMount, func() error {
+			if at, err := filepath.EvalSymlinks(st.ShareMount); err == nil {
+				tops = append(tops, top{st.ShareMount, at})
+			}
+			return nil // what cannot be found holds nothing
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	for _, t := range tops {
+		if rel, ok := below(t.real, real); ok {
+			return path.Join(t.name, rel), nil
+		}
+		if _, around := below(real, t.real); around || real == t.real {
+			return t.name, nil
+		}
+	}
+	return "", nil
 }

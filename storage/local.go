@@ -162,56 +162,60 @@ func (l *Local) Close() error {
 // none yet and create is false.
 func (l *Local) at(ctx context.Context, create bool) (state, *place, error) {
 	l.mu.Lock()
-	st, p, closed := l.state, l.places[l.state.dir], l.closed
+	st, before, closed := l.state, l.places[l.state.dir], l.closed
 	l.mu.Unlock()
 	if closed {
 		return st, nil, errClosed
 	}
+	err := l.gates.probe(ctx, mountOf(st.dir), &opOpen, st.dir, func() error { return l.openDir(st.dir, create) })
+	if errors.Is(err, fs.ErrNotExist) && !create {
+		return st, nil, nil
+	}
+	if err != nil {
+		if classOf(err) == "" && ctx.Err() == nil {
+			err = &Error{Kind: ClassUnreadable, Text: "the storage directory cannot be used: " + err.Error(),
+				Remedy: "make it, and give the agent's user write access to it", Err: err}
+		}
+		return st, nil, err
+	}
+	l.mu.Lock()
+	p := l.places[st.dir]
+	l.mu.Unlock()
 	if p == nil {
-		err := l.gates.probe(ctx, mountOf(st.dir), &opOpen, st.dir, func() error {
-			if create {
-				if err := os.MkdirAll(st.dir, 0o755); err != nil {
-					return err
-				}
-			}
-			opened, err := openPlace(st.dir)
-			if err != nil {
-				return err
-			}
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			if l.closed {
-				return errors.Join(errClosed, opened.root.Close())
-			}
-			if l.places[st.dir] != nil {
-				return opened.root.Close()
-			}
-			l.places[st.dir] = opened
-			return nil
-		})
-		if errors.Is(err, fs.ErrNotExist) && !create {
-			return st, nil, nil
-		}
-		if err != nil {
-			if classOf(err) == "" {
-				err = &Error{Kind: ClassUnreadable, Text: "the storage directory cannot be used: " + err.Error(),
-					Remedy: "make it, and give the agent's user write access to it", Err: err}
-			}
-			return st, nil, err
-		}
-		l.mu.Lock()
-		p = l.places[st.dir]
-		l.mu.Unlock()
-		if p == nil {
-			return st, nil, errClosed
-		}
-		if p.used() {
-			if err := p.finishRemovals(ctx); err != nil {
-				l.cfg.Logger.WarnContext(ctx, "interrupted removals are left", "dir", p.dir, "err", err)
-			}
+		return st, nil, errClosed
+	}
+	if p != before && p.used() {
+		if err := p.finishRemovals(ctx); err != nil {
+			l.cfg.Logger.WarnContext(ctx, "interrupted removals are left", "dir", p.dir, "err", err)
 		}
 	}
 	return st, p, nil
+}
+
+// openDir opens the storage directory dir, unless it is open and still the same.
+func (l *Local) openDir(dir string, create bool) error {
+	l.mu.Lock()
+	p := l.places[dir]
+	l.mu.Unlock()
+	if p != nil && p.current() {
+		return nil
+	}
+	if create {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	opened, err := openPlace(dir)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errors.Join(errClosed, opened.root.Close())
+	}
+	l.places[dir] = opened // whoever still uses the other one keeps it open
+	return nil
 }
 
 // errAgain says that the storage changed meanwhile and that the model is to be
@@ -265,6 +269,18 @@ func (l *Local) acquireOnce(ctx context.Context, req Request, name modelName, ou
 	inPlace, err := l.inPlace(ctx, st, name)
 	if err != nil {
 		return nil, err
+	}
+	if inPlace != "" {
+		here, err := l.ours(ctx, st, p, inPlace)
+		if err != nil {
+			return nil, err
+		}
+		if here != "" {
+			if name, err = parseModel(here, ""); err != nil {
+				return nil, err
+			}
+			return l.acquireOnce(ctx, req, name, out, mayClean)
+		}
 	}
 	var missing error
 	if st.ShareMount != "" {

@@ -253,6 +253,56 @@ func TestSettingsChangeForTheNextJob(t *testing.T) {
 	require.NoDirExists(t, next.Path)
 }
 
+func TestStorageDirectoryThatIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	write(t, filepath.Join(b.share, "m"), model())
+	lease, err := b.Acquire(t.Context(), storage.Request{Model: "m", Holder: "old"})
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(b.dir))
+	list, err := b.List(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, list)
+	_, err = b.Usage(t.Context())
+	require.NoError(t, err)
+	require.DirExists(t, b.get(t, "m"))
+	require.NoError(t, lease.Release())
+	require.DirExists(t, lease.Path, "the other job's copy stays")
+
+	// As when a disk is mounted over it.
+	other := t.TempDir()
+	require.NoError(t, os.Rename(b.dir, filepath.Join(other, "under")))
+	require.NoError(t, os.Mkdir(b.dir, 0o755))
+	require.DirExists(t, b.get(t, "m"))
+}
+
+func TestLinksElsewhereThatLeadHere(t *testing.T) {
+	t.Parallel()
+	realShare, realDir, links := t.TempDir(), t.TempDir(), t.TempDir()
+	b := newBench(t, func(c *storage.Config) { c.ShareMount, c.Dir = links+"/share", links+"/models" })
+	link(t, realShare, b.share)
+	link(t, realDir, b.dir)
+	write(t, filepath.Join(realShare, "org/m"), model())
+	write(t, filepath.Join(realShare, "org/n"), model())
+	link(t, filepath.Join(realShare, "org/m/config.json"), filepath.Join(realShare, "org/n/absolute"))
+	link(t, b.share+"/org/m", links+"/onshare")
+	link(t, b.dir+"/org/m", links+"/copied")
+
+	for _, model := range []string{links + "/onshare", links + "/copied", realShare + "/org/m", realDir + "/org/m", realShare + "/org/n"} {
+		lease, err := b.Acquire(t.Context(), storage.Request{Model: model, Holder: "j"})
+		require.NoError(t, err, model)
+		require.Equal(t, filepath.Join(realDir, "org", filepath.Base(lease.Path)), lease.Path, "never the share itself")
+		done, err := b.Evict(t.Context(), "")
+		require.NoError(t, err)
+		require.NotContains(t, done.Removed, lease.Path, model)
+		require.NoError(t, lease.Release())
+	}
+	for _, top := range []string{realShare, realDir, filepath.Dir(realDir), links} {
+		_, err := b.Acquire(t.Context(), storage.Request{Model: top, Holder: "j"})
+		require.Equal(t, storage.ClassInvalid, classOf(err), "%s: %v", top, err)
+	}
+}
+
 func TestCancelledCopyLeavesNothingVisible(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -31,6 +31,7 @@ import (
 // A manifest is written before its copy appears and goes before its copy does,
 // so what has no manifest is not ours.
 type place struct {
+	name string // as it is set
 	dir  string // absolute, without links
 	root *os.Root
 	turn chan struct{} // the lock, inside this process
@@ -48,7 +49,18 @@ func openPlace(dir string) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &place{dir: real, root: root, turn: make(chan struct{}, 1)}, nil
+	return &place{name: dir, dir: real, root: root, turn: make(chan struct{}, 1)}, nil
+}
+
+// current reports whether the directory is still the one of that name: it may have
+// been removed and made anew, or a disk mounted over it.
+func (p *place) current() bool {
+	opened, err := p.root.Stat(".")
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(p.name)
+	return err == nil && os.SameFile(opened, named)
 }
 
 func (p *place) own(names ...string) string {
@@ -130,7 +142,7 @@ func waitLock(ctx context.Context, name string, waiting func(*os.File)) (*os.Fil
 
 // resolve returns the path without links of something in the storage directory.
 func (p *place) resolve(rel string) (string, error) {
-	return resolveIn(p.root, []string{p.dir}, rel)
+	return resolveIn(p.root, []string{p.dir, p.name}, rel)
 }
 
 // A claim is a copy that is being made, or that was given up.

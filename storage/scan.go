@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -112,7 +113,11 @@ func openSource(mount string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &source{folder: top, mount: mount, seenAt: []string{mount}}, nil
+	real, err := filepath.EvalSymlinks(mount)
+	if err != nil {
+		return nil, errors.Join(err, top.closeRoot())
+	}
+	return &source{folder: top, mount: mount, seenAt: []string{mount, real}}, nil
 }
 
 func (s *source) close() error { return s.closeRoot() }
