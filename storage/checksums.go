@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -149,14 +150,17 @@ func (c *copying) collectSums(p *pulse) (map[string]sha256Sum, error) {
 		}
 		dir := path.Dir(f.path)
 		for name, sum := range parseSums(file, of) {
-			all[path.Join(dir, name)] = sum
+			// Written while they were made, they hold a wrong one of themselves.
+			if at := path.Join(dir, name); at != f.path {
+				all[at] = sum
+			}
 		}
 		if err := file.Close(); err != nil {
 			return nil, explain("read checksums", f.path, err)
 		}
 	}
 	if c.tree.entries[0].kind != kindFile {
-		return all, nil
+		return all, c.sumsOfLinks(all)
 	}
 	// A model that is one file has its checksum beside it.
 	base := path.Base(c.rel)
@@ -173,6 +177,38 @@ func (c *copying) collectSums(p *pulse) (map[string]sha256Sum, error) {
 		}
 	}
 	return all, nil
+}
+
+// sumsOfLinks has the checksums of links count for the files that they lead to.
+func (c *copying) sumsOfLinks(all map[string]sha256Sum) error {
+	for i := range c.tree.entries {
+		e := &c.tree.entries[i]
+		sum, ok := all[e.path]
+		if !ok {
+			continue
+		}
+		file := e.path
+		if e.kind == kindSymlink {
+			at, err := resolveIn(c.into.root, nil, to(e.path))
+			if err != nil {
+				continue // it leads to nothing
+			}
+			file = strings.TrimPrefix(at, to(".")+"/")
+			n, found := slices.BinarySearchFunc(c.tree.entries, file, func(e entry, p string) int { return strings.Compare(e.path, p) })
+			if !found {
+				continue
+			}
+			e = &c.tree.entries[n]
+		}
+		if e.kind == kindHardlink {
+			file = e.link
+		}
+		if other, ok := all[file]; ok && other != sum {
+			return fail(ClassDamaged, "check the file on the share", "%q has two checksums on the share, by two of its names", path.Join(c.rel, file))
+		}
+		all[file] = sum
+	}
+	return nil
 }
 
 func (c *copying) readSums(at, of string) (sums map[string]sha256Sum, err error) {

@@ -164,6 +164,37 @@ func TestChecksumFilesAsTheyAreFound(t *testing.T) {
 	}
 }
 
+func TestChecksumsOfLinks(t *testing.T) {
+	t.Parallel()
+	sum := func(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+	for _, tt := range []struct{ name, sums, class string }{
+		{"right", sum("1") + "  file\n" + sum("1") + "  hard\n" + sum("1") + "  soft\n", ""},
+		{"itself", sum("1") + "  file\n" + sum("") + "  ./SHA256SUMS\n", ""},
+		{"a hard link's", sum("2") + "  hard\n", storage.ClassDamaged},
+		{"the other hard link's", sum("2") + "  file\n", storage.ClassDamaged},
+		{"a link's", sum("2") + "  soft\n", storage.ClassDamaged},
+		{"a link's to a link", sum("2") + "  d/chain\n", storage.ClassDamaged},
+		{"two", sum("1") + "  file\n" + sum("2") + "  soft\n", storage.ClassDamaged},
+		{"a dangling link's", sum("2") + "  dangling\n", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			m := filepath.Join(b.share, "m")
+			write(t, m, map[string]string{"file": "1", "SHA256SUMS": tt.sums})
+			require.NoError(t, os.Link(filepath.Join(m, "file"), filepath.Join(m, "hard")))
+			link(t, "hard", filepath.Join(m, "soft"))
+			link(t, "../soft", filepath.Join(m, "d/chain"))
+			link(t, "nothing", filepath.Join(m, "dangling"))
+			if tt.class == "" {
+				b.get(t, "m")
+				return
+			}
+			b.refused(t, "m", tt.class)
+		})
+	}
+}
+
 func TestHardLinksAndHolesAfterAKill(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
