@@ -94,10 +94,7 @@ func (c *copying) verify(ctx context.Context, pulses []*pulse) error {
 	return parallel(ctx, pulses, len(c.files), func(_ *pulse, i int) error {
 		f := c.files[i]
 		sum, summed := sums[f.path]
-		name := path.Base(c.srcOf(f.entry))
-		if f.path != "." {
-			name = path.Base(f.path)
-		}
+		name := path.Base(path.Join(c.rel, f.path))
 		lower := strings.ToLower(name)
 		if !summed && !strings.HasSuffix(lower, ".safetensors") && !strings.HasSuffix(lower, ".gguf") {
 			return nil

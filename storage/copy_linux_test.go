@@ -59,6 +59,39 @@ func TestHuggingFaceTree(t *testing.T) {
 	}
 }
 
+// TestFileThatIsALink asks for one file of a Hugging Face cache: a blob does not
+// say by its name what it is.
+func TestFileThatIsALink(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	hub := filepath.Join(b.share, "hub/models--org--m")
+	good, cut := noise(2000, 1), "\x40\x00\x00\x00\x00\x00\x00\x00{"
+	write(t, hub, map[string]string{"blobs/aaa": good, "blobs/bbb": cut, "snapshots/rev/summed.gguf.sha256": strings.Repeat("0", 64)})
+	link(t, "../../blobs/aaa", filepath.Join(hub, "snapshots/rev/model.gguf"))
+	link(t, "../../blobs/aaa", filepath.Join(hub, "snapshots/rev/summed.gguf"))
+	link(t, "../../blobs/bbb", filepath.Join(hub, "snapshots/rev/cut.safetensors"))
+	link(t, "/etc/passwd", filepath.Join(hub, "snapshots/rev/out.gguf"))
+	link(t, "models--org--m/snapshots", filepath.Join(b.share, "hub/short"))
+
+	const snap = "hub/models--org--m/snapshots/rev/"
+	for _, model := range []string{snap + "model.gguf", "hub/short/rev/model.gguf", "/elsewhere/model.gguf"} {
+		at := b.get(t, model)
+		require.Equal(t, "model.gguf", filepath.Base(at), model)
+		info, err := os.Lstat(at)
+		require.NoError(t, err)
+		require.True(t, info.Mode().IsRegular())
+		got, err := os.ReadFile(at)
+		require.NoError(t, err)
+		require.Equal(t, good, string(got))
+		v, err := b.Verify(t.Context(), at, nil)
+		require.NoError(t, err)
+		require.Empty(t, v.Damaged)
+	}
+	b.refused(t, snap+"cut.safetensors", storage.ClassDamaged)
+	b.refused(t, snap+"summed.gguf", storage.ClassDamaged)
+	b.refused(t, snap+"out.gguf", storage.ClassEscape)
+}
+
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

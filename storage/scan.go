@@ -170,22 +170,29 @@ type found struct {
 	err    error
 }
 
-// scan looks at the model at rel, which has no links in it. A second look asks
+// scan looks at the model at rel, which has no links in it unless it is one to a
+// file. A second look asks
 // the server rather than the cache and returns no entries.
 func scan(ctx context.Context, src *source, rel string, pulses []*pulse, again bool, note func(string)) (*tree, error) {
 	s := &scanner{src: src, model: rel, pulses: pulses, again: again, note: note, hasher: xxh3.New(),
 		seen: map[[2]uint64]firstLink{}, bySrc: map[string]firstLink{}}
 	p := pulses[0]
+	real := rel
 	p.begin(&opStat, &rel)
 	top, err := lstatAt(src.folder, rel, again)
+	if err == nil && top.mode&fs.ModeSymlink != 0 {
+		if real, err = resolveIn(src.root, src.seenAt, rel); err == nil {
+			top, err = lstatAt(src.folder, real, again)
+		}
+	}
 	p.end()
 	if err != nil {
 		return nil, explain("look at", rel, err)
 	}
 	switch {
 	case top.mode.IsRegular():
-		s.addFile(".", rel, top)
-	case top.mode.IsDir():
+		s.addFile(".", real, top)
+	case top.mode.IsDir() && real == rel:
 		s.put(entry{path: ".", stamp: top.stamp, kind: kindDir})
 		first := &scanDir{path: ".", src: rel, id: [2]uint64{top.dev, top.ino}}
 		if err := s.walk(ctx, first); err != nil {

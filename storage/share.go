@@ -37,8 +37,8 @@ func (r pulsed) Readlink(name string) (string, error) {
 	return r.linkReader.Readlink(name)
 }
 
-// findOnShare returns where on the share the model is, without links. The error
-// matches [ErrNotFound] if it is not there.
+// findOnShare returns where on the share the model is, as resolveModel does. The
+// error matches [ErrNotFound] if it is not there.
 func (l *Local) findOnShare(ctx context.Context, st state, name modelName, inPlace bool) (rel string, err error) {
 	paths, search := name.candidates(st.dir, st.ShareMount, inPlace)
 	var found string
@@ -68,13 +68,30 @@ func (l *Local) findOnShare(ctx context.Context, st state, name modelName, inPla
 	return found, nil
 }
 
+// resolveModel returns the path without links of what is at rel on the share. Only
+// a file that a link leads to keeps the link's name: engines tell a format by it,
+// and a blob in a Hugging Face cache has none.
+func resolveModel(src *source, p *pulse, rel string) (string, error) {
+	links := pulsed{src.root, p}
+	at, err := resolveIn(links, src.seenAt, rel)
+	if err != nil || path.Base(at) == path.Base(rel) {
+		return at, err
+	}
+	info, err := links.Lstat(at)
+	if err != nil || !info.Mode().IsRegular() {
+		return at, err
+	}
+	dir, err := resolveIn(links, src.seenAt, path.Dir(rel))
+	return path.Join(dir, path.Base(rel)), err
+}
+
 // lookUp returns the first of paths that is there.
 func lookUp(ctx context.Context, src *source, p *pulse, paths []string) (string, error) {
 	for _, candidate := range paths {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		at, err := resolveIn(pulsed{src.root, p}, src.seenAt, candidate)
+		at, err := resolveModel(src, p, candidate)
 		switch {
 		case err == nil && at != ".":
 			return at, nil
@@ -88,13 +105,19 @@ func lookUp(ctx context.Context, src *source, p *pulse, paths []string) (string,
 	return "", nil
 }
 
-// searchFor returns the only file or directory of that name on the share.
+// searchFor returns the only file or directory of that name on the share. Links
+// count as what they lead to.
 func searchFor(ctx context.Context, src *source, p *pulse, name string) (string, error) {
 	type level struct {
 		dir   string
 		depth int
 	}
 	var matches []string
+	match := func(rel string) {
+		if at, err := resolveModel(src, p, rel); err == nil && at != "." && !slices.Contains(matches, at) {
+			matches = append(matches, at)
+		}
+	}
 	seen, started := 0, time.Now()
 	giveUp := func() error {
 		if len(matches) > 1 {
@@ -126,8 +149,8 @@ func searchFor(ctx context.Context, src *source, p *pulse, name string) (string,
 				seen++
 				below := path.Join(at.dir, d.Name())
 				switch {
-				case d.Name() == name && (d.IsDir() || d.Type().IsRegular()):
-					matches = append(matches, below)
+				case d.Name() == name && (d.IsDir() || d.Type().IsRegular() || d.Type() == fs.ModeSymlink):
+					match(below)
 				case d.IsDir() && at.depth < searchDepth && !strings.HasPrefix(d.Name(), "."):
 					queue = append(queue, level{below, at.depth + 1})
 				}
