@@ -58,6 +58,7 @@ type copyFile struct {
 	number int32        // in the journal; 0 until it is in there
 	left   atomic.Int32 // pieces that are not whole yet
 	cloned bool
+	kept   int64 // mtime of the copy: the disk's file system may keep it less precisely
 
 	once sync.Once
 	err  error // of readying it

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -107,6 +108,7 @@ func TestLinks(t *testing.T) {
 	link(t, "x", filepath.Join(b.share, "other/dir/near"))
 	link(t, "../../m/file", filepath.Join(b.share, "other/dir/back"))
 	link(t, "../nowhere", filepath.Join(m, "gone"))
+	link(t, "../other/dir/x/y", filepath.Join(m, "throughfile"))
 	link(t, "d", filepath.Join(m, "dirlink"))
 	require.NoError(t, os.Link(filepath.Join(m, "file"), filepath.Join(m, "hard")))
 	link(t, "m", filepath.Join(b.share, "alias"))
@@ -128,6 +130,7 @@ func TestLinks(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "2", string(got))
 	require.NoFileExists(t, filepath.Join(at, "gone"))
+	require.NoFileExists(t, filepath.Join(at, "throughfile"))
 	one, err := os.Stat(filepath.Join(at, "file"))
 	require.NoError(t, err)
 	two, err := os.Stat(filepath.Join(at, "hard"))
@@ -356,6 +359,26 @@ func free(t testing.TB, dir string) int64 {
 	var st unix.Statfs_t
 	require.NoError(t, unix.Statfs(dir, &st))
 	return int64(st.Bfree) * st.Bsize
+}
+
+// TestFileSystemWithCoarseTimes is of a disk that keeps whole seconds, as an ext4
+// with small inodes does: its copies are ours to remove all the same.
+func TestFileSystemWithCoarseTimes(t *testing.T) {
+	t.Parallel()
+	disk := storage.Mounted(t, "ext4", 64, "-I", "128")
+	b := newBench(t, func(c *storage.Config) { c.Dir = filepath.Join(disk, "models") })
+	m := filepath.Join(b.share, "m")
+	write(t, m, map[string]string{"w": noise(5<<20, 1), "small": "1"})
+	require.NoError(t, os.Link(filepath.Join(m, "w"), filepath.Join(m, "again")))
+	at := time.Unix(1_700_000_000, 123_456_789)
+	require.NoError(t, os.Chtimes(filepath.Join(m, "w"), at, at))
+	lease, err := b.Acquire(t.Context(), storage.Request{Model: "m", Holder: "j"})
+	require.NoError(t, err)
+	require.NoError(t, lease.Release())
+	done, err := b.Evict(t.Context(), "")
+	require.NoError(t, err)
+	require.Empty(t, done.Kept)
+	require.Equal(t, []string{lease.Path}, done.Removed)
 }
 
 func TestUnreadableFile(t *testing.T) {

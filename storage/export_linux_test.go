@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mounted makes a file system of its own for a test.
-func Mounted(t testing.TB, kind string, megabytes int) string {
+// Mounted makes a file system of its own for a test; mkfs takes options.
+func Mounted(t testing.TB, kind string, megabytes int, options ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if kind == "tmpfs" {
@@ -25,7 +25,7 @@ func Mounted(t testing.TB, kind string, megabytes int) string {
 		require.NoError(t, err)
 		require.NoError(t, f.Truncate(int64(megabytes)<<20))
 		require.NoError(t, f.Close())
-		if out, err := exec.Command("mkfs."+kind, "-q", image).CombinedOutput(); err != nil {
+		if out, err := exec.Command("mkfs."+kind, append([]string{"-q", image}, options...)...).CombinedOutput(); err != nil {
 			t.Skipf("SKIPPED: no %s here: %v %s", kind, err, out)
 		}
 		if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {

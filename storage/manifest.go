@@ -87,15 +87,27 @@ func (p *place) writeManifest(m *manifest, c *copying) (err error) {
 	if err := enc.Encode(head); err != nil {
 		return err
 	}
+	linked := map[string]int64{} // times of files with several names
+	for i := range c.tree.entries {
+		if e := &c.tree.entries[i]; e.kind == kindHardlink {
+			linked[e.link] = 0
+		}
+	}
+	for _, f := range c.files {
+		if _, ok := linked[f.path]; ok {
+			linked[f.path] = f.kept
+		}
+	}
 	files := c.files // in the order of the entries
 	for i := range c.tree.entries {
 		e := &c.tree.entries[i]
 		it := item{Kind: e.kind}
 		it.Path, it.RawPath = packPath(e.path)
-		if e.kind == kindFile || e.kind == kindHardlink {
-			it.Size, it.MTime = e.size, e.mtime
-		}
-		if e.kind == kindFile {
+		switch e.kind {
+		case kindHardlink:
+			it.Size, it.MTime = e.size, linked[e.link]
+		case kindFile:
+			it.Size, it.MTime = e.size, files[0].kept
 			if !files[0].cloned {
 				it.Hash = files[0].sum().String()
 			}

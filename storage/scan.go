@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/zeebo/xxh3"
 )
@@ -332,6 +333,9 @@ func (s *scanner) look(p *pulse, f *found) error {
 		return nil
 	}
 	if f.real, f.err = resolveIn(s.src.root, s.src.seenAt, rel); f.err != nil {
+		if errors.Is(f.err, syscall.ENOTDIR) { // through a file
+			f.err = fs.ErrNotExist
+		}
 		return nil
 	}
 	if inside(s.model, f.real) {

@@ -214,6 +214,11 @@ func (w *worker) finish() error {
 	if err := setTimes(w.into.dir, path.Base(to(f.path)), f.mtime); err != nil {
 		return explain("write", f.path, err)
 	}
+	info, err := w.dst.Stat()
+	if err != nil {
+		return explain("write", f.path, err)
+	}
+	f.kept = info.ModTime().UnixNano()
 	w.c.count.filesDone.Add(1)
 	return nil
 }
