@@ -25,7 +25,7 @@ func copyWhile(t *testing.T, share string, meddle func(attempt int)) (stage stri
 	c := &copying{
 		mount: share, rel: "m", stage: stage, count: new(counters),
 		note:    func(text string) { notes = append(notes, text) },
-		reserve: func(int64) error { attempt++; meddle(attempt); return nil },
+		reserve: func(_, _ int64) error { attempt++; meddle(attempt); return nil },
 	}
 	err = newGates(time.Minute).run(t.Context(), share, 4, func(ctx context.Context, pulses []*pulse) error { return c.run(ctx, pulses) })
 	return stage, notes, err
@@ -87,7 +87,7 @@ func TestDamagedStageIsCopiedAnew(t *testing.T) {
 // rerun copies the model of copyWhile into its stage once more.
 func rerun(t *testing.T, share, stage string) *copying {
 	t.Helper()
-	c := &copying{mount: share, rel: "m", stage: stage, count: new(counters), note: func(string) {}, reserve: func(int64) error { return nil }}
+	c := &copying{mount: share, rel: "m", stage: stage, count: new(counters), note: func(string) {}, reserve: func(_, _ int64) error { return nil }}
 	require.NoError(t, newGates(time.Minute).run(t.Context(), share, 4, func(ctx context.Context, pulses []*pulse) error { return c.run(ctx, pulses) }))
 	return c
 }

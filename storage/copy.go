@@ -25,10 +25,13 @@ type copying struct {
 	mount   string
 	rel     string
 	stage   string
-	workers int               // parts of large files that are copied at once from a network; 0 means defaultWorkers
-	note    func(string)      // takes lines for the job's reader
-	reserve func(int64) error // is asked for space, in bytes, before the first byte
+	workers int          // parts of large files that are copied at once from a network; 0 means defaultWorkers
+	note    func(string) // takes lines for the job's reader
 	count   *counters
+
+	// reserve is asked for space before the first byte: how much the copy still
+	// takes, and how much with what is here already.
+	reserve func(left, whole int64) error
 
 	src     *source
 	into    folder // stage
@@ -48,6 +51,7 @@ type counters struct {
 	bytesDone, bytesTotal, filesDone, filesTotal atomic.Int64
 	bytesRead                                    atomic.Int64 // from the share
 	reserved                                     atomic.Int64 // space that was asked for
+	placed                                       atomic.Int64 // bytes whose space is taken, even if they are not here yet
 }
 
 // A copyFile is a file that is being copied. There may be very many.
@@ -58,6 +62,7 @@ type copyFile struct {
 	number int32        // in the journal; 0 until it is in there
 	left   atomic.Int32 // pieces that are not whole yet
 	cloned bool
+	placed bool  // its space is taken
 	kept   int64 // mtime of the copy: the disk's file system may keep it less precisely
 
 	once sync.Once
@@ -210,10 +215,12 @@ func (c *copying) prepare(ctx context.Context, pulses []*pulse) error {
 	c.count.filesTotal.Store(int64(len(c.files)))
 	c.count.bytesDone.Store(0)
 	c.count.filesDone.Store(0)
+	c.count.placed.Store(0)
 	if staged > 0 {
 		c.note(fmt.Sprintf("going on with an interrupted copy: up to %s are here already", sizeText(staged)))
 	}
-	if err := c.reserve(max(cost+holey.Load()-staged, 0)); err != nil {
+	whole := cost + holey.Load()
+	if err := c.reserve(max(whole-staged, 0), whole); err != nil {
 		return err
 	}
 	return c.makeDirectories()

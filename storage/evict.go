@@ -155,6 +155,7 @@ type spaceNeed struct {
 	rel      string
 	made     int // claim.Made
 	bytes    int64
+	whole    int64 // bytes with those that are here already
 	keepFree int64 // bytes to be left free
 	limit    int64 // bytes that all copies may take; 0 for no limit
 	wanted   func(*manifest) bool
@@ -179,7 +180,7 @@ func (p *place) reserve(ctx context.Context, need spaceNeed) error {
 			return explain("look at the space of", p.dir, err)
 		}
 		if short <= 0 {
-			err := writeClaim(need.claim, claim{Path: rawText(need.rel), Left: need.bytes, Size: need.bytes, Made: need.made})
+			err := writeClaim(need.claim, claim{Path: rawText(need.rel), Left: need.bytes, Done: need.whole - need.bytes, Size: need.whole, Made: need.made})
 			unlock()
 			return explain("claim space in", p.dir, err)
 		}
@@ -223,7 +224,7 @@ func (p *place) reserve(ctx context.Context, need spaceNeed) error {
 
 // shortLocked returns how many bytes are missing. The lock must be held.
 func (p *place) shortLocked(need spaceNeed) (int64, error) {
-	running, _, err := p.claims(keyOf(need.rel))
+	running, left, err := p.claims(keyOf(need.rel))
 	if err != nil {
 		return 0, err
 	}
@@ -241,12 +242,15 @@ func (p *place) shortLocked(need spaceNeed) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		total := need.bytes
+		total := need.whole
 		for _, m := range all {
 			total += m.Bytes
 		}
 		for _, c := range running {
 			total += c.Size
+		}
+		for _, c := range left {
+			total += c.Done
 		}
 		short = max(short, total-need.limit)
 	}

@@ -119,14 +119,14 @@ func reflink(dst, src *os.File) bool {
 	return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil
 }
 
-// preallocate reserves a file's space in one piece where the file system can;
-// an error is returned only if there is no space.
-func preallocate(f *os.File, size int64) error {
+// preallocate reserves a file's space in one piece where the file system can, and
+// reports whether it did; an error is returned only if there is no space.
+func preallocate(f *os.File, size int64) (bool, error) {
 	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return &fs.PathError{Op: "fallocate", Path: f.Name(), Err: err}
+		return false, &fs.PathError{Op: "fallocate", Path: f.Name(), Err: err}
 	}
-	return nil
+	return err == nil, nil
 }
 
 // punchHole makes a range of f a hole, if the file system can (fallocate(2)).

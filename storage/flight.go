@@ -234,7 +234,7 @@ func (f *flight) sample(claimed *os.File, stop <-chan struct{}) {
 		done, total := f.count.bytesDone.Load(), f.count.bytesTotal.Load()
 		f.meter.add(done, total, f.count.filesDone.Load(), f.count.filesTotal.Load())
 		if reserved := f.count.reserved.Load(); reserved > 0 && n%4 == 0 {
-			left := int64(float64(reserved) * (1 - float64(done)/float64(max(total, 1))))
+			left := int64(float64(reserved) * (1 - float64(f.count.placed.Load())/float64(max(total, 1))))
 			// Lost at worst until the next second.
 			_ = writeClaim(claimed, claim{Path: rawText(f.target), Left: left, Done: done, Size: total, Made: f.made})
 		}
@@ -254,9 +254,9 @@ func (l *Local) copy(ctx context.Context, f *flight, claimed *os.File, pulses []
 	f.made = len(parents)
 	c := &copying{
 		mount: f.st.ShareMount, rel: f.rel, stage: p.stage(f.target), workers: l.cfg.Workers, note: f.note, count: &f.count,
-		reserve: func(bytes int64) error {
-			f.count.reserved.Store(bytes)
-			return p.reserve(ctx, spaceNeed{rel: f.target, made: f.made, bytes: bytes, keepFree: l.cfg.KeepFree, limit: l.cfg.MaxBytes,
+		reserve: func(left, whole int64) error {
+			f.count.reserved.Store(left)
+			return p.reserve(ctx, spaceNeed{rel: f.target, made: f.made, bytes: left, whole: whole, keepFree: l.cfg.KeepFree, limit: l.cfg.MaxBytes,
 				wanted: l.wanted(f.st), note: f.note, claim: claimed})
 		},
 	}

@@ -29,7 +29,7 @@ func TestDiskThatFillsMeanwhile(t *testing.T) {
 			}
 			filler := filepath.Join(disk, "filler")
 			c := &copying{mount: share, rel: "m", stage: filepath.Join(disk, "stage"), count: new(counters), note: func(string) {}}
-			c.reserve = func(int64) error { return fill(filler) }
+			c.reserve = func(_, _ int64) error { return fill(filler) }
 			run := func() error {
 				return newGates(time.Minute).run(t.Context(), share, 4, func(ctx context.Context, pulses []*pulse) error { return c.run(ctx, pulses) })
 			}
@@ -38,7 +38,7 @@ func TestDiskThatFillsMeanwhile(t *testing.T) {
 			require.ErrorIs(t, err, syscall.ENOSPC)
 
 			require.NoError(t, os.Remove(filler))
-			c.reserve = func(int64) error { return nil }
+			c.reserve = func(_, _ int64) error { return nil }
 			require.NoError(t, run(), "with space it goes on")
 			copied := 0
 			for _, f := range c.files {

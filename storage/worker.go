@@ -97,6 +97,9 @@ func (w *worker) copyPieces(ctx context.Context, f *copyFile, from, to int) erro
 			return explain("write", w.c.stage, err)
 		}
 		w.c.count.bytesDone.Add(n)
+		if !f.placed {
+			w.c.count.placed.Add(n)
+		}
 		if f.left.Add(-1) == 0 {
 			return w.finish()
 		}
@@ -189,6 +192,7 @@ func (w *worker) begin() error {
 		if reflink(w.dst, w.src) {
 			f.cloned = true
 			c.count.bytesDone.Add(f.size)
+			c.count.placed.Add(f.size)
 			return w.finish()
 		}
 		c.noClone.Store(true)
@@ -199,10 +203,15 @@ func (w *worker) begin() error {
 	if err := w.dst.Truncate(f.size); err != nil {
 		return explain("write", f.path, err)
 	}
-	if !f.holes {
-		return explain("reserve space for", f.path, preallocate(w.dst, f.size))
+	if f.holes {
+		return nil
 	}
-	return nil
+	placed, err := preallocate(w.dst, f.size)
+	if placed {
+		f.placed = true
+		c.count.placed.Add(f.size)
+	}
+	return explain("reserve space for", f.path, err)
 }
 
 // finish gives a file that is whole its mode and time.

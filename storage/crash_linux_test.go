@@ -193,3 +193,35 @@ func TestCopyMadeAnewIsNotKnownToBeOnDisk(t *testing.T) {
 	acquire(t, l, "m")
 	require.NoFileExists(t, p.syncedPath("m"), "it is written two seconds later")
 }
+
+// TestLimitCountsWhatIsHereAlready goes on with an interrupted copy, of which most
+// is here: it counts as a whole, and so does one that nobody goes on with.
+func TestLimitCountsWhatIsHereAlready(t *testing.T) {
+	t.Parallel()
+	l, dir := shareOf(t, modelOn(t, "m"), "", nil)
+	require.NoError(t, acquire(t, l, "m").Release()) // 7 bytes
+	p := leftStage(t, dir, "half", 0)                // 4 bytes
+	for whole, want := range map[int64]int64{50: -39, 100: 11} {
+		short, err := p.shortLocked(spaceNeed{rel: "n", bytes: 1, whole: whole, limit: 100})
+		require.NoError(t, err)
+		require.Equal(t, want, short)
+	}
+}
+
+// TestSpaceOfPreallocatedFiles looks at what a running copy tells others that it
+// still takes: not the space of a file that is reserved on disk already.
+func TestSpaceOfPreallocatedFiles(t *testing.T) {
+	t.Parallel()
+	share := t.TempDir()
+	stage, _, err := copyWhile(t, share, func(int) {})
+	require.NoError(t, err)
+	const whole = 3<<20 + 10
+	require.NoError(t, os.Truncate(filepath.Join(stage, "data/b"), 0))
+	require.EqualValues(t, whole, rerun(t, share, stage).count.placed.Load())
+	require.NoError(t, os.RemoveAll(stage))
+	c := rerun(t, share, stage)
+	require.EqualValues(t, whole, c.count.placed.Load())
+	for _, f := range c.files {
+		require.Equal(t, f.large(), f.placed, f.path)
+	}
+}
