@@ -238,7 +238,13 @@ func (l *Local) acquire(ctx context.Context, req Request, mayClean bool) (*Lease
 	out := newReport(req)
 	for range 5 {
 		var lease *Lease
-		if lease, err = l.acquireOnce(ctx, req, name, out, mayClean); !errors.Is(err, errAgain) {
+		lease, err = l.acquireOnce(ctx, req, name, out, mayClean)
+		// What was being done when ctx ended has not failed; what is joined to that
+		// has.
+		if _, alone := err.(*Error); alone && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+			return nil, context.Cause(ctx)
+		}
+		if !errors.Is(err, errAgain) {
 			return lease, err
 		}
 	}

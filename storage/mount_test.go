@@ -146,6 +146,23 @@ func TestShareThatCannotBeMounted(t *testing.T) {
 	require.Equal(t, ClassSettings, classOf(err))
 }
 
+// TestCancelIsNoFailureOfTheShare cancels while the share is being looked at.
+func TestCancelIsNoFailureOfTheShare(t *testing.T) {
+	t.Parallel()
+	l, _ := shareOf(t, t.TempDir(), "", nil)
+	began, hold, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		ended <- l.gates.probe(t.Context(), l.state.ShareMount, &opStat, "", func() error { close(began); <-hold; return nil })
+	}()
+	<-began
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err := l.Acquire(ctx, Request{Model: "m", Holder: "j"})
+	require.Equal(t, context.DeadlineExceeded, err, "it waits for its turn at the share until then")
+	close(hold)
+	require.NoError(t, <-ended)
+}
+
 func TestMountCommandThatHangs(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
