@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -224,4 +226,32 @@ func TestSpaceOfPreallocatedFiles(t *testing.T) {
 	for _, f := range c.files {
 		require.Equal(t, f.large(), f.placed, f.path)
 	}
+}
+
+// TestDirectoriesThatAreNumberedAnew is of a storage directory on an overlayfs
+// whose layers are on several disks.
+func TestDirectoriesThatAreNumberedAnew(t *testing.T) {
+	t.Parallel()
+	l, dir := shareOf(t, modelOn(t, "m"), "", nil)
+	at := acquire(t, l, "m").Path
+	info, err := os.Stat(at)
+	require.NoError(t, err)
+	p, err := openPlace(dir)
+	require.NoError(t, err)
+	defer p.root.Close()
+	name := p.manifestPath(keyOf("m"))
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	data = bytes.Replace(data, fmt.Appendf(nil, `"inode":%d,`, metaOf(info).ino), []byte(`"inode":1,`), 1)
+	require.NoError(t, os.WriteFile(name, data, 0o644))
+	done, err := l.Evict(t.Context(), "m")
+	require.NoError(t, err)
+	require.Equal(t, []Kept{{Path: at, Reason: "in use by j"}}, done.Kept)
+
+	// Another's model in its place is another's.
+	require.NoError(t, os.Rename(filepath.Join(at, "w"), filepath.Join(dir, "w")))
+	require.NoError(t, os.WriteFile(filepath.Join(at, "w"), []byte("weights"), 0o644))
+	done, err = l.Evict(t.Context(), "m")
+	require.NoError(t, err)
+	require.Equal(t, []Kept{{Path: at, Reason: "it was not copied by the agent"}}, done.Kept)
 }

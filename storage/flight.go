@@ -401,6 +401,11 @@ func (p *place) show(ctx context.Context, m *manifest, c *copying) error {
 		return explain("look at", m.Path, err)
 	}
 	m.Inode = metaOf(info).ino
+	if info.IsDir() && len(c.files) > 0 {
+		if file, err := os.Lstat(path.Join(data, c.files[0].path)); err == nil { // the path may be too long
+			m.File, m.FileInode = rawText(c.files[0].path), metaOf(file).ino
+		}
+	}
 	if m.Boot == "" { // then nothing would tell a restart of the machine
 		if err := syncFile(data); err != nil {
 			return explain("write", m.Path, err)

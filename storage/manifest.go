@@ -34,11 +34,13 @@ type manifest struct {
 	Bytes      int64     `json:"bytes"`
 	Files      int       `json:"files"`
 	Hash       string    `json:"hash"`
-	Piece      int64     `json:"piece"`    // a file's hash is that of the hashes of its pieces of this size
-	Requests   []rawText `json:"requests"` // names by which it was asked for
-	Parents    []rawText `json:"parents"`  // directories that were made for it
-	Inode      uint64    `json:"inode"`    // of the copy itself
-	Boot       string    `json:"boot"`     // the start of the machine that it was made in
+	Piece      int64     `json:"piece"`          // a file's hash is that of the hashes of its pieces of this size
+	Requests   []rawText `json:"requests"`       // names by which it was asked for
+	Parents    []rawText `json:"parents"`        // directories that were made for it
+	Inode      uint64    `json:"inode"`          // of the copy itself
+	File       rawText   `json:"file,omitempty"` // one of its files, if it is a directory that has any
+	FileInode  uint64    `json:"file_inode,omitempty"`
+	Boot       string    `json:"boot"` // the start of the machine that it was made in
 
 	lastUsed time.Time
 }
@@ -237,10 +239,18 @@ func (p *place) copyAt(rel string) (*manifest, error) {
 	return m, nil
 }
 
-// holds reports whether m's copy is where m says.
+// holds reports whether m's copy is where m says. An overlayfs of layers on
+// several disks numbers its directories anew once in a while, but not its files.
 func (p *place) holds(m *manifest) bool {
 	info, err := p.root.Lstat(m.Path)
-	return err == nil && info.Mode()&fs.ModeSymlink == 0 && metaOf(info).ino == m.Inode
+	if err != nil || info.Mode()&fs.ModeSymlink != 0 {
+		return false
+	}
+	if metaOf(info).ino == m.Inode || m.FileInode == 0 {
+		return metaOf(info).ino == m.Inode
+	}
+	file, err := p.root.Lstat(path.Join(m.Path, string(m.File)))
+	return err == nil && metaOf(file).ino == m.FileInode
 }
 
 // copyAround returns the copy that rel is, or is inside of.
