@@ -121,6 +121,12 @@ func TestDirectoriesThatWereMadeForACopyGo(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, entries(t, dir))
 
+	p := leftStage(t, dir, "a/b/m", 2) // before its first byte
+	require.NoError(t, os.RemoveAll(p.stage("a/b/m")))
+	_, err = l.Evict(t.Context(), "")
+	require.NoError(t, err)
+	require.Empty(t, entries(t, dir))
+
 	leftStage(t, dir, "a/b/m", 2) // interrupted, and gone on with
 	require.NoError(t, acquire(t, l, "a/b/m").Release())
 	_, err = l.Evict(t.Context(), "a/b/m")
@@ -254,4 +260,38 @@ func TestDirectoriesThatAreNumberedAnew(t *testing.T) {
 	done, err = l.Evict(t.Context(), "m")
 	require.NoError(t, err)
 	require.Equal(t, []Kept{{Path: at, Reason: "it was not copied by the agent"}}, done.Kept)
+}
+
+// TestKilledAsItWrote is of kills in the middle of a manifest or lease, and behind
+// the removal of a copy, in a directory whose name is a pattern.
+func TestKilledAsItWrote(t *testing.T) {
+	t.Parallel()
+	share := modelOn(t, "org/m")
+	dir := filepath.Join(t.TempDir(), "[models")
+	settings := Config{Settings: Settings{Dir: dir, ShareMount: share}}
+	l, err := New(settings)
+	require.NoError(t, err)
+	require.NoError(t, acquire(t, l, "org/m").Release())
+	require.NoError(t, l.Close())
+	p, err := openPlace(dir)
+	require.NoError(t, err)
+	defer p.root.Close()
+	key := keyOf("org/m")
+	require.NoError(t, os.Rename(p.manifestPath(key), p.own("copies", key+".gone")))
+	require.NoError(t, os.RemoveAll(p.abs("org/m")))
+	torn := []string{p.own("copies", "."+key+".jsonl123"), p.own("leases", "."+key+".holder123")}
+	for _, name := range torn {
+		require.NoError(t, os.WriteFile(name, []byte("{"), 0o644))
+	}
+
+	l, err = New(settings)
+	require.NoError(t, err)
+	list, err := l.List(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, list)
+	require.Empty(t, entries(t, dir), "its directories go as well")
+	for _, name := range append(torn, p.own("copies", key+".gone")) {
+		require.NoFileExists(t, name)
+	}
+	require.NoError(t, l.Close())
 }

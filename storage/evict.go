@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -73,17 +72,17 @@ func (p *place) finishRemoval(ctx context.Context, m *manifest) error {
 	if err := os.RemoveAll(p.gone(m.Path)); err != nil {
 		return err
 	}
-	for _, name := range []string{key + ".synced", key + ".gone"} {
-		if err := os.Remove(p.own("copies", name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
 	unlock, err := p.lock(ctx) // others make directories for their copies
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	p.pruneParents(m)
+	for _, name := range []string{key + ".synced", key + ".gone"} { // the last that a crash needs
+		if err := os.Remove(p.own("copies", name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -104,11 +103,15 @@ func (p *place) pruneParents(m *manifest) {
 
 // finishRemovals goes on with removals that a crash interrupted.
 func (p *place) finishRemovals(ctx context.Context) error {
-	names, err := filepath.Glob(p.own("copies", "*.gone"))
-	if err != nil || len(names) == 0 {
+	names, err := os.ReadDir(p.own("copies"))
+	if err != nil {
 		return err
 	}
-	for _, name := range names {
+	for _, d := range names {
+		if !strings.HasSuffix(d.Name(), ".gone") {
+			continue
+		}
+		name := p.own("copies", d.Name())
 		unlock, err := p.lock(ctx)
 		if err != nil {
 			return err
@@ -136,6 +139,37 @@ func (p *place) finishRemovals(ctx context.Context) error {
 				return err
 			}
 		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	return nil
+}
+
+// dropTorn removes what a crash left of manifests and leases that were being
+// written, which is done under the lock.
+func (p *place) dropTorn(ctx context.Context) error {
+	var torn []string
+	for _, dir := range []string{"copies", "leases"} {
+		names, err := os.ReadDir(p.own(dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, d := range names {
+			if strings.HasPrefix(d.Name(), ".") && !strings.Contains(d.Name(), ".synced") {
+				torn = append(torn, p.own(dir, d.Name()))
+			}
+		}
+	}
+	if len(torn) == 0 {
+		return nil
+	}
+	unlock, err := p.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, name := range torn {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -185,8 +185,8 @@ func (l *Local) at(ctx context.Context, create bool) (state, *place, error) {
 		return st, nil, errClosed
 	}
 	if p != before && p.used() {
-		if err := p.finishRemovals(ctx); err != nil {
-			l.cfg.Logger.WarnContext(ctx, "interrupted removals are left", "dir", p.dir, "err", err)
+		if err := errors.Join(p.finishRemovals(ctx), p.dropTorn(ctx)); err != nil {
+			l.cfg.Logger.WarnContext(ctx, "what a crash left stays", "dir", p.dir, "err", err)
 		}
 	}
 	return st, p, nil

@@ -290,16 +290,19 @@ func (p *place) evictLeft(ctx context.Context, c claim, done *Eviction) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return explain("remove", stage, err)
 	}
-	if ok && there {
+	if !ok {
+		return nil
+	}
+	if there {
 		done.Removed = append(done.Removed, stage)
 		done.BytesFreed += c.Done
-		unlock, err := p.lock(ctx) // others make directories for their copies
-		if err != nil {
-			return err
-		}
-		defer unlock()
-		p.pruneParents(&manifest{Path: c.rel(), Parents: c.parents()})
 	}
+	unlock, err := p.lock(ctx) // others make directories for their copies
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	p.pruneParents(&manifest{Path: c.rel(), Parents: c.parents()})
 	return nil
 }
 
