@@ -138,6 +138,32 @@ func TestLinks(t *testing.T) {
 	require.True(t, os.SameFile(one, two))
 }
 
+func TestVerifyLooksAtLinks(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	m := filepath.Join(b.share, "m")
+	write(t, m, map[string]string{"file": "1", "config.json": "{}"})
+	require.NoError(t, os.Link(filepath.Join(m, "file"), filepath.Join(m, "hard")))
+	link(t, "file", filepath.Join(m, "soft"))
+	at := b.get(t, "m")
+	damaged := func() []string {
+		v, err := b.Verify(t.Context(), "m", nil)
+		require.NoError(t, err)
+		return v.Damaged
+	}
+	require.Empty(t, damaged())
+	for _, name := range []string{"hard", "soft"} {
+		require.NoError(t, os.Rename(filepath.Join(at, name), filepath.Join(b.share, name)))
+	}
+	require.Equal(t, []string{"hard", "soft"}, damaged(), "missing")
+	write(t, at, map[string]string{"hard": "2"})
+	link(t, "config.json", filepath.Join(at, "soft"))
+	require.Equal(t, []string{"hard", "soft"}, damaged(), "something else")
+	require.NoError(t, os.Remove(filepath.Join(at, "soft")))
+	write(t, at, map[string]string{"soft": "1"})
+	require.Equal(t, []string{"hard", "soft"}, damaged(), "no link")
+}
+
 func TestNothingLeadsOutOfTheShare(t *testing.T) {
 	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "secret")

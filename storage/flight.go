@@ -421,9 +421,11 @@ func (p *place) show(ctx context.Context, m *manifest, c *copying) error {
 	}
 	p.removeShell(m.Path)
 	if err := renameNew(data, p.abs(m.Path)); err != nil {
-		err = &Error{Kind: ClassConflict, Text: fmt.Sprintf("%q cannot be put into %s: %v", m.Path, p.dir, err),
-			Remedy: "move what is in its place", Err: err}
-		return firstOf(errors.Join(err, os.Remove(p.manifestPath(keyOf(m.Path)))))
+		if errors.Is(err, fs.ErrExist) {
+			err = &Error{Kind: ClassConflict, Text: fmt.Sprintf("%q cannot be put into %s: %v", m.Path, p.dir, err),
+				Remedy: "move what is in its place", Err: err}
+		}
+		return firstOf(errors.Join(explain("put into its place", m.Path, err), os.Remove(p.manifestPath(keyOf(m.Path)))))
 	}
 	if err := os.RemoveAll(c.stage); err != nil {
 		return explain("remove", c.stage, err)

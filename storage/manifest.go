@@ -53,6 +53,7 @@ type item struct {
 	Size    int64     `json:"s,omitempty"`
 	MTime   int64     `json:"m,omitempty"`
 	Hash    string    `json:"h,omitempty"` // empty for a file that shares the blocks of the share's
+	Link    rawText   `json:"l,omitempty"` // text of a symbolic link, or the path of the item that a hard link shares its file with
 }
 
 func packPath(p string) (string, []byte) {
@@ -103,7 +104,7 @@ func (p *place) writeManifest(m *manifest, c *copying) (err error) {
 	files := c.files // in the order of the entries
 	for i := range c.tree.entries {
 		e := &c.tree.entries[i]
-		it := item{Kind: e.kind}
+		it := item{Kind: e.kind, Link: rawText(e.link)}
 		it.Path, it.RawPath = packPath(e.path)
 		switch e.kind {
 		case kindHardlink:
@@ -352,7 +353,11 @@ func (p *place) rehash(ctx context.Context, m *manifest, progress func(int64)) (
 			return context.Cause(ctx)
 		}
 		if it.Kind != kindFile {
-			return nil
+			ok, err := p.linked(m, it)
+			if !ok && err == nil {
+				damaged = append(damaged, it.Path)
+			}
+			return err
 		}
 		sum, size, err := hashFile(ctx, p.root, path.Join(m.Path, it.Path), m.Piece, buffer, it.Hash == "", progress)
 		switch {
@@ -366,6 +371,31 @@ func (p *place) rehash(ctx context.Context, m *manifest, progress func(int64)) (
 		return nil
 	})
 	return damaged, err
+}
+
+// linked reports whether a link is there and leads where it should; what is no
+// link passes.
+func (p *place) linked(m *manifest, it item) (bool, error) {
+	if it.Kind == kindDir {
+		return true, nil
+	}
+	at := path.Join(m.Path, it.Path)
+	info, err := p.root.Lstat(at)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (info.Mode()&fs.ModeSymlink != 0) != (it.Kind == kindSymlink) {
+		return false, nil
+	}
+	if err != nil || it.Link == "" { // an older manifest doesn't say
+		return true, err
+	}
+	if it.Kind == kindSymlink {
+		text, err := p.root.Readlink(at)
+		return text == string(it.Link), err
+	}
+	first, err := p.root.Lstat(path.Join(m.Path, string(it.Link)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil // that one is missing
+	}
+	return err == nil && os.SameFile(info, first), err
 }
 
 // hashFile hashes a file as the copy engine does.

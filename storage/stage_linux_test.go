@@ -104,3 +104,27 @@ func TestRemovalThatFails(t *testing.T) {
 	require.Equal(t, []string{at.Path}, done.Removed)
 	require.Empty(t, entries(t, dir))
 }
+
+// TestCopyThatCannotBeShown tells somebody else's model in its place from a disk
+// that refuses.
+func TestCopyThatCannotBeShown(t *testing.T) {
+	t.Parallel()
+	p, err := openPlace(t.TempDir())
+	require.NoError(t, err)
+	defer p.root.Close()
+	require.NoError(t, p.ready())
+	c := &copying{stage: p.stage("m"), tree: new(tree)}
+	require.NoError(t, os.MkdirAll(c.stage+"/data", 0o700))
+	at := p.abs("m")
+	require.NoError(t, os.Mkdir(at, 0o700))
+	require.NoError(t, os.WriteFile(at+"/w", nil, 0o600))
+	require.Equal(t, ClassConflict, classOf(p.show(t.Context(), &manifest{Version: 1, Path: "m", Boot: "b"}, c)))
+	require.NoError(t, os.RemoveAll(at))
+	if err := unix.Mount(c.stage, c.stage, "", unix.MS_BIND, ""); err != nil {
+		t.Skip("SKIPPED: no mounts here: ", err)
+	}
+	defer func() { require.NoError(t, unix.Unmount(c.stage, unix.MNT_DETACH)) }()
+	err = p.show(t.Context(), &manifest{Version: 1, Path: "m", Boot: "b"}, c)
+	require.ErrorIs(t, err, unix.EXDEV)
+	require.Equal(t, ClassIO, classOf(err))
+}

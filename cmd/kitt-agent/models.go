@@ -207,7 +207,7 @@ func newModelsRemoveCommand(env *environment) *cobra.Command {
 					fmt.Fprintln(env.stdout, "removed "+printable(path))
 				}
 				for _, kept := range done.Kept {
-					fmt.Fprintf(env.stdout, "kept %s: %s\n", printable(kept.Path), kept.Reason)
+					fmt.Fprintf(env.stdout, "kept %s: %s\n", printable(kept.Path), printable(kept.Reason))
 				}
 				fmt.Fprintf(env.stdout, "%s freed\n", gibibytes(done.BytesFreed))
 				return err
