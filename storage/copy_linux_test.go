@@ -398,6 +398,8 @@ func TestFileSystemWithCoarseTimes(t *testing.T) {
 	require.NoError(t, os.Link(filepath.Join(m, "w"), filepath.Join(m, "again")))
 	at := time.Unix(1_700_000_000, 123_456_789)
 	require.NoError(t, os.Chtimes(filepath.Join(m, "w"), at, at))
+	late := time.Date(2040, 1, 1, 0, 0, 0, 1, time.UTC) // this one is kept as the last second of its time
+	require.NoError(t, os.Chtimes(filepath.Join(m, "small"), late, late))
 	lease, err := b.Acquire(t.Context(), storage.Request{Model: "m", Holder: "j"})
 	require.NoError(t, err)
 	require.NoError(t, lease.Release())

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"time"
 
 	"github.com/zeebo/xxh3"
 )
@@ -28,7 +29,14 @@ type worker struct {
 	// made remembers which modes new files get as they are asked for, whatever
 	// the process's umask or the directory's default ACL takes away.
 	made map[fs.FileMode]bool
+
+	// exact says that the disk's file system keeps nanoseconds, at least up to
+	// maxTime.
+	exact bool
 }
+
+// maxTime is the end of the year 2037, which every file system knows.
+const maxTime = (1<<31 - 1) * int64(time.Second)
 
 func (w *worker) leaveFile() (err error) {
 	if w.src != nil {
@@ -223,11 +231,15 @@ func (w *worker) finish() error {
 	if err := setTimes(w.into.dir, path.Base(to(f.path)), f.mtime); err != nil {
 		return explain("write", f.path, err)
 	}
-	info, err := w.dst.Stat()
-	if err != nil {
-		return explain("write", f.path, err)
+	f.kept = f.mtime
+	if !w.exact || f.mtime < 0 || f.mtime > maxTime {
+		info, err := w.dst.Stat()
+		if err != nil {
+			return explain("write", f.path, err)
+		}
+		f.kept = info.ModTime().UnixNano()
+		w.exact = w.exact || f.kept == f.mtime && f.mtime%100 != 0 // that no coarser time is
 	}
-	f.kept = info.ModTime().UnixNano()
 	w.c.count.filesDone.Add(1)
 	return nil
 }
