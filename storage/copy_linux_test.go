@@ -28,12 +28,6 @@ func (b *bench) refused(t testing.TB, model, class string) error {
 	return err
 }
 
-func link(t testing.TB, text, at string) {
-	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
-	require.NoError(t, os.Symlink(text, at))
-}
-
 func TestHuggingFaceTree(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

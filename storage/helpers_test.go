@@ -70,6 +70,13 @@ func write(t testing.TB, dir string, files map[string]string) {
 	}
 }
 
+// link makes a symbolic link at the path at.
+func link(t testing.TB, text, at string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
+	require.NoError(t, os.Symlink(text, at))
+}
+
 // noise returns n bytes that look like weights, the same for the same seed.
 func noise(n int, seed uint64) string {
 	var key [32]byte
