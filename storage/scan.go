@@ -172,8 +172,8 @@ type found struct {
 }
 
 // scan looks at the model at rel, which has no links in it unless it is one to a
-// file. A second look asks
-// the server rather than the cache and returns no entries.
+// file. A second look asks the server rather than the cache and returns no
+// entries.
 func scan(ctx context.Context, src *source, rel string, pulses []*pulse, again bool, note func(string)) (*tree, error) {
 	s := &scanner{src: src, model: rel, pulses: pulses, again: again, note: note, hasher: xxh3.New(),
 		seen: map[[2]uint64]firstLink{}, bySrc: map[string]firstLink{}}
