@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -33,12 +34,15 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// userinfo is the user name and password of an address.
+var userinfo = regexp.MustCompile(`//.*@`)
+
 // newError returns what is wrong with the value of key. A secret's value is not
-// shown.
+// shown, nor is a password in an address.
 func newError(where string, line int, key *Key, value *yaml.Node, problem error) *Error {
 	text := problem.Error()
 	if value.Kind == yaml.ScalarNode && !key.Secret && value.Value != "" {
-		shown := value.Value
+		shown := userinfo.ReplaceAllString(value.Value, "//…@")
 		if len(shown) > maxUnknown {
 			shown = shown[:maxUnknown] + "…"
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/google/renameio/v2"
@@ -34,7 +35,9 @@ type File struct {
 // Open reads the file at path. The error matches fs.ErrNotExist if there is
 // none, and is otherwise an [*Error].
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	// A pipe that nobody writes to would otherwise be waited for, through every
+	// signal that asks the command to end.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fileError(path, err)
 	}
