@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -139,13 +140,13 @@ func (env *environment) init(ctx context.Context, given map[string]string, flags
 	if err != nil {
 		return nil, err
 	}
-	env.variables(given)
+	variables := env.variables(given)
 	if given["server_url"] == "" && !file.Has("server_url") {
 		if given["server_url"], err = env.askServer(); err != nil {
 			return nil, err
 		}
 	}
-	if err := fill(file, given, created); err != nil {
+	if err := fill(file, given, variables, created || flags.force); err != nil {
 		return nil, err
 	}
 	cfg, warnings, err := file.Check(env.getenv)
@@ -170,6 +171,9 @@ func (env *environment) init(ctx context.Context, given map[string]string, flags
 		report.Created = true
 	}
 	if err := file.Save(); err != nil {
+		if report.Created && !created {
+			err = errors.Join(err, os.Rename(path+".previous", path)) // an old file is better than none
+		}
 		return nil, err
 	}
 	if who.report.State != "" {
@@ -204,15 +208,19 @@ func openForInit(path string, force bool) (file *config.File, created bool, err 
 
 // variables adds to given what environment variables say about the settings that
 // init has flags for, so that an agent that is started without them knows it too.
-func (env *environment) variables(given map[string]string) {
+// It returns the variables that it took, by key.
+func (env *environment) variables(given map[string]string) map[string]string {
+	taken := map[string]string{}
 	for _, key := range config.Keys() {
 		if _, ok := given[key.Name]; ok || flagOf(key.Name) == "" {
 			continue
 		}
 		if value := env.getenv(key.Env); value != "" {
 			given[key.Name] = value
+			taken[key.Name] = key.Env
 		}
 	}
+	return taken
 }
 
 // flagOf returns the flag of init that sets the key, or an empty text.
@@ -226,8 +234,8 @@ func flagOf(key string) string {
 }
 
 // fill sets what was given in the file, and in a new one what the Python agent's
-// init always writes too.
-func fill(file *config.File, given map[string]string, created bool) error {
+// init always writes too. variables are those that values come from, by key.
+func fill(file *config.File, given, variables map[string]string, created bool) error {
 	if name, ok := given["name"]; ok && strings.TrimSpace(name) == "" {
 		return usageError("kitt-agent init --name gpu-1", "--name is empty; leave it out for the host name")
 	} else if !ok && !file.Has("name") {
@@ -248,12 +256,12 @@ func fill(file *config.File, given map[string]string, created bool) error {
 		}
 		err := file.Set(key.Name, value)
 		if fault, ok := errors.AsType[*config.Error](err); ok {
-			fault.File, fault.Key = flagOf(key.Name), "" // where the value came from
+			fault.File, fault.Key = cmp.Or(variables[key.Name], flagOf(key.Name)), "" // where the value came from
 		}
 		faults = append(faults, err)
 	}
 	if err := errors.Join(faults...); err != nil {
-		return &codedError{exitUsage, err.Error()}
+		return usageError("kitt-agent init --help", "%s", err)
 	}
 	return nil
 }

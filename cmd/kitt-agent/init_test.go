@@ -96,8 +96,18 @@ func TestInitRefuses(t *testing.T) {
 		got := m.run(append([]string{"init", "--server", "http://127.0.0.1:1"}, tt.args...)...)
 		require.Equal(t, exitUsage, got.code, "%v", tt.args)
 		require.Contains(t, got.err, tt.want)
+		require.Contains(t, got.err, "try: kitt-agent init")
 		require.NoFileExists(t, filepath.Join(m.home, "agent.yaml"))
 	}
+}
+
+func TestInitNamesVariables(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.vars["KITT_PORT"] = "http"
+	got := m.run("init", "--server", "http://127.0.0.1:1")
+	require.Equal(t, exitUsage, got.code)
+	require.Contains(t, got.err, `KITT_PORT: "http" does not work`)
 }
 
 func TestInitTokens(t *testing.T) {
@@ -143,6 +153,7 @@ func TestInitForce(t *testing.T) {
 	got = m.run("init", "--server", "http://127.0.0.1:1", "--force")
 	require.Equal(t, exitOK, got.code, got.err)
 	require.Contains(t, got.out, "written")
+	require.Contains(t, m.read(), "port: 8090\n", "a new file names the port")
 	old, err := os.ReadFile(filepath.Join(m.home, "agent.yaml.previous"))
 	require.NoError(t, err)
 	require.Equal(t, "port: [broken\n", string(old))

@@ -163,6 +163,9 @@ func TestUsage(t *testing.T) {
 		{[]string{"logs"}, "the id of a command or a test is missing"},
 		{[]string{"stop", "--cancel", "--drain"}, "exclude each other"},
 		{[]string{"stop", "--timeout", "soon"}, "try: kitt-agent stop --help"},
+		{[]string{"start", "--port", "0"}, `port: "0" does not work: it is out of range`},
+		{[]string{"start", "--server", "kitt"}, "try: kitt-agent start --help"},
+		{[]string{"preflight", "--server", "kitt"}, `server_url: "kitt" does not work`},
 		{[]string{"init"}, "--server is missing"},
 		{[]string{"test"}, "list or stop is missing"},
 		{[]string{"models"}, "list, pull, rm or verify is missing"},
@@ -202,6 +205,18 @@ func TestBrokenSettings(t *testing.T) {
 		got := m.run(args...)
 		require.Equal(t, exitFailure, got.code)
 		require.Contains(t, got.err, `agent.yaml:1: port: "x" does not work: it is no whole number; allowed is 1 to 65535`)
+	}
+}
+
+// What a --config names and isn't there is no reason to look for another agent.
+func TestMissingSettings(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	missing := filepath.Join(m.home, "agnet.yaml")
+	for _, args := range [][]string{{"status"}, {"stop"}, {"start"}} {
+		got := m.run(append(args, "--config", missing)...)
+		require.Equal(t, exitFailure, got.code)
+		require.Contains(t, got.err, "there is no "+missing+"\nkitt-agent: try: kitt-agent init --config "+missing)
 	}
 }
 

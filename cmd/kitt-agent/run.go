@@ -49,7 +49,7 @@ func (env *environment) run(ctx context.Context, args []string) int {
 	root.SetIn(env.stdin)
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
@@ -58,6 +58,9 @@ func (env *environment) run(ctx context.Context, args []string) int {
 	switch {
 	case errors.As(err, &coded):
 		code = coded.code
+	case isFlagFault(err):
+		code = exitUsage
+		err = fmt.Errorf("%w\ntry: %s --help", err, cmd.CommandPath())
 	case errors.Is(err, client.ErrNotRunning):
 		code = exitNotRunning
 		err = fmt.Errorf("%w; start it with: kitt-agent start", err)
@@ -68,6 +71,13 @@ func (env *environment) run(ctx context.Context, args []string) int {
 		env.say("kitt-agent: %s", strings.ReplaceAll(text, "\n", "\nkitt-agent: "))
 	}
 	return code
+}
+
+// isFlagFault reports whether the value of a flag is what is wrong with the
+// settings.
+func isFlagFault(err error) bool {
+	fault, ok := errors.AsType[*config.Error](err)
+	return ok && fault.File == config.CommandLine
 }
 
 // codedError is an error with an exit code of its own. With an empty text
@@ -105,8 +115,15 @@ func (env *environment) config(flags map[string]string) (*config.Config, error) 
 	for _, w := range warnings {
 		env.say("kitt-agent: warning: %s", w)
 	}
-	if err != nil {
+	switch {
+	case isFlagFault(err):
+		return nil, err
+	case err != nil:
 		return nil, &codedError{exitFailure, err.Error()}
+	case env.configPath != "" && !c.Exists():
+		// The defaults would make another agent of it: one with another name, at
+		// another port.
+		return nil, &codedError{exitFailure, fmt.Sprintf("there is no %s\ntry: kitt-agent init --config %[1]s", printable(env.configPath))}
 	}
 	if c.Insecure = env.insecure; c.Insecure {
 		env.say("kitt-agent: warning: %s", insecureWarning)

@@ -13,6 +13,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// CommandLine is what an [Error] names in place of a file where a flag is at
+// fault, and the origin of what a flag sets.
+const CommandLine = "command line"
+
 // Sources are where settings come from.
 type Sources struct {
 	// Path is the file to read. Empty means agent.yaml in the home directory
@@ -86,7 +90,7 @@ func (s Sources) Resolve() (*Config, []string, error) {
 		if key == nil {
 			return nil, nil, fmt.Errorf("config: there is no key %q", name)
 		}
-		faults = append(faults, c.override(key, s.Flags[name], "command line"))
+		faults = append(faults, c.override(key, s.Flags[name], CommandLine))
 	}
 	faults = append(faults, c.check()...)
 	if err := errors.Join(faults...); err != nil {
