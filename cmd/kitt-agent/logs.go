@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,6 +60,8 @@ across a restart of the agent.`,
 				return env.logFromDisk(cmd.Context(), cfg, args[0], printer)
 			case follow && errors.Is(err, context.Canceled) && cmd.Context().Err() != nil:
 				return nil // the usual way to stop following
+			case isNotFound(err):
+				return fmt.Errorf("the agent has no job with the id %s; kitt-agent status and kitt-agent test list show ids", quote(args[0]))
 			case err != nil:
 				return err
 			}
@@ -71,6 +74,12 @@ across a restart of the agent.`,
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job ends")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per line")
 	return cmd
+}
+
+// isNotFound reports whether the agent says that it has no such log.
+func isNotFound(err error) bool {
+	api, ok := errors.AsType[*client.APIError](err)
+	return ok && api.Status == http.StatusNotFound
 }
 
 func because(reason string) string {

@@ -80,7 +80,7 @@ func TestLogsOfUnknownJob(t *testing.T) {
 	for _, args := range [][]string{{"logs", "other"}, {"logs", "other", "-f"}} {
 		got := m.run(args...)
 		require.Equal(t, exitFailure, got.code)
-		require.Contains(t, got.err, "No logs for this command")
+		require.Contains(t, got.err, `the agent has no job with the id "other"; kitt-agent status`)
 	}
 }
 

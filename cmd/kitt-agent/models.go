@@ -107,12 +107,10 @@ func writeCopies(w io.Writer, copies []storage.Copy) error {
 		if !c.LastUsed.IsZero() {
 			used = c.LastUsed.Local().Format(time.DateTime)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", printable(c.Model), gibibytes(c.Bytes), c.Files, used, state)
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", printable(c.Model), size(c.Bytes), c.Files, used, state)
 	}
 	return table.Flush()
 }
-
-func gibibytes(n int64) string { return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30)) }
 
 // pullReport is what `models pull --json` prints.
 type pullReport struct {
@@ -200,6 +198,9 @@ func newModelsRemoveCommand(env *environment) *cobra.Command {
 					model = args[0]
 				}
 				done, err := models.Evict(cmd.Context(), model)
+				if err == nil && !all && len(done.Removed) == 0 {
+					err = fmt.Errorf("%s was not removed", quote(model))
+				}
 				if asJSON {
 					return errors.Join(env.printJSON(done), err)
 				}
@@ -209,7 +210,10 @@ func newModelsRemoveCommand(env *environment) *cobra.Command {
 				for _, kept := range done.Kept {
 					fmt.Fprintf(env.stdout, "kept %s: %s\n", printable(kept.Path), printable(kept.Reason))
 				}
-				fmt.Fprintf(env.stdout, "%s freed\n", gibibytes(done.BytesFreed))
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(env.stdout, "%s freed\n", size(done.BytesFreed))
 				return err
 			})
 		},
@@ -273,7 +277,7 @@ func newModelsVerifyCommand(env *environment) *cobra.Command {
 
 func writeVerification(w io.Writer, v storage.Verification) {
 	if len(v.Damaged) == 0 {
-		fmt.Fprintf(w, "%s is whole, %s\n", printable(v.Path), gibibytes(v.Bytes))
+		fmt.Fprintf(w, "%s is whole, %s\n", printable(v.Path), size(v.Bytes))
 		return
 	}
 	fmt.Fprintf(w, "%s is damaged:\n", printable(v.Path))

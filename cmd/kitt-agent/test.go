@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -29,6 +31,10 @@ func newTestCommand(env *environment) *cobra.Command {
 // maxListed is how many tests one answer of the server holds.
 const maxListed = 100
 
+// testStatuses are the states of a test at the server, which answers with an
+// empty list where it is asked for another.
+var testStatuses = []string{"queued", "dispatched", "running", "completed", "failed"}
+
 // newTestListCommand returns `kitt-agent test list`.
 func newTestListCommand(env *environment) *cobra.Command {
 	var status string
@@ -42,6 +48,9 @@ func newTestListCommand(env *environment) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 1 || limit > maxListed {
 				return usageError("kitt-agent test list --limit 20", "--limit is %d, not from 1 to %d", limit, maxListed)
+			}
+			if status != "" && !slices.Contains(testStatuses, status) {
+				return usageError("kitt-agent test list --status running", "--status is %s, not one of %s", quote(status), strings.Join(testStatuses, ", "))
 			}
 			cfg, server, err := env.server()
 			if err != nil {
@@ -86,7 +95,7 @@ func writeTests(w io.Writer, page kittapi.TestPage) error {
 	fmt.Fprintln(table, "TEST\tSTATUS\tENGINE\tSUITE\tMODEL\tCREATED\tERROR")
 	for _, t := range page.Items {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(t.ID), printable(t.Status), printable(t.EngineName),
-			printable(t.SuiteName), shorten(t.ModelPath, 40), shorten(t.CreatedAt, 19), shorten(t.Error, 40))
+			printable(t.SuiteName), shorten(t.ModelPath, 40), seconds(t.CreatedAt), shorten(t.Error, 40))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -96,6 +105,13 @@ func writeTests(w io.Writer, page kittapi.TestPage) error {
 		return err
 	}
 	return nil
+}
+
+// seconds returns a time of the server's without what is smaller than a second,
+// as in 2026-11-25T18:47:31.744870.
+func seconds(at string) string {
+	before, _, _ := strings.Cut(printable(at), ".")
+	return before
 }
 
 // shorten returns a text from elsewhere in at most n characters, its end kept:

@@ -97,6 +97,8 @@ func TestTestList(t *testing.T) {
 	require.Contains(t, out, "Exit 1")
 	require.Contains(t, out, "405B-Instruct-FP8-dynamic")
 	require.NotContains(t, out, "not-mine")
+	row, _ := a.server.Test(first)
+	require.Contains(t, out, "  "+row.CreatedAt[:len("2026-11-25T18:47:31")]+"  ")
 
 	out, _ = a.command(t, "test", "list", "--status", "queued")
 	require.Contains(t, out, second)
@@ -111,6 +113,9 @@ func TestTestList(t *testing.T) {
 	out, code = a.command(t, "test", "list", "--limit", "0")
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, out, "from 1 to 100")
+	out, code = a.command(t, "test", "list", "--status", "runing")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, out, `--status is "runing", not one of queued, dispatched, running, completed, failed`)
 }
 
 func TestTestStopOfARunningTest(t *testing.T) {
