@@ -169,7 +169,11 @@ func TestUsage(t *testing.T) {
 		{[]string{"init"}, "--server is missing"},
 		{[]string{"test"}, "list or stop is missing"},
 		{[]string{"models"}, "list, pull, rm or verify is missing"},
-		{[]string{"models", "lst"}, `there is no command models "lst"`},
+		{[]string{"models", "lst"}, `there is no command models "lst"; did you mean list?`},
+		{[]string{"help", "sttus"}, `there is no command "sttus"; did you mean status?`},
+		{[]string{"help", "models", "fly"}, `there is no command models "fly"`},
+		{[]string{"completion"}, "bash, fish, powershell or zsh is missing"},
+		{[]string{"completion", "ksh"}, `there is no command completion "ksh"`},
 		{[]string{"init", "--server", "http://x", "--token", "a", "--new-token"}, "exclude each other"},
 	}
 	for _, tt := range tests {
@@ -194,7 +198,7 @@ func TestHelpHasExamples(t *testing.T) {
 	check(newRootCommand(&environment{}))
 	got := newMachine(t).run("--help")
 	require.Equal(t, exitOK, got.code)
-	require.Contains(t, got.out, "Exit codes: 0 done, 1 failed, 2 wrong use, 3 the agent is not running.")
+	require.Contains(t, got.out, "Exit codes: 0 done, 1 failed, 2 wrong use, 3 the agent is not running, and 100 if")
 }
 
 func TestBrokenSettings(t *testing.T) {

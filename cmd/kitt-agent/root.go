@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,7 +13,8 @@ Settings come from flags, from environment variables (KITT_SERVER, KITT_TOKEN,
 KITT_NAME, KITT_PORT and others: see the README), from agent.yaml and from
 defaults, in that order. The agent's files are in ~/.kitt, or where KITT_HOME says.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 the agent is not running.`
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 the agent is not running, and 100 if
+update --check finds a newer version.`
 
 // newRootCommand returns kitt-agent with all its commands.
 func newRootCommand(env *environment) *cobra.Command {
@@ -32,16 +34,11 @@ func newRootCommand(env *environment) *cobra.Command {
 			if len(args) == 0 {
 				return nil
 			}
-			text := "there is no command " + quote(args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				text += "; did you mean " + near[0] + "?"
-			}
-			return usageError("kitt-agent --help", "%s", text)
+			return noCommand(cmd, args[0])
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SuggestionsMinimumDistance = 2
 	root.PersistentFlags().StringVar(&env.configPath, "config", "", "settings `file` (default ~/.kitt/agent.yaml)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(cmd.CommandPath()+" --help", "%s", err)
@@ -69,13 +66,47 @@ func newRootCommand(env *environment) *cobra.Command {
 	return root
 }
 
+// addStandardCommands adds cobra's own commands to root, whose output is set.
+// Left to themselves they answer a word that they don't know with a page of help
+// and success.
+func addStandardCommands(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				topic, rest, err := root.Find(args)
+				if err != nil || len(rest) > 0 {
+					return noCommand(topic, rest[0])
+				}
+				return nil
+			}
+		case "completion":
+			shells := slices.Clone(cmd.Commands())
+			cmd.RemoveCommand(shells...)
+			group(cmd, shells...)
+		}
+	}
+}
+
+// noCommand is the error of a word that names none of parent's commands.
+func noCommand(parent *cobra.Command, word string) error {
+	parent.SuggestionsMinimumDistance = 2
+	text := "there is no command " + strings.TrimPrefix(parent.CommandPath()+" ", "kitt-agent ") + quote(word)
+	if near := parent.SuggestionsFor(word); len(near) > 0 {
+		text += "; did you mean " + near[0] + "?"
+	}
+	return usageError(parent.CommandPath()+" --help", "%s", text)
+}
+
 // group makes cmd the parent of commands, which does nothing by itself.
 func group(cmd *cobra.Command, children ...*cobra.Command) *cobra.Command {
 	help := "kitt-agent " + cmd.Use + " --help"
 	cmd.AddCommand(children...)
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usageError(help, "there is no command %s %s", cmd.Use, quote(args[0]))
+			return noCommand(cmd, args[0])
 		}
 		var names []string
 		for _, child := range children {

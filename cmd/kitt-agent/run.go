@@ -49,6 +49,7 @@ func (env *environment) run(ctx context.Context, args []string) int {
 	root.SetIn(env.stdin)
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)
+	addStandardCommands(root)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
