@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,7 +33,8 @@ func newStartCommand(env *environment) *cobra.Command {
 
 It registers with the KITT server, keeps trying while that is away, and runs the
 jobs that it is given. When it stops, benchmarks that run in containers or through
-the local kitt go on, and the next start takes them up again.
+the local kitt go on, and the next start takes them up again. Ctrl-C, SIGTERM and
+the end of the terminal stop it; a second Ctrl-C or SIGTERM ends it at once.
 
 Its log goes to standard error and, as JSON, to ~/.kitt/logs/agent.log.`,
 		Example: "  kitt-agent start\n  kitt-agent start --config /etc/kitt/agent.yaml\n  kitt-agent start --preflight\n  kitt-agent start --runner process",
@@ -65,6 +69,8 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, pid.Release()) }()
+	ctx, release := whileAttached(ctx)
+	defer release()
 
 	log, logFile, logErr := logging.New(logging.Options{
 		Level:  cfg.Log.Level,
@@ -120,6 +126,24 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	log.Info("agent started", "version", thisBuild().Version, "name", cfg.Name, "server", cfg.ServerURL,
 		"listening", listener.Addr().String(), "runner", cfg.Runner, "config", cfg.Path)
 	return runTelling(ctx, cfg, a, log)
+}
+
+// whileAttached returns a context that also ends with the terminal that the agent
+// was started from, unless nohup is to keep it from that, and what releases it.
+// Until then the agent outlives the reader of its log: tee goes at the Ctrl-C that
+// stops the agent, whose next line would otherwise kill it by SIGPIPE.
+func whileAttached(ctx context.Context) (context.Context, func()) {
+	// Ignoring the signal would do too, but benchmarks would inherit that.
+	unread := make(chan os.Signal, 1)
+	signal.Notify(unread, syscall.SIGPIPE)
+	stop := func() {}
+	if !signal.Ignored(syscall.SIGHUP) {
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+	}
+	return ctx, func() {
+		stop()
+		signal.Stop(unread)
+	}
 }
 
 // stopMargin is what an agent takes to stop beyond drain_timeout.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net"
@@ -77,6 +78,31 @@ func TestServiceTellsSystemdHowItFares(t *testing.T) {
 	for _, line := range lines {
 		require.Regexp(t, `^<[3467]>[a-z]`, line)
 	}
+}
+
+// The terminal goes, and with it what reads the agent's log: the agent stops as it
+// does on any other signal.
+func TestStartOutlivesItsReader(t *testing.T) {
+	prog := buildProgram(t)
+	d := newDaemon(t, prog, "http://127.0.0.1:1", "simulated")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, prog.path, "start")
+	cmd.Env = append(os.Environ(), "KITT_HOME="+d.home)
+	log, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(log).ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "agent started")
+	require.NoError(t, log.Close())
+
+	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
+	require.NoError(t, cmd.Wait())
+	require.NoFileExists(t, filepath.Join(d.home, "agent.pid"))
+	text, err := os.ReadFile(filepath.Join(d.home, "logs", "agent.log"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"msg":"stopped"`)
 }
 
 func TestBenchmarksKnowNothingOfTheService(t *testing.T) {
