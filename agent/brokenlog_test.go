@@ -15,23 +15,31 @@ import (
 	"github.com/kirizan/kitt-agent/runner"
 )
 
-// TestAJobWhoseLogCannotBeOpenedEnds has a running job's log replaced by what is
-// no file while no agent is there: the job fails, and its benchmark is ended.
+// breakLog has an agent begin a job, stop, and find what is no file in the place
+// of the job's log when it is back.
+func breakLog(t *testing.T, srv *agenttest.Server, eng *engine) (id, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	a, stop := start(t, agent.Config{Server: srv, Runner: eng, Dir: dir})
+	id = srv.Launch("m")
+	require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+	<-time.After(10 * time.Second)
+	stop()
+	log := filepath.Join(a.Jobs()[0].Dir, "log")
+	require.NoError(t, os.Remove(log))
+	require.NoError(t, os.Mkdir(log, 0o700))
+	return id, dir
+}
+
+// TestAJobWhoseLogCannotBeOpenedEnds breaks the log of a running job while no
+// agent is there: the job fails, and its benchmark is ended.
 func TestAJobWhoseLogCannotBeOpenedEnds(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		srv := &agenttest.Server{}
 		eng := &engine{lines: 1 << 20, pace: time.Second}
-		dir := t.TempDir()
+		id, dir := breakLog(t, srv, eng)
 		a, stop := start(t, agent.Config{Server: srv, Runner: eng, Dir: dir})
-		id := srv.Launch("m")
-		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
-		<-time.After(10 * time.Second)
-		stop()
-		log := filepath.Join(a.Jobs()[0].Dir, "log")
-		require.NoError(t, os.Remove(log))
-		require.NoError(t, os.Mkdir(log, 0o700))
-
-		a, stop = start(t, agent.Config{Server: srv, Runner: eng, Dir: dir})
 		defer stop()
 		require.NoError(t, srv.Wait(within(t, 5*time.Minute), id, "failed"))
 		_, reason := srv.Status(id)
@@ -57,17 +65,8 @@ func TestAPanicWhileAJobIsGivenUpEndsThatJobAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &agenttest.Server{}
 		eng := &engine{lines: 1 << 20, pace: time.Second}
-		dir := t.TempDir()
-		a, stop := start(t, agent.Config{Server: srv, Runner: eng, Dir: dir})
-		id := srv.Launch("m")
-		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
-		<-time.After(10 * time.Second)
-		stop()
-		log := filepath.Join(a.Jobs()[0].Dir, "log")
-		require.NoError(t, os.Remove(log))
-		require.NoError(t, os.Mkdir(log, 0o700))
-
-		_, stop = start(t, agent.Config{Server: srv, Runner: deaf{eng}, Dir: dir})
+		id, dir := breakLog(t, srv, eng)
+		_, stop := start(t, agent.Config{Server: srv, Runner: deaf{eng}, Dir: dir})
 		defer stop()
 		require.NoError(t, srv.Wait(within(t, 5*time.Minute), id, "failed"))
 	})
