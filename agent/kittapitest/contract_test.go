@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,8 +81,14 @@ type replay struct {
 }
 
 func newReplay(t *testing.T) *replay {
-	// Campaigns are polled by hand.
-	cfg := kittapitest.Config{CampaignPoll: time.Hour}
+	// Campaigns are polled by hand. The clock stays within a second, as it did in
+	// the recording where lists are in order of times of which some have no
+	// fraction.
+	var ticks atomic.Int64
+	begun := time.Date(2026, 11, 23, 16, 25, 29, 0, time.UTC)
+	cfg := kittapitest.Config{CampaignPoll: time.Hour, Now: func() time.Time {
+		return begun.Add(time.Duration(ticks.Add(1)) * 100 * time.Microsecond)
+	}}
 	r := &replay{t: t, open: start(t, cfg), ids: map[string]string{}}
 	cfg.AuthToken = "servertoken"
 	r.locked = start(t, cfg)
