@@ -156,13 +156,7 @@ func (m *machine) note(ctx context.Context, what string, err error) {
 // wait returns the description of the machine, or what is known of it where
 // the detector takes too long.
 func (m *machine) wait(ctx context.Context) *hwdetect.Machine {
-	timer := time.NewTimer(detectTimeout)
-	defer timer.Stop()
-	select {
-	case <-m.detected:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	awaitClosed(ctx, m.detected, detectTimeout)
 	if what := m.description(); what != nil {
 		return what
 	}
@@ -171,11 +165,14 @@ func (m *machine) wait(ctx context.Context) *hwdetect.Machine {
 }
 
 // waitRead returns once there are readings, or when they take too long.
-func (m *machine) waitRead(ctx context.Context) {
-	timer := time.NewTimer(firstReading)
+func (m *machine) waitRead(ctx context.Context) { awaitClosed(ctx, m.readOnce, firstReading) }
+
+// awaitClosed returns once done is closed, after limit, or when ctx is done.
+func awaitClosed(ctx context.Context, done <-chan struct{}, limit time.Duration) {
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case <-m.readOnce:
+	case <-done:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
