@@ -175,7 +175,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.intake.Wait()
 	housekeeping.Wait()
 	for _, j := range a.queue.active() {
-		j.stopWith(runner.ErrLetGo)
+		j.stopWith(runner.ErrDetach)
 	}
 	overdue := time.AfterFunc(a.cfg.StopGrace+cleanTimeout, a.sayOverdue)
 	a.lives.Wait()
@@ -304,22 +304,14 @@ func (a *Agent) shouldLeave() bool {
 	return a.stopWhenIdle && a.queue.idle()
 }
 
-// resumes reports whether runs outlive the agent.
-func (a *Agent) resumes() bool {
-	_, ok := a.cfg.Runner.(runner.Resumer)
-	return ok
-}
-
-// wantsGPUs reports whether a benchmark is given the machine's GPUs.
-func (a *Agent) wantsGPUs() bool {
-	switch a.cfg.GPUs {
-	case GPUAll:
-		return true
-	case GPUNone:
-		return false
-	}
+// gpus returns the GPUs that a benchmark gets, as [runner.Job] names them.
+func (a *Agent) gpus() []string {
 	m := a.machine.description()
-	return m != nil && len(m.GPUs) > 0
+	found := m != nil && len(m.GPUs) > 0
+	if a.cfg.GPUs == GPUAll || a.cfg.GPUs == GPUAuto && found {
+		return []string{runner.AllGPUs}
+	}
+	return nil
 }
 
 // applySettings makes the settings that are in force known to those that they

@@ -51,8 +51,9 @@ func (p *play) ran() []runner.Job {
 // prints returns a run that prints n lines, d apart, and writes metrics.
 func prints(n int, d time.Duration) func(context.Context, runner.Job, runner.Output) (runner.Result, error) {
 	return func(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
+		stdout := runner.OutputWriter(out)
 		for i := range n {
-			fmt.Fprintf(out, "line %d\n", i)
+			fmt.Fprintf(stdout, "line %d\n", i)
 			select {
 			case <-time.After(d):
 			case <-ctx.Done():
@@ -66,7 +67,7 @@ func prints(n int, d time.Duration) func(context.Context, runner.Job, runner.Out
 
 // hangs is a run that goes on until it is stopped.
 func hangs(ctx context.Context, _ runner.Job, out runner.Output) (runner.Result, error) {
-	fmt.Fprintln(out, "hanging")
+	fmt.Fprintln(runner.OutputWriter(out), "hanging")
 	<-ctx.Done()
 	return runner.Result{}, context.Cause(ctx)
 }

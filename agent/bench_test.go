@@ -63,8 +63,9 @@ func BenchmarkJob(b *testing.B) {
 	var took time.Duration
 	run := &play{run: func(_ context.Context, _ runner.Job, out runner.Output) (runner.Result, error) {
 		started = time.Now()
+		stdout := runner.OutputWriter(out)
 		for left := lines * 100; left > 0; {
-			n, err := out.Write(text[:min(len(text), left)])
+			n, err := stdout.Write(text[:min(len(text), left)])
 			if err != nil {
 				return runner.Result{}, err
 			}
@@ -162,8 +163,9 @@ func BenchmarkPrintToServer(b *testing.B) {
 			require.NoError(b, err)
 			s := &stamped{Client: client}
 			run := &play{run: func(_ context.Context, _ runner.Job, out runner.Output) (runner.Result, error) {
+				stdout := runner.OutputWriter(out)
 				for range rate.lines {
-					fmt.Fprintf(out, "printed at %d\n", time.Now().UnixNano())
+					fmt.Fprintf(stdout, "printed at %d\n", time.Now().UnixNano())
 					<-time.After(rate.pause)
 				}
 				return runner.Result{}, nil

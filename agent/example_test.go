@@ -14,7 +14,7 @@ import (
 type greeter struct{}
 
 func (greeter) Run(_ context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
-	fmt.Fprintln(out, "measuring", job.Model)
+	fmt.Fprintln(runner.OutputWriter(out), "measuring", job.Model)
 	return runner.Result{Runner: "greeter"}, nil
 }
 

@@ -70,7 +70,7 @@ func (a *Agent) catchUp() {
 
 // sweepRuns ends runs of this agent's that belong to none of its jobs.
 func (a *Agent) sweepRuns(ctx context.Context) {
-	sweeper, ok := a.cfg.Runner.(runner.Sweeper)
+	sweeper, ok := runner.As[runner.Sweeper](a.cfg.Runner)
 	if !ok {
 		return
 	}

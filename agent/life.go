@@ -13,7 +13,7 @@ import (
 	"github.com/kirizan/kitt-agent/storage"
 )
 
-// Causes that end a job's turn, beside runner.ErrLetGo.
+// Causes that end a job's turn, beside runner.ErrDetach.
 var (
 	errCancelled = errors.New("cancelled")
 	errTimeLimit = errors.New("time limit reached")
@@ -37,7 +37,7 @@ const resumeTime = time.Minute
 // another, until it has ended or ctx is done. It is called once for a job, when
 // its turn has come, and again after a restart.
 //
-// The cause of ctx says why a turn ends early: runner.ErrLetGo leaves the job
+// The cause of ctx says why a turn ends early: runner.ErrDetach leaves the job
 // in its state for the next start, anything else ends it.
 func (a *Agent) live(ctx context.Context, j *job) {
 	log, release, err := a.useLog(j)
@@ -68,7 +68,7 @@ func (a *Agent) live(ctx context.Context, j *job) {
 			}
 			a.finish(j, log, lease)
 		}
-		if errors.Is(context.Cause(ctx), runner.ErrLetGo) && j.state() != StateFinishing {
+		if errors.Is(context.Cause(ctx), runner.ErrDetach) && j.state() != StateFinishing {
 			return // the next start goes on from here, and has the lease
 		}
 		if j.state() == before {
@@ -109,7 +109,7 @@ func (a *Agent) prepare(ctx context.Context, j *job, log *logstream.Log) *storag
 	})
 	j.progress.clear()
 	if err != nil {
-		if !errors.Is(context.Cause(ctx), runner.ErrLetGo) {
+		if !errors.Is(context.Cause(ctx), runner.ErrDetach) {
 			a.conclude(j, log, a.outcome(ctx, j, runner.Result{}, fmt.Errorf("model %s: %w", j.spec.Model, err)))
 		}
 		return nil
@@ -178,16 +178,17 @@ func (a *Agent) benchmark(ctx context.Context, j *job, log *logstream.Log) {
 		ctx, cancel = context.WithDeadlineCause(ctx, end, errTimeLimit)
 		defer cancel()
 	}
-	out := newOutput(log, a.resumes())
-	defer out.flush()
+	out := output{log}
 	spec := a.runnerJob(j)
 	result, err := a.runOrResume(ctx, j, spec, out)
-	let := errors.Is(context.Cause(ctx), runner.ErrLetGo)
-	if let && a.resumes() && (err != nil && isContextError(ctx, err)) {
-		return // it runs on; the next start finds it
-	}
-	if let && err != nil && isContextError(ctx, err) {
-		err = errors.New("the agent was stopped, and this kind of run cannot be continued")
+	if errors.Is(context.Cause(ctx), runner.ErrDetach) {
+		_, resumes := runner.As[runner.Resumer](a.cfg.Runner)
+		switch {
+		case errors.Is(err, runner.ErrCannotResume), !resumes && isContextError(ctx, err):
+			err = runner.ErrCannotResume
+		case isContextError(ctx, err):
+			return // the benchmark runs on; the next start finds it
+		}
 	}
 	a.warnIfRunning(j, err, out)
 	outcome := a.outcome(ctx, j, result, err)
@@ -209,19 +210,19 @@ func (a *Agent) runnerJob(j *job) runner.Job {
 		Suite:      j.spec.Suite,
 		Mode:       j.spec.Mode,
 		Image:      rec.Image,
-		GPUs:       a.wantsGPUs(),
+		GPUs:       a.gpus(),
 		StopGrace:  a.cfg.StopGrace,
 	}
 }
 
 // warnIfRunning says that a benchmark may have outlived its stop, which the
 // outcome of the job doesn't.
-func (a *Agent) warnIfRunning(j *job, err error, out io.Writer) {
+func (a *Agent) warnIfRunning(j *job, err error, out runner.Output) {
 	if !errors.Is(err, runner.ErrStillRunning) {
 		return
 	}
 	a.log.Warn("benchmark was stopped and may still be running", "job", j.id, "err", err)
-	_, _ = fmt.Fprintf(out, "Warning: %v\n", err)
+	_ = out.WriteMessage(fmt.Sprintf("Warning: %v", err))
 }
 
 // errAbandoned is why the benchmark of a job is ended that nobody can follow.
@@ -233,13 +234,13 @@ func (a *Agent) abandon(ctx context.Context, j *job, outcome ending) {
 	if j.state() == StateRunning {
 		ctx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 		stop(errAbandoned)
-		if resumer, ok := a.cfg.Runner.(runner.Resumer); ok {
+		if resumer, ok := runner.As[runner.Resumer](a.cfg.Runner); ok {
 			resume := func() (err error) {
 				defer a.catch(ctx, j, "runner", &err)
 				_, err = resumer.Resume(ctx, a.runnerJob(j), runner.Position{}, runner.NewOutput(io.Discard))
 				return err
 			}
-			a.warnIfRunning(j, resume(), io.Discard)
+			a.warnIfRunning(j, resume(), runner.NewOutput(io.Discard))
 		}
 		if lease := a.reclaim(ctx, j); lease != nil {
 			a.release(j, lease)
@@ -258,12 +259,17 @@ func (a *Agent) ended(j *job, outcome ending) {
 
 // runOrResume runs the job, unless an agent before this one did. A run is begun
 // at most once: what was begun is resumed or lost.
-func (a *Agent) runOrResume(ctx context.Context, j *job, spec runner.Job, out *output) (result runner.Result, err error) {
+func (a *Agent) runOrResume(ctx context.Context, j *job, spec runner.Job, out output) (result runner.Result, err error) {
 	defer a.catch(ctx, j, "runner", &err)
+	resumer, ok := runner.As[runner.Resumer](a.cfg.Runner)
+	if !ok {
+		var cancel func()
+		ctx, cancel = runner.WithoutDetach(ctx)
+		defer cancel()
+	}
 	if !j.resumed {
 		return a.cfg.Runner.Run(ctx, spec, out)
 	}
-	resumer, ok := a.cfg.Runner.(runner.Resumer)
 	if !ok {
 		return runner.Result{}, &runner.Error{
 			Kind: runner.ClassLost,
@@ -280,13 +286,13 @@ func (a *Agent) runOrResume(ctx context.Context, j *job, spec runner.Job, out *o
 
 // cleanBeside ends what a benchmark that was cut short left running beside
 // itself. While another benchmark runs nobody can tell whose it is.
-func (a *Agent) cleanBeside(j *job, spec runner.Job, since time.Time, out *output) {
-	cleaner, ok := a.cfg.Runner.(runner.Cleaner)
+func (a *Agent) cleanBeside(j *job, spec runner.Job, since time.Time, out output) {
+	cleaner, ok := runner.As[runner.Cleaner](a.cfg.Runner)
 	if !ok {
 		return
 	}
 	if a.queue.others(j) {
-		_, _ = fmt.Fprintln(out, "Other benchmarks are running: engine containers that this one may have left are not removed")
+		_ = out.WriteMessage("Other benchmarks are running: engine containers that this one may have left are not removed")
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.StopGrace+cleanTimeout)
@@ -297,7 +303,7 @@ func (a *Agent) cleanBeside(j *job, spec runner.Job, since time.Time, out *outpu
 	}
 	if err := clean(); err != nil {
 		a.log.Warn("what the benchmark left behind was not removed", "job", j.id, "err", err)
-		_, _ = fmt.Fprintf(out, "What the benchmark left behind could not be removed: %v\n", err)
+		_ = out.WriteMessage(fmt.Sprintf("What the benchmark left behind could not be removed: %v", err))
 	}
 }
 

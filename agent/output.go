@@ -11,47 +11,25 @@ import (
 	"github.com/kirizan/kitt-agent/storage"
 )
 
-// output is the runner's way into a job's log.
-type output struct {
-	log   *logstream.Log
-	notes noteWriter // what a runner that resumes says itself
+// output is the [runner.Output] that writes to a job's log. Its methods never
+// fail: the log itself says what the disk did not take.
+type output struct{ log *logstream.Log }
 
-	// plain says that the runner doesn't keep positions, so that all it writes
-	// is the benchmark's output; written counts it.
-	plain   bool
-	mu      sync.Mutex
-	written int64
-}
+var _ runner.Output = output{}
 
-var _ runner.Output = (*output)(nil)
-
-func newOutput(log *logstream.Log, resumes bool) *output {
-	return &output{log: log, notes: noteWriter{log: log}, plain: !resumes}
-}
-
-// Write takes the runner's own words, or all the output of a runner that keeps
-// no positions.
-func (o *output) Write(p []byte) (int, error) {
-	if !o.plain {
-		return o.notes.Write(p)
+// WriteMessage writes each line of text as a line of the agent's own.
+func (o output) WriteMessage(text string) error {
+	for line := range strings.Lines(text) {
+		o.log.Note(strings.TrimRight(line, "\r\n"))
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.log.Append(p, time.Now(), logstream.Position{Byte: o.written})
-	o.written += int64(len(p))
-	return len(p), nil
-}
-
-// WriteFrom takes what the benchmark printed. It never fails: what the disk
-// could not take is said in the log.
-func (o *output) WriteFrom(p []byte, at time.Time, from runner.Position) error {
-	o.log.Append(p, at, logstream.Position(from))
 	return nil
 }
 
-// flush ends a line of the runner's own that was left open. The benchmark's
-// stays open: it may go on after a restart.
-func (o *output) flush() { o.notes.flush() }
+// WriteOutput appends what the benchmark printed.
+func (o output) WriteOutput(p []byte, at time.Time, from runner.Position) error {
+	o.log.Append(p, at, logstream.Position(from))
+	return nil
+}
 
 // noteWriter turns text in pieces of any size into whole lines of the agent's
 // own in a job's log.

@@ -82,7 +82,7 @@ func (e *engine) follow(ctx context.Context, job runner.Job, r *externalRun, off
 		e.mu.Lock()
 		text, ended := e.printed(r)
 		e.mu.Unlock()
-		if err := out.WriteFrom([]byte(text[offset:]), time.Now(), runner.Position{Byte: offset}); err != nil {
+		if err := out.WriteOutput([]byte(text[offset:]), time.Now(), runner.Position{Byte: offset}); err != nil {
 			return runner.Result{}, err
 		}
 		offset = int64(len(text))
@@ -92,7 +92,7 @@ func (e *engine) follow(ctx context.Context, job runner.Job, r *externalRun, off
 		select {
 		case <-time.After(e.pace):
 		case <-ctx.Done():
-			if !errors.Is(context.Cause(ctx), runner.ErrLetGo) {
+			if !errors.Is(context.Cause(ctx), runner.ErrDetach) {
 				e.mu.Lock()
 				r.stopped = true
 				e.mu.Unlock()

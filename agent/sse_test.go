@@ -60,7 +60,7 @@ func TestTheLogStreamsWhileTheJobRunsAndIsThereAfterwards(t *testing.T) {
 	dir := t.TempDir()
 	_, url := serveAgent(t, agent.Config{Server: srv, Dir: dir, Runner: &play{
 		run: func(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
-			if _, err := out.Write([]byte("line 0\nhalf")); err != nil {
+			if _, err := runner.OutputWriter(out).Write([]byte("line 0\nhalf")); err != nil {
 				return runner.Result{}, err
 			}
 			<-goOn

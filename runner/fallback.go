@@ -77,14 +77,14 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 		if ctx.Err() != nil {
 			return Result{}, context.Cause(ctx)
 		}
-		_, resumable := r.(Resumer)
+		_, resumable := As[Resumer](r)
 		err := writeIntent(job.Dir, intent{
 			Version: 1, Member: i, Runner: fmt.Sprintf("%T", r), Resumable: resumable, At: time.Now().UTC(),
 		})
 		if err != nil {
 			return Result{}, fmt.Errorf("note down which runner gets the job: %w", err)
 		}
-		result, err := r.Run(ctx, job, out)
+		result, err := runMember(ctx, r, resumable, job, out)
 		if !errors.Is(err, ErrUnavailable) {
 			return result, err
 		}
@@ -100,7 +100,7 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 		reason := reasonOf(err)
 		reasons = append(reasons, reason)
 		if i+1 < len(f.members) {
-			if _, err := fmt.Fprintf(out, "%s; trying the next way to run it\n", reason); err != nil {
+			if err := out.WriteMessage(reason + "; trying the next way to run it"); err != nil {
 				return Result{}, fmt.Errorf("write to the job's log: %w", err)
 			}
 		}
@@ -110,6 +110,16 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 		text += ": " + strings.Join(reasons, "; ")
 	}
 	return Result{}, &Error{Kind: ClassUnavailable, Text: text, Remedy: "kitt-agent build", Err: ErrUnavailable}
+}
+
+// runMember runs job on r, which is asked to detach only if it can resume.
+func runMember(ctx context.Context, r Runner, resumable bool, job Job, out Output) (Result, error) {
+	if resumable {
+		return r.Run(ctx, job, out)
+	}
+	ctx, cancel := WithoutDetach(ctx)
+	defer cancel()
+	return r.Run(ctx, job, out)
 }
 
 // Resume goes on with the run of the runner that began it: the one that was
@@ -129,7 +139,7 @@ func (f *Fallback) Resume(ctx context.Context, job Job, from Position, out Outpu
 		runners = append([]Runner{begun}, runners...)
 	}
 	for _, r := range runners {
-		resumer, ok := r.(Resumer)
+		resumer, ok := As[Resumer](r)
 		if !ok {
 			continue
 		}
@@ -147,7 +157,7 @@ func (f *Fallback) Resume(ctx context.Context, job Job, from Position, out Outpu
 			Kind: ClassLost, Text: "which runner had the benchmark can't be read: " + err.Error(), Err: ErrLost,
 		}
 	}
-	if _, still := begun.(Resumer); still && given.Resumable {
+	if _, still := As[Resumer](begun); still && given.Resumable {
 		return Result{}, ErrNotStarted
 	}
 	return Result{}, &Error{
@@ -161,7 +171,7 @@ func (f *Fallback) Resume(ctx context.Context, job Job, from Position, out Outpu
 func (f *Fallback) Clean(ctx context.Context, job Job, since time.Time, out Output) error {
 	var errs []error
 	for _, r := range f.members {
-		if cleaner, ok := r.(Cleaner); ok {
+		if cleaner, ok := As[Cleaner](r); ok {
 			errs = append(errs, cleaner.Clean(ctx, job, since, out))
 		}
 	}
@@ -175,7 +185,7 @@ func (f *Fallback) Sweep(ctx context.Context, claimed func(id string) bool, grac
 		errs []error
 	)
 	for _, r := range f.members {
-		sweeper, ok := r.(Sweeper)
+		sweeper, ok := As[Sweeper](r)
 		if !ok {
 			continue
 		}

@@ -36,7 +36,7 @@ func TestFallbackTriesTheNext(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "fake", result.Runner)
 	require.Equal(t, "hello\n", out.Text())
-	require.Equal(t, "no engine here; trying the next way to run it\n", out.Said())
+	require.Equal(t, "no engine here; trying the next way to run it\n", out.Messages())
 	require.Len(t, first.Jobs(), 1)
 	require.Equal(t, []runner.Job{job}, second.Jobs())
 	require.Empty(t, third.Jobs())
@@ -87,14 +87,14 @@ func TestFallbackStopsWhenCancelled(t *testing.T) {
 func TestFallbackStopsInTheMidstOfAChoice(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	last := choosing{func() error { cancel(runner.ErrLetGo); return unavailable("no engine here") }}
+	last := choosing{func() error { cancel(runner.ErrDetach); return unavailable("no engine here") }}
 	f := runner.NewFallback(last)
 	job := newJob(t)
 	var out runnertest.Recorder
 	_, err := f.Run(ctx, job, &out)
-	require.ErrorIs(t, err, runner.ErrLetGo)
+	require.ErrorIs(t, err, runner.ErrDetach)
 	require.NotErrorIs(t, err, runner.ErrUnavailable)
-	require.Empty(t, out.Said())
+	require.Empty(t, out.Messages())
 	_, err = f.Resume(t.Context(), job, runner.Position{}, &out)
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 }
@@ -167,9 +167,9 @@ func TestFallbackAfterAChangeOfConfiguration(t *testing.T) {
 	ctx, letGo := context.WithCancelCause(t.Context())
 	docker := &began{runnertest.FakeResumer{Fake: runnertest.Fake{Lines: []string{"one"}, Hangs: true}}}
 	var out runnertest.Recorder
-	out.OnOutput(func() { letGo(runner.ErrLetGo) })
+	out.OnOutput(func() { letGo(runner.ErrDetach) })
 	_, err := runner.NewFallback(docker).Run(ctx, job, &out)
-	require.ErrorIs(t, err, runner.ErrLetGo)
+	require.ErrorIs(t, err, runner.ErrDetach)
 
 	local := &runnertest.FakeResumer{}
 	_, err = runner.NewFallback(local).Resume(t.Context(), job, runner.Position{}, &out)
@@ -219,8 +219,7 @@ type keeper struct {
 }
 
 func (k *keeper) Clean(_ context.Context, _ runner.Job, _ time.Time, out runner.Output) error {
-	fmt.Fprintln(out, "cleaned")
-	return k.err
+	return errors.Join(out.WriteMessage("cleaned"), k.err)
 }
 
 func (k *keeper) Sweep(context.Context, func(string) bool, time.Duration) ([]string, error) {
@@ -233,7 +232,7 @@ func TestFallbackCleansAndSweepsWithAll(t *testing.T) {
 	f := runner.NewFallback(&keeper{ids: []string{"a"}, err: wrong}, &runnertest.Fake{}, &keeper{ids: []string{"b"}})
 	var out runnertest.Recorder
 	require.ErrorIs(t, f.Clean(t.Context(), newJob(t), time.Now(), &out), wrong)
-	require.Equal(t, "cleaned\ncleaned\n", out.Said())
+	require.Equal(t, "cleaned\ncleaned\n", out.Messages())
 	ids, err := f.Sweep(t.Context(), func(string) bool { return false }, time.Minute)
 	require.ErrorIs(t, err, wrong)
 	require.Equal(t, []string{"a", "b"}, ids)

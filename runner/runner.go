@@ -1,14 +1,15 @@
 // Package runner defines how the agent runs one benchmark job.
 //
-// A [Runner] takes one [Job] to its end and returns its [Result]. A runner
-// whose runs outlive the program is a [Resumer] as well: after a restart the
-// agent asks it to go on with a run where the last program left off. A runner
-// that can remove what a stopped benchmark left behind beside itself is a
-// [Cleaner], and one that can find runs that nobody claims is a [Sweeper].
+// A [Runner] runs one [Job] to its end and returns its [Result]. Three optional
+// interfaces extend it. A [Resumer]'s runs outlive the program: after a restart
+// the agent asks it to resume a run where the last program left off. A [Cleaner]
+// removes what a stopped benchmark left behind outside itself. A [Sweeper] finds
+// runs that belong to no job. Use [As] to look for them: it also finds those of
+// a runner that another one wraps.
 //
-// Stopping a job and letting go of it are two things. Both end the context of
-// Run, and its cause tells them apart: [ErrLetGo] leaves the benchmark running
-// for a later Resume, any other cause ends it.
+// Stopping a job and detaching from it are different operations. Both end the
+// context of Run, and its cause tells them apart: [ErrDetach] leaves the
+// benchmark running for a later Resume, any other cause ends it.
 //
 // Package runner/docker runs jobs in containers, runner/process through the
 // local kitt command, runner/simulated without hardware; runner/runnertest
@@ -18,9 +19,6 @@ package runner
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"time"
 )
 
@@ -36,7 +34,7 @@ type Runner interface {
 	//
 	// When ctx is done Run stops the benchmark (a polite signal, job.StopGrace,
 	// then a kill) and returns an error that matches context.Cause(ctx). Only if
-	// that cause is [ErrLetGo] does a [Resumer] leave the benchmark running.
+	// that cause is [ErrDetach] does a [Resumer] leave the benchmark running.
 	Run(ctx context.Context, job Job, out Output) (Result, error)
 }
 
@@ -49,7 +47,7 @@ type Resumer interface {
 	// Position that followed the last byte the agent kept, zero for none.
 	//
 	// A ctx that is done already ends the run all the same, unless its cause is
-	// [ErrLetGo]: the program before may have died in the midst of a stop.
+	// [ErrDetach]: the program before may have died in the midst of a stop.
 	//
 	// The error matches [ErrNotStarted] if no run of job was ever begun, so
 	// that Run may safely be called, and [ErrLost] if one was begun and there
@@ -99,13 +97,18 @@ type Job struct {
 	// default.
 	Image string
 
-	// GPUs says whether the run gets all GPUs of the machine.
-	GPUs bool
+	// GPUs are the GPUs that the run gets, by UUID or index as nvidia-smi
+	// shows them. [AllGPUs] as the only element means every GPU of the machine.
+	// Empty means none.
+	GPUs []string
 
 	// StopGrace is the time between the polite signal and the kill when the
 	// job is stopped. Zero means [DefaultStopGrace].
 	StopGrace time.Duration
 }
+
+// AllGPUs stands for every GPU of the machine in [Job].GPUs.
+const AllGPUs = "all"
 
 // DefaultStopGrace is the time a stopped benchmark gets to end by itself.
 const DefaultStopGrace = 10 * time.Second
@@ -135,134 +138,3 @@ type Result struct {
 	Started     time.Time
 	Ended       time.Time
 }
-
-// An Output takes what a benchmark prints. Its methods are safe for concurrent
-// use, keep nothing of p after they return, and never wait for a network or a
-// reader.
-type Output interface {
-	// Write takes text of the runner's own, such as which image it chose, or
-	// all the output of a runner that cannot resume.
-	io.Writer
-
-	// WriteFrom takes p, which the benchmark printed at time at (zero: now) and
-	// which begins at position from of the run's output.
-	WriteFrom(p []byte, at time.Time, from Position) error
-}
-
-// A Position is a place in the output of a run, to which the run can be
-// followed again after a restart. Its fields mean what the runner says they do;
-// the agent only adds to Byte as it consumes what was written.
-type Position struct {
-	Stamp int64 // nanoseconds since 1970 of the engine's log entry; 0 where entries bear no time
-	Count int64 // entries that bear Stamp and come before this one
-	Byte  int64 // bytes into that entry, or into the output as a whole
-}
-
-// NewOutput returns an Output that passes everything on to w and forgets
-// positions. It is for programs that call a Runner without an agent.
-func NewOutput(w io.Writer) Output { return plainOutput{w} }
-
-type plainOutput struct{ io.Writer }
-
-func (o plainOutput) WriteFrom(p []byte, _ time.Time, _ Position) error {
-	_, err := o.Write(p)
-	return err
-}
-
-var (
-	// ErrLetGo is the cause of a context that asks a Resumer to leave the
-	// benchmark running and return.
-	ErrLetGo = errors.New("left running for the next start")
-
-	// ErrUnavailable is matched by errors that say that a runner has nothing
-	// to run the job with, so that another one may be tried.
-	ErrUnavailable = errors.New("runner unavailable")
-
-	// ErrNotStarted is matched by the error of a Resume that found that the
-	// job's run was never begun.
-	ErrNotStarted = errors.New("run was never started")
-
-	// ErrStillRunning is matched by the error of a Run or Resume that was to end
-	// the benchmark and could not be sure of it.
-	ErrStillRunning = errors.New("the benchmark may still be running")
-
-	// ErrLost is matched by the error of a Resume whose run is gone without a
-	// trace.
-	ErrLost = errors.New("run is gone without a trace")
-)
-
-// Classes of failure, for machines; see [Error].
-const (
-	ClassUnavailable = "runner-unavailable" // nothing to run the job with
-	ClassEngine      = "engine-unreachable" // the Docker engine does not answer
-	ClassGPURuntime  = "gpu-runtime"        // the engine cannot hand out GPUs
-	ClassExit        = "exit"               // the benchmark ended with a status other than 0
-	ClassSignal      = "signal"             // the benchmark was killed by a signal
-	ClassOOM         = "out-of-memory"      // the kernel killed it for want of memory
-	ClassLost        = "lost"               // it vanished while nobody looked
-	ClassPath        = "bad-path"           // a path of the job can't be used as it is
-)
-
-// An Error is a failure to run a job: one sentence for a person, a class for a
-// machine and, where there is one, the command that mends it.
-type Error struct {
-	Kind   string // one of the Class constants
-	Text   string // one sentence, without the remedy
-	Remedy string // a command or a sentence that says what to do; may be empty
-	Err    error  // what lies beneath; may be nil
-}
-
-// Error returns the sentence, with the remedy behind it where there is one.
-func (e *Error) Error() string {
-	if e.Remedy == "" {
-		return e.Text
-	}
-	return e.Text + " (" + e.Remedy + ")"
-}
-
-// Unwrap returns what lies beneath.
-func (e *Error) Unwrap() error { return e.Err }
-
-// Class returns the failure's class, for machines.
-func (e *Error) Class() string { return e.Kind }
-
-// Fix returns what mends the failure, or an empty text.
-func (e *Error) Fix() string { return e.Remedy }
-
-// An ExitError reports a benchmark that started and then failed.
-type ExitError struct {
-	Code      int    // exit status; 128 plus the signal's number when killed by one
-	Signal    string // name of the signal that ended it, such as "SIGKILL"; empty if it exited by itself
-	OOMKilled bool   // whether the kernel ended it for want of memory
-	Detail    string // more about the reason, for a person; may be empty
-}
-
-// Error returns `Exit N`, which the KITT server's pages expect, and the reason
-// behind it.
-func (e *ExitError) Error() string {
-	text := fmt.Sprintf("Exit %d", e.Code)
-	switch {
-	case e.OOMKilled:
-		text += ": the kernel killed the benchmark because memory ran out"
-	case e.Signal != "":
-		text += ": the benchmark was killed by " + e.Signal
-	}
-	if e.Detail != "" {
-		text += ": " + e.Detail
-	}
-	return text
-}
-
-// Class returns the failure's class, for machines.
-func (e *ExitError) Class() string {
-	switch {
-	case e.OOMKilled:
-		return ClassOOM
-	case e.Signal != "":
-		return ClassSignal
-	}
-	return ClassExit
-}
-
-// Fix returns an empty text: the log says why a benchmark failed.
-func (e *ExitError) Fix() string { return "" }

@@ -63,12 +63,7 @@ type countedOutput struct {
 	lines *atomic.Int64
 }
 
-func (o *countedOutput) Write(p []byte) (int, error) {
+func (o *countedOutput) WriteOutput(p []byte, at time.Time, from runner.Position) error {
 	o.lines.Add(int64(bytes.Count(p, []byte("\n"))))
-	return o.Output.Write(p)
-}
-
-func (o *countedOutput) WriteFrom(p []byte, at time.Time, from runner.Position) error {
-	o.lines.Add(int64(bytes.Count(p, []byte("\n"))))
-	return o.Output.WriteFrom(p, at, from)
+	return o.Output.WriteOutput(p, at, from)
 }

@@ -105,7 +105,7 @@ func (s *Server) run(ctx context.Context, t *testRow, a TestAgent) (*object, err
 		ResultsDir: "/results/" + t.command_,
 	}
 	out := &testLog{ctx: ctx, s: s, t: t}
-	_, err = benchmark.Run(ctx, job, out)
+	_, err = benchmark.Run(ctx, job, runner.NewOutput(out))
 	out.flush()
 	if err != nil {
 		return nil, err
@@ -169,11 +169,6 @@ func (l *testLog) Write(p []byte) (int, error) {
 		l.end()
 		text = rest
 	}
-}
-
-func (l *testLog) WriteFrom(p []byte, _ time.Time, _ runner.Position) error {
-	_, err := l.Write(p)
-	return err
 }
 
 // end ends the line, unless the test has ended meanwhile.

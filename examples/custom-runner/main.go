@@ -30,6 +30,7 @@ var _ runner.Runner = hasher{}
 // Run hashes for a while, says how it goes, and writes metrics.json.
 func (h hasher) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
 	result := runner.Result{Runner: "hasher", Started: time.Now()}
+	stdout := runner.OutputWriter(out)
 	block := make([]byte, 1<<20)
 	for i := range h.rounds {
 		if ctx.Err() != nil {
@@ -37,7 +38,7 @@ func (h hasher) Run(ctx context.Context, job runner.Job, out runner.Output) (run
 		}
 		sum := sha256.Sum256(block)
 		copy(block, sum[:])
-		fmt.Fprintf(out, "round %d of %d\n", i+1, h.rounds)
+		fmt.Fprintf(stdout, "round %d of %d\n", i+1, h.rounds)
 	}
 	result.Ended = time.Now()
 	perSecond := float64(h.rounds) / result.Ended.Sub(result.Started).Seconds()

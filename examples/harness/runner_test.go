@@ -44,8 +44,9 @@ func TestAFunctionIsARunner(t *testing.T) {
 	benchmark := benchmarkFunc(func(ctx context.Context, job runner.Job, out runner.Output) error {
 		b := behaviours[job.Model]
 		lines := map[runnertest.Behaviour]int{runnertest.Quick: 10, runnertest.Slow: 50, runnertest.Fails: 1, runnertest.Hangs: 1}[b]
+		stdout := runner.OutputWriter(out)
 		for i := range lines {
-			fmt.Fprintf(out, "line %d\n", i)
+			fmt.Fprintf(stdout, "line %d\n", i)
 			if b == runnertest.Slow {
 				<-time.After(time.Millisecond)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -159,8 +160,8 @@ func (r *Runner) describe(job runner.Job, image string) (*container.Config, *con
 		Mounts:      mounts,
 		LogConfig:   logConfig(),
 	}
-	if job.GPUs {
-		host.DeviceRequests = []container.DeviceRequest{{Count: -1, Capabilities: [][]string{{"gpu"}}}}
+	if len(job.GPUs) > 0 {
+		host.DeviceRequests = []container.DeviceRequest{deviceRequest(job.GPUs)}
 	}
 	return &container.Config{
 		Image:      image,
@@ -169,6 +170,18 @@ func (r *Runner) describe(job runner.Job, image string) (*container.Config, *con
 		Env:        env,
 		Labels:     map[string]string{LabelCommand: job.ID, LabelOwner: r.config.Owner},
 	}, host
+}
+
+// deviceRequest asks the engine for GPUs. A Count of -1 means all of them; with
+// DeviceIDs it has to be 0.
+func deviceRequest(gpus []string) container.DeviceRequest {
+	request := container.DeviceRequest{Capabilities: [][]string{{"gpu"}}}
+	if slices.Equal(gpus, []string{runner.AllGPUs}) {
+		request.Count = -1
+	} else {
+		request.DeviceIDs = gpus
+	}
+	return request
 }
 
 // logConfig returns how the engine keeps a run's log. Its settings take the

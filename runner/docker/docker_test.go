@@ -182,7 +182,7 @@ func TestRun(t *testing.T) {
 	want := lines(0, 2000) + strings.Repeat("x", 99999) + "\nbad \xff\xfe text\n"
 	// The engine keeps its log as JSON, where broken UTF-8 is replaced.
 	require.Equal(t, strings.ReplaceAll(want, "\xff\xfe", "\ufffd\ufffd"), out.Text())
-	require.Equal(t, "running in a container of the image "+image+"\n", out.Said())
+	require.Equal(t, "running in a container of the image "+image+"\n", out.Messages())
 	require.Equal(t, "docker", result.Runner)
 	require.NotEmpty(t, result.ContainerID)
 	require.False(t, result.Ended.Before(result.Started))
@@ -214,9 +214,9 @@ func TestContainer(t *testing.T) {
 	taken.Dir = t.TempDir()
 	ctx, letGo := context.WithCancelCause(t.Context())
 	var out runnertest.Recorder
-	cancelWhen(&out, "line 0\n", func() { letGo(runner.ErrLetGo) })
+	cancelWhen(&out, "line 0\n", func() { letGo(runner.ErrDetach) })
 	_, err := r.Run(ctx, taken, &out)
-	require.ErrorIs(t, err, runner.ErrLetGo)
+	require.ErrorIs(t, err, runner.ErrDetach)
 
 	var c container.InspectResponse
 	var look runnertest.Recorder
@@ -310,7 +310,7 @@ func TestImageChoice(t *testing.T) {
 	_, err := r.Run(t.Context(), job, &out)
 	require.NoError(t, err)
 	require.Regexp(t, "^the image "+alien+" is made for [a-z0-9]+ and this machine is "+engine.Arch+
-		"; trying "+image+"\nrunning in a container of the image "+image+"\n$", out.Said())
+		"; trying "+image+"\nrunning in a container of the image "+image+"\n$", out.Messages())
 
 	job = newJob(t, "fake:")
 	job.Image = "no/such:image"
@@ -367,11 +367,11 @@ func TestLetGoAndResume(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		out.OnOutput(func() {
 			if strings.Count(out.Text(), "\n") >= 100*n {
-				cancel(runner.ErrLetGo)
+				cancel(runner.ErrDetach)
 			}
 		})
 		result, err := follow(ctx, job, &out)
-		require.ErrorIs(t, err, runner.ErrLetGo)
+		require.ErrorIs(t, err, runner.ErrDetach)
 		require.NotEmpty(t, result.ContainerID)
 		follow = func(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
 			return r.Resume(ctx, job, out.(*runnertest.Recorder).Position(), out)
@@ -406,9 +406,9 @@ func TestResumeWithinALine(t *testing.T) {
 	r, job := newRunner(t, docker.Config{}), newJob(t, "fake:lines=5,hang")
 	ctx, letGo := context.WithCancelCause(t.Context())
 	var out runnertest.Recorder
-	cancelWhen(&out, "line 4\n", func() { letGo(runner.ErrLetGo) })
+	cancelWhen(&out, "line 4\n", func() { letGo(runner.ErrDetach) })
 	_, err := r.Run(ctx, job, &out)
-	require.ErrorIs(t, err, runner.ErrLetGo)
+	require.ErrorIs(t, err, runner.ErrDetach)
 
 	cause := errors.New("stopped by a test")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -508,7 +508,7 @@ func TestClean(t *testing.T) {
 
 	var out runnertest.Recorder
 	require.NoError(t, r.Clean(t.Context(), job, since, &out))
-	require.Equal(t, "ended the engine container "+after+" that the benchmark left running\n", out.Said())
+	require.Equal(t, "ended the engine container "+after+" that the benchmark left running\n", out.Messages())
 	require.True(t, exists(t, before), "it was there before the job")
 	require.False(t, exists(t, after))
 }
@@ -520,9 +520,9 @@ func TestSweep(t *testing.T) {
 	job := newJob(t, "fake:lines=1,hang")
 	ctx, letGo := context.WithCancelCause(t.Context())
 	var out runnertest.Recorder
-	cancelWhen(&out, "line 0\n", func() { letGo(runner.ErrLetGo) })
+	cancelWhen(&out, "line 0\n", func() { letGo(runner.ErrDetach) })
 	_, err := r.Run(ctx, job, &out)
-	require.ErrorIs(t, err, runner.ErrLetGo)
+	require.ErrorIs(t, err, runner.ErrDetach)
 
 	nobody := func(string) bool { return false }
 	for _, sweep := range []func() ([]string, error){

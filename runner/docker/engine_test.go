@@ -179,9 +179,9 @@ func TestLogsAreKept(t *testing.T) {
 	job := privateJob(t, "fake:lines=20000,width=100")
 	ctx, letGo := context.WithCancelCause(within(t, time.Minute))
 	var out runnertest.Recorder
-	out.OnOutput(func() { letGo(runner.ErrLetGo) })
+	out.OnOutput(func() { letGo(runner.ErrDetach) })
 	_, err := r.Run(ctx, job, &out)
-	require.ErrorIs(t, err, runner.ErrLetGo)
+	require.ErrorIs(t, err, runner.ErrDetach)
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(filepath.Join(job.ResultsDir, "metrics.json"))
 		return err == nil

@@ -66,7 +66,7 @@ func (r *Runner) checkImage(ctx context.Context, name, arch string) (id, reason 
 }
 
 func say(out runner.Output, format string, args ...any) error {
-	if _, err := fmt.Fprintf(out, format+"\n", args...); err != nil {
+	if err := out.WriteMessage(fmt.Sprintf(format, args...)); err != nil {
 		return fmt.Errorf("write to the job's log: %w", err)
 	}
 	return nil

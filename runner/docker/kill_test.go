@@ -88,9 +88,9 @@ func (d drive) run(ctx context.Context) error {
 
 type pieces struct{ file *os.File }
 
-func (o pieces) Write(p []byte) (int, error) { return len(p), nil }
+func (o pieces) WriteMessage(string) error { return nil }
 
-func (o pieces) WriteFrom(p []byte, _ time.Time, from runner.Position) error {
+func (o pieces) WriteOutput(p []byte, _ time.Time, from runner.Position) error {
 	data, err := json.Marshal(piece{p, from})
 	if err != nil {
 		return err

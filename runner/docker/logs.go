@@ -155,7 +155,7 @@ func (f *follower) read(ctx context.Context, follow bool) error {
 				time.Unix(0, f.cursor.pos.Stamp).UTC().Format(time.RFC3339Nano), at.Format(time.RFC3339Nano))
 		}
 		if len(rest) > 0 {
-			f.note(f.out.WriteFrom(rest, at, from))
+			f.note(f.out.WriteOutput(rest, at, from))
 		}
 		from.Byte += int64(len(rest))
 		f.cursor.pos = from
@@ -172,6 +172,5 @@ func (f *follower) note(err error) {
 
 // say writes a line of the runner's own.
 func (f *follower) say(format string, args ...any) {
-	_, err := fmt.Fprintf(f.out, format+"\n", args...)
-	f.note(err)
+	f.note(f.out.WriteMessage(fmt.Sprintf(format, args...)))
 }

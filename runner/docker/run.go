@@ -57,7 +57,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 // Resume goes on with the container that was begun for job. One that was
 // created and not started is started.
 func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
-	if cause := context.Cause(ctx); errors.Is(cause, runner.ErrLetGo) {
+	if cause := context.Cause(ctx); errors.Is(cause, runner.ErrDetach) {
 		return runner.Result{}, cause
 	}
 	rec, found, err := readRecord(job)
@@ -168,7 +168,7 @@ func (f *follower) stopped(ctx context.Context, err error) error {
 		return err
 	}
 	cause := context.Cause(ctx)
-	if errors.Is(cause, runner.ErrLetGo) {
+	if errors.Is(cause, runner.ErrDetach) {
 		return cause
 	}
 	if err := f.end(); err != nil {
@@ -182,7 +182,7 @@ func (f *follower) stopped(ctx context.Context, err error) error {
 // finds the container, be it started or not, which undone could run twice.
 func (f *follower) undo(ctx context.Context, err error) error {
 	err = because(ctx, err)
-	if errors.Is(context.Cause(ctx), runner.ErrLetGo) {
+	if errors.Is(context.Cause(ctx), runner.ErrDetach) {
 		return err
 	}
 	e := f.end()

@@ -105,7 +105,7 @@ func newStubServer(t *testing.T, change map[string]http.HandlerFunc) (s *stub, h
 }
 
 func stubJob(t *testing.T) runner.Job {
-	return runner.Job{ID: "job-1", Dir: t.TempDir(), ResultsDir: t.TempDir(), Model: "m", GPUs: true, StopGrace: time.Second}
+	return runner.Job{ID: "job-1", Dir: t.TempDir(), ResultsDir: t.TempDir(), Model: "m", GPUs: []string{runner.AllGPUs}, StopGrace: time.Second}
 }
 
 func TestMissingGPURuntime(t *testing.T) {
@@ -191,8 +191,8 @@ func TestStreamCut(t *testing.T) {
 	_, err := r.Run(t.Context(), stubJob(t), &out)
 	require.NoError(t, err)
 	require.Equal(t, "one\ntwo\nthree\nfour\nfive\n", out.Text())
-	require.Contains(t, out.Said(), "waiting for the Docker engine: ")
-	require.Contains(t, out.Said(), "the Docker engine answers again\n")
+	require.Contains(t, out.Messages(), "waiting for the Docker engine: ")
+	require.Contains(t, out.Messages(), "the Docker engine answers again\n")
 }
 
 // TestClockSetBack has the machine's clock set back by an hour before the log's
@@ -238,12 +238,12 @@ type refusing struct {
 	full bool
 }
 
-func (r *refusing) Write(p []byte) (int, error) {
+func (r *refusing) WriteMessage(string) error {
 	if r.full {
-		return 0, unix.ENOSPC
+		return unix.ENOSPC
 	}
 	r.full = true
-	return len(p), nil
+	return nil
 }
 
 // TestEndThatCantBeNotedDown has no room on the disk when a run ends: it has
@@ -351,7 +351,7 @@ func TestResumeAfterACrash(t *testing.T) {
 // leaves the container, for Resume to find.
 func TestStopWhileStarting(t *testing.T) {
 	t.Parallel()
-	for cause, removed := range map[error]int{runner.ErrLetGo: 0, errors.New("stopped by a test"): 1} {
+	for cause, removed := range map[error]int{runner.ErrDetach: 0, errors.New("stopped by a test"): 1} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		defer cancel(nil)
 		s, r := newStub(t, map[string]http.HandlerFunc{

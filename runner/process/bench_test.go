@@ -134,9 +134,9 @@ func BenchmarkIdle(b *testing.B) {
 // A counter is an Output that counts bytes.
 type counter int64
 
-func (c *counter) Write(p []byte) (int, error) { return len(p), nil }
+func (c *counter) WriteMessage(string) error { return nil }
 
-func (c *counter) WriteFrom(p []byte, _ time.Time, _ runner.Position) error {
+func (c *counter) WriteOutput(p []byte, _ time.Time, _ runner.Position) error {
 	*c += counter(len(p))
 	return nil
 }

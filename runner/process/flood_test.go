@@ -26,7 +26,7 @@ type slowOutput struct {
 	piece         func()
 }
 
-func (o *slowOutput) WriteFrom(p []byte, _ time.Time, _ runner.Position) error {
+func (o *slowOutput) WriteOutput(p []byte, _ time.Time, _ runner.Position) error {
 	<-time.After(50 * time.Millisecond)
 	o.pieces.Add(1)
 	o.bytes.Add(int64(len(p)))
@@ -51,7 +51,7 @@ func TestCancelWhileFlooded(t *testing.T) {
 		printed, err := os.Stat(filepath.Join(job.Dir, "process", "output"))
 		require.NoError(t, err)
 		if missing := printed.Size() - out.bytes.Load(); missing > 0 {
-			require.Contains(t, out.Said(), fmt.Sprintf("the last %d bytes that the benchmark printed are left out", missing))
+			require.Contains(t, out.Messages(), fmt.Sprintf("the last %d bytes that the benchmark printed are left out", missing))
 		}
 	})
 }
@@ -61,7 +61,7 @@ func TestLetGoWhileFlooded(t *testing.T) {
 	t.Parallel()
 	r, job := supervised(t), newJob(t, "fake:lines=2000000000,width=100")
 	ctx, letGo := context.WithCancelCause(t.Context())
-	out := &slowOutput{piece: func() { letGo(runner.ErrLetGo) }}
+	out := &slowOutput{piece: func() { letGo(runner.ErrDetach) }}
 	_, letGoErr := r.Run(ctx, job, out)
 
 	// Nothing is required before the flood has an end.
@@ -69,7 +69,7 @@ func TestLetGoWhileFlooded(t *testing.T) {
 	enough := errors.New("stopped by a test")
 	_, err := r.Resume(stopped, job, runner.Position{Byte: 100}, &slowOutput{piece: func() { stop(enough) }})
 	require.ErrorIs(t, err, enough)
-	require.ErrorIs(t, letGoErr, runner.ErrLetGo)
+	require.ErrorIs(t, letGoErr, runner.ErrDetach)
 	require.EqualValues(t, 1, out.pieces.Load())
 }
 
@@ -87,7 +87,7 @@ func TestTruncated(t *testing.T) {
 		})
 		_, err := r.Run(t.Context(), job, &out)
 		require.NoError(t, err)
-		require.Contains(t, out.Said(), "became shorter")
+		require.Contains(t, out.Messages(), "became shorter")
 		require.True(t, strings.HasPrefix(out.Text(), lines(0, 101)))
 		require.True(t, strings.HasSuffix(out.Text(), lines(290, 300)), "what came after it is there")
 		require.Equal(t, 1, strings.Count(out.Text(), fmt.Sprintf("line %d\n", 299)))

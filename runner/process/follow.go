@@ -107,7 +107,7 @@ func (f *follower) follow(ctx context.Context, resumable bool) (runner.Result, e
 		return runner.Result{}, err
 	}
 	cause := context.Cause(ctx)
-	if resumable && errors.Is(cause, runner.ErrLetGo) {
+	if resumable && errors.Is(cause, runner.ErrDetach) {
 		return f.begun(), cause
 	}
 	err = f.stop()
@@ -181,7 +181,7 @@ func (f *follower) read() (int, error) {
 	if n == 0 {
 		return 0, f.mindTruncation()
 	}
-	f.note(f.out.WriteFrom(f.buf[:n], time.Time{}, runner.Position{Byte: f.offset}))
+	f.note(f.out.WriteOutput(f.buf[:n], time.Time{}, runner.Position{Byte: f.offset}))
 	f.offset += int64(n)
 	return n, nil
 }
@@ -196,9 +196,8 @@ func (f *follower) mindTruncation() error {
 	if info.Size() >= f.offset {
 		return nil
 	}
-	_, err = fmt.Fprintf(f.out, "the file with the benchmark's output became shorter, from %d bytes to %d, "+
-		"so that lines may be missing: reading it again from its start\n", f.offset, info.Size())
-	f.note(err)
+	f.note(f.out.WriteMessage(fmt.Sprintf("the file with the benchmark's output became shorter, from %d bytes to %d, "+
+		"so that lines may be missing: reading it again from its start", f.offset, info.Size())))
 	f.offset = 0
 	return nil
 }
@@ -357,7 +356,6 @@ func (f *follower) drain() error {
 	if err != nil {
 		return fmt.Errorf("look at the output: %w", err)
 	}
-	_, err = fmt.Fprintf(f.out, "the last %d bytes that the benchmark printed are left out, because it was stopped\n",
-		info.Size()-f.offset)
-	return err
+	return f.out.WriteMessage(fmt.Sprintf("the last %d bytes that the benchmark printed are left out, because it was stopped",
+		info.Size()-f.offset))
 }

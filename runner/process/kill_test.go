@@ -63,9 +63,9 @@ func logOf(job runner.Job) string { return filepath.Join(job.Dir, "log") }
 // logOutput keeps the benchmark's output and drops the runner's own words.
 type logOutput struct{ file *os.File }
 
-func (o logOutput) Write(p []byte) (int, error) { return len(p), nil }
+func (o logOutput) WriteMessage(string) error { return nil }
 
-func (o logOutput) WriteFrom(p []byte, _ time.Time, _ runner.Position) error {
+func (o logOutput) WriteOutput(p []byte, _ time.Time, _ runner.Position) error {
 	_, err := o.file.Write(p)
 	return err
 }

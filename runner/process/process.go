@@ -39,7 +39,7 @@ type Config struct {
 	// Supervisor is the command that calls Supervise with its last argument,
 	// which is added here; it begins with an absolute path. Without one the
 	// benchmark is a child of this process: Run then stops it on
-	// runner.ErrLetGo too, and of what the benchmark leaves behind only what
+	// runner.ErrDetach too, and of what the benchmark leaves behind only what
 	// stayed in its process group is ended.
 	Supervisor []string
 }
@@ -87,7 +87,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if err := writeState(dir, specFile, s); err != nil {
 		return runner.Result{}, fmt.Errorf("note down what is to be run: %w", err)
 	}
-	if _, err := fmt.Fprintf(out, "running %s on this machine\n", path); err != nil {
+	if err := out.WriteMessage(fmt.Sprintf("running %s on this machine", path)); err != nil {
 		return runner.Result{}, fmt.Errorf("write to the job's log: %w", err)
 	}
 	output, err := openOutput(dir)
@@ -112,7 +112,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 // Resume goes on with a run that has a supervisor. A run without one is lost
 // with the agent that began it, and what is left of it is ended.
 func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
-	if cause := context.Cause(ctx); errors.Is(cause, runner.ErrLetGo) {
+	if cause := context.Cause(ctx); errors.Is(cause, runner.ErrDetach) {
 		return runner.Result{}, cause
 	}
 	dir := directory(job)

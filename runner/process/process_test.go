@@ -143,7 +143,7 @@ func TestRun(t *testing.T) {
 		result, err := r.Run(t.Context(), job, &out)
 		require.NoError(t, err)
 		require.Equal(t, lines(0, 1000), out.Text())
-		require.Equal(t, "running "+kitt+" on this machine\n", out.Said())
+		require.Equal(t, "running "+kitt+" on this machine\n", out.Messages())
 		require.Equal(t, runner.Position{Byte: int64(len(out.Text()))}, out.Position())
 		require.Equal(t, "process", result.Runner)
 		require.WithinRange(t, result.Started, before, result.Ended)
@@ -288,8 +288,8 @@ func TestCancelAtOnce(t *testing.T) {
 
 type sayer struct{ said func() }
 
-func (s sayer) Write(p []byte) (int, error)                        { s.said(); return len(p), nil }
-func (s sayer) WriteFrom([]byte, time.Time, runner.Position) error { return nil }
+func (s sayer) WriteMessage(string) error                            { s.said(); return nil }
+func (s sayer) WriteOutput([]byte, time.Time, runner.Position) error { return nil }
 
 func TestStraysAreEnded(t *testing.T) {
 	t.Parallel()
@@ -318,9 +318,9 @@ func TestLetGoAndResume(t *testing.T) {
 	follow := r.Run
 	for n := 1; n <= 3; n++ {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		cancelWhen(&out, fmt.Sprintf("line %d\n", n*80), func() { cancel(runner.ErrLetGo) })
+		cancelWhen(&out, fmt.Sprintf("line %d\n", n*80), func() { cancel(runner.ErrDetach) })
 		_, err := follow(ctx, job, &out)
-		require.ErrorIs(t, err, runner.ErrLetGo)
+		require.ErrorIs(t, err, runner.ErrDetach)
 		follow = func(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
 			return r.Resume(ctx, job, out.(*runnertest.Recorder).Position(), out)
 		}
@@ -336,9 +336,9 @@ func TestResumeAndCancel(t *testing.T) {
 	r, job := supervised(t), newJob(t, "fake:fork-session,lines=1,hang")
 	ctx, letGo := context.WithCancelCause(t.Context())
 	var out runnertest.Recorder
-	cancelWhen(&out, "line 0\n", func() { letGo(runner.ErrLetGo) })
+	cancelWhen(&out, "line 0\n", func() { letGo(runner.ErrDetach) })
 	_, err := r.Run(ctx, job, &out)
-	require.ErrorIs(t, err, runner.ErrLetGo)
+	require.ErrorIs(t, err, runner.ErrDetach)
 	require.True(t, running(child(t, out.Text())))
 
 	cause := errors.New("stopped by a test")
@@ -356,8 +356,8 @@ func TestLetGoEndsWhatCannotBeResumed(t *testing.T) {
 	r, job := direct(t), newJob(t, "fake:fork,lines=1,hang")
 	ctx, letGo := context.WithCancelCause(t.Context())
 	var out runnertest.Recorder
-	cancelWhen(&out, "line 0\n", func() { letGo(runner.ErrLetGo) })
+	cancelWhen(&out, "line 0\n", func() { letGo(runner.ErrDetach) })
 	_, err := r.Run(ctx, job, &out)
-	require.ErrorIs(t, err, runner.ErrLetGo)
+	require.ErrorIs(t, err, runner.ErrDetach)
 	require.False(t, running(child(t, out.Text())))
 }

@@ -51,7 +51,7 @@ func Test(ctx context.Context, r runner.Runner, newJob func(Behaviour) (runner.J
 	t.together(ctx)
 	t.stopped(ctx)
 	t.stoppedBefore(ctx)
-	if resumer, ok := r.(runner.Resumer); ok {
+	if resumer, ok := runner.As[runner.Resumer](r); ok {
 		t.neverBegun(ctx, resumer)
 		t.letGo(ctx, resumer)
 		t.resumedAndStopped(ctx, resumer)
@@ -90,17 +90,9 @@ func (t *tester) job(b Behaviour) (runner.Job, bool) {
 	return job, err == nil
 }
 
-// printed checks that the benchmark's output is whole and in order. A runner
-// that can't resume may have mixed it with its own words.
+// printed checks that the benchmark's output is whole and in order.
 func (t *tester) printed(what string, out *Recorder, want string) {
-	got := out.Text()
-	if _, ok := t.r.(runner.Resumer); !ok && got == "" {
-		got = out.Said()
-		if i := strings.Index(got, want); i >= 0 {
-			got = got[i:]
-		}
-	}
-	if got != want {
+	if got := out.Text(); got != want {
 		t.breach("%s: printed %q, want %q", what, got, want)
 	}
 }
@@ -187,12 +179,6 @@ func (t *tester) stopped(ctx context.Context) {
 	var out Recorder
 	ctx, cancel, at := when(ctx, &out, "line 0\n", errStopped)
 	defer cancel(nil)
-	_, isResumer := t.r.(runner.Resumer)
-	if !isResumer {
-		// It may print by Write alone, which is not watched.
-		late := time.AfterFunc(time.Second, func() { at.Store(time.Now().UnixNano()); cancel(errStopped) })
-		defer late.Stop()
-	}
 	_, err := t.r.Run(ctx, job, &out)
 	if !errors.Is(err, errStopped) {
 		t.breach("Run that is stopped: %v, want the cause", err)
@@ -214,7 +200,7 @@ func (t *tester) stoppedBefore(ctx context.Context) {
 	if out.Text() != "" {
 		t.breach("Run that was stopped before printed %q", out.Text())
 	}
-	if resumer, ok := t.r.(runner.Resumer); ok {
+	if resumer, ok := runner.As[runner.Resumer](t.r); ok {
 		if _, err := resumer.Resume(ctx, job, runner.Position{}, &out); !errors.Is(err, runner.ErrNotStarted) {
 			t.breach("Resume of a job that was stopped before it began: %v, want ErrNotStarted", err)
 		}
@@ -245,11 +231,11 @@ func (t *tester) letGo(ctx context.Context, r runner.Resumer) {
 	var out Recorder
 	follow := func(ctx context.Context) (runner.Result, error) { return r.Run(ctx, job, &out) }
 	for n := 1; n <= 3; n++ {
-		followCtx, cancel, at := when(ctx, &out, fmt.Sprintf("line %d\n", n*10), runner.ErrLetGo)
+		followCtx, cancel, at := when(ctx, &out, fmt.Sprintf("line %d\n", n*10), runner.ErrDetach)
 		_, err := follow(followCtx)
 		cancel(nil)
-		if !errors.Is(err, runner.ErrLetGo) {
-			t.breach("a run that is let go of: %v, want ErrLetGo", err)
+		if !errors.Is(err, runner.ErrDetach) {
+			t.breach("a run that is let go of: %v, want ErrDetach", err)
 			return
 		}
 		t.in("letting go", at, promptly)
@@ -270,11 +256,11 @@ func (t *tester) resumedAndStopped(ctx context.Context, r runner.Resumer) {
 		return
 	}
 	var first, second Recorder
-	letGo, cancel, _ := when(ctx, &first, "line 0\n", runner.ErrLetGo)
+	letGo, cancel, _ := when(ctx, &first, "line 0\n", runner.ErrDetach)
 	_, err := r.Run(letGo, job, &first)
 	cancel(nil)
-	if !errors.Is(err, runner.ErrLetGo) {
-		t.breach("a run that is let go of: %v, want ErrLetGo", err)
+	if !errors.Is(err, runner.ErrDetach) {
+		t.breach("a run that is let go of: %v, want ErrDetach", err)
 		return
 	}
 	stop, cancel, at := when(ctx, &second, "line 0\n", errStopped)
@@ -293,11 +279,11 @@ func (t *tester) stoppedMeanwhile(ctx context.Context, r runner.Resumer) {
 		return
 	}
 	var out Recorder
-	letGo, cancel, _ := when(ctx, &out, "line 0\n", runner.ErrLetGo)
+	letGo, cancel, _ := when(ctx, &out, "line 0\n", runner.ErrDetach)
 	_, err := r.Run(letGo, job, &out)
 	cancel(nil)
-	if !errors.Is(err, runner.ErrLetGo) {
-		t.breach("a run that is let go of: %v, want ErrLetGo", err)
+	if !errors.Is(err, runner.ErrDetach) {
+		t.breach("a run that is let go of: %v, want ErrDetach", err)
 		return
 	}
 	stop, cancel := context.WithCancelCause(ctx)
@@ -305,9 +291,9 @@ func (t *tester) stoppedMeanwhile(ctx context.Context, r runner.Resumer) {
 	if _, err := r.Resume(stop, job, out.Position(), &out); !errors.Is(err, errStopped) {
 		t.breach("Resume of a run that is to be stopped already: %v, want the cause", err)
 	}
-	look, done := context.WithTimeoutCause(ctx, promptly, runner.ErrLetGo)
+	look, done := context.WithTimeoutCause(ctx, promptly, runner.ErrDetach)
 	defer done()
-	if _, err := r.Resume(look, job, out.Position(), &out); err == nil || errors.Is(err, runner.ErrLetGo) {
+	if _, err := r.Resume(look, job, out.Position(), &out); err == nil || errors.Is(err, runner.ErrDetach) {
 		t.breach("Resume after a Resume that stopped the run: %v, want an error that says that it has ended", err)
 	}
 }
@@ -320,11 +306,11 @@ func (t *tester) resumedAnywhere(ctx context.Context, r runner.Resumer) {
 		return
 	}
 	var out, rest Recorder
-	letGo, cancel, _ := when(ctx, &out, "line 0\n", runner.ErrLetGo)
+	letGo, cancel, _ := when(ctx, &out, "line 0\n", runner.ErrDetach)
 	_, err := r.Run(letGo, job, &out)
 	cancel(nil)
-	if !errors.Is(err, runner.ErrLetGo) {
-		t.breach("a run that is let go of: %v, want ErrLetGo", err)
+	if !errors.Is(err, runner.ErrDetach) {
+		t.breach("a run that is let go of: %v, want ErrDetach", err)
 		return
 	}
 	from := out.Position()

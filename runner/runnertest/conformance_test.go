@@ -57,18 +57,42 @@ func TestFakeKeepsTheContract(t *testing.T) {
 	})
 }
 
-// plain hides that a runner can resume, and prints by Write alone.
+// plain hides that a runner can resume, and prints through a writer.
 type plain struct{ runner.Runner }
 
 func (p plain) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
-	fmt.Fprintln(out, "about to begin")
-	return p.Runner.Run(ctx, job, runner.NewOutput(out))
+	if err := out.WriteMessage("about to begin"); err != nil {
+		return runner.Result{}, err
+	}
+	return p.Runner.Run(ctx, job, runner.NewOutput(runner.OutputWriter(out)))
 }
 
 func TestOneThatCannotResumeKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		require.NoError(t, runnertest.Test(t.Context(), plain{fakes()}, newJob))
+	})
+}
+
+// counted wraps a runner and says so, as a metric does.
+type counted struct {
+	runner.Runner
+	runs *atomic.Int64
+}
+
+func (c counted) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
+	c.runs.Add(1)
+	return c.Runner.Run(ctx, job, out)
+}
+
+func (c counted) Unwrap() runner.Runner { return c.Runner }
+
+func TestAWrappedRunnerKeepsTheContract(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var runs atomic.Int64
+		require.NoError(t, runnertest.Test(t.Context(), counted{counted{fakes(), &runs}, &runs}, newJob))
+		require.Positive(t, runs.Load())
 	})
 }
 
@@ -113,7 +137,7 @@ func TestBreachesAreFound(t *testing.T) {
 		}},
 		"want the cause": {run: func(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
 			result, err := good.Run(ctx, job, out)
-			if ctx.Err() != nil && !errors.Is(err, runner.ErrLetGo) {
+			if ctx.Err() != nil && !errors.Is(err, runner.ErrDetach) {
 				err = ctx.Err()
 			}
 			return result, err

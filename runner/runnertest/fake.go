@@ -7,7 +7,7 @@ package runnertest
 import (
 	"context"
 	"errors"
-	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +63,7 @@ func (f *Fake) wasStopped(id string) bool {
 // ends it.
 func (f *Fake) play(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
 	result, err := f.script(ctx, from, out)
-	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) && !errors.Is(cause, runner.ErrLetGo) {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) && !errors.Is(cause, runner.ErrDetach) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.stopped == nil {
@@ -94,7 +94,7 @@ func (f *Fake) script(ctx context.Context, from runner.Position, out runner.Outp
 			continue
 		}
 		text = text[max(0, from.Byte-begin):]
-		err := out.WriteFrom(text, time.Time{}, runner.Position{Byte: at - int64(len(text))})
+		err := out.WriteOutput(text, time.Time{}, runner.Position{Byte: at - int64(len(text))})
 		if err != nil {
 			return runner.Result{}, err
 		}
@@ -167,13 +167,12 @@ func (f *FakeResumer) Resume(ctx context.Context, job runner.Job, from runner.Po
 type Recorder struct {
 	mu       sync.Mutex
 	text     []byte // the benchmark's own
-	said     []byte // the runner's own
+	messages []byte // the runner's own
 	last     runner.Position
 	received func() // after each write, for tests that act at a certain point
 }
 
 var _ runner.Output = (*Recorder)(nil)
-var _ io.Writer = (*Recorder)(nil)
 
 // OnOutput has fn called after each write of the benchmark's output, in the
 // goroutine that wrote.
@@ -183,16 +182,16 @@ func (r *Recorder) OnOutput(fn func()) {
 	r.received = fn
 }
 
-// Write keeps text of the runner's own.
-func (r *Recorder) Write(p []byte) (int, error) {
+// WriteMessage keeps text of the runner's own, with a newline at its end.
+func (r *Recorder) WriteMessage(text string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.said = append(r.said, p...)
-	return len(p), nil
+	r.messages = append(append(r.messages, strings.TrimSuffix(text, "\n")...), '\n')
+	return nil
 }
 
-// WriteFrom keeps output of the benchmark and the position behind it.
-func (r *Recorder) WriteFrom(p []byte, _ time.Time, from runner.Position) error {
+// WriteOutput keeps output of the benchmark and the position behind it.
+func (r *Recorder) WriteOutput(p []byte, _ time.Time, from runner.Position) error {
 	r.mu.Lock()
 	r.text = append(r.text, p...)
 	from.Byte += int64(len(p))
@@ -212,11 +211,11 @@ func (r *Recorder) Text() string {
 	return string(r.text)
 }
 
-// Said returns what the runner itself said.
-func (r *Recorder) Said() string {
+// Messages returns what the runner itself wrote, line by line.
+func (r *Recorder) Messages() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return string(r.said)
+	return string(r.messages)
 }
 
 // Position returns the position that follows the last byte kept.

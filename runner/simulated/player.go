@@ -3,6 +3,7 @@ package simulated
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -14,7 +15,7 @@ import (
 type player struct {
 	cfg *Config
 	job runner.Job
-	out runner.Output
+	out io.Writer
 	rng *rand.Rand
 }
 
@@ -194,7 +195,7 @@ func (p *player) pause(ctx context.Context, part float64) error {
 
 // print writes text of the benchmark's.
 func (p *player) print(text string) error {
-	if _, err := p.out.Write([]byte(text)); err != nil {
+	if _, err := io.WriteString(p.out, text); err != nil {
 		return fmt.Errorf("write output: %w", err)
 	}
 	return nil

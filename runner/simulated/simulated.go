@@ -98,7 +98,7 @@ func New(cfg Config) (*Runner, error) {
 // is Config.Hardware.
 //
 // A simulated run is part of this program and can't outlive it. Whatever the
-// cause of ctx's end, [runner.ErrLetGo] included, the run ends at once, leaves
+// cause of ctx's end, [runner.ErrDetach] included, the run ends at once, leaves
 // no metrics.json, and its error matches that cause.
 func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
 	res := runner.Result{Runner: "simulated", Started: r.cfg.Now()}
@@ -114,7 +114,7 @@ func (r *Runner) run(ctx context.Context, job runner.Job, out runner.Output, sta
 	m := newMeasurer(place(parseModel(job.Model, job.Engine), r.cfg.Hardware), r.rng(job, "figures"))
 	s := newScript(job, r.cfg.Hardware, m, r.cfg.Scenario.PassedFalse)
 	s.report.Timestamp = stamp(started)
-	p := player{cfg: &r.cfg, job: job, out: out, rng: r.rng(job, "delays")}
+	p := player{cfg: &r.cfg, job: job, out: runner.OutputWriter(out), rng: r.rng(job, "delays")}
 	if err := p.play(ctx, s); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,22 +34,22 @@ type recording struct {
 	times  []time.Time
 }
 
-func (r *recording) Write(p []byte) (int, error) {
+func (r *recording) WriteOutput(p []byte, _ time.Time, _ runner.Position) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pieces = append(r.pieces, string(p))
 	r.times = append(r.times, time.Now())
-	return r.text.Write(p)
+	_, err := r.text.Write(p)
+	return err
 }
 
-func (r *recording) WriteFrom(p []byte, _ time.Time, _ runner.Position) error {
-	_, err := r.Write(p)
-	return err
+func (r *recording) WriteMessage(text string) error {
+	return fmt.Errorf("a simulated run has nothing of its own to say, and said %q", text)
 }
 
 func newJob(t testing.TB, id, model, suite string) runner.Job {
 	t.Helper()
-	return runner.Job{ID: id, Dir: t.TempDir(), ResultsDir: t.TempDir(), Model: model, Engine: "vllm", Suite: suite, GPUs: true}
+	return runner.Job{ID: id, Dir: t.TempDir(), ResultsDir: t.TempDir(), Model: model, Engine: "vllm", Suite: suite, GPUs: []string{runner.AllGPUs}}
 }
 
 func mustNew(t testing.TB, cfg Config) *Runner {
@@ -205,7 +206,7 @@ func TestCancel(t *testing.T) {
 		cause          error
 	}{
 		{name: "between lines", cause: errors.New("cancelled by a person")},
-		{name: "let go", cause: runner.ErrLetGo},
+		{name: "let go", cause: runner.ErrDetach},
 		{name: "hanging", scenario: "hang=2", cause: errors.New("drain is over")},
 		{name: "within a progress bar", scenario: "progress,slow=100", cause: errors.New("enough")},
 	} {
