@@ -295,19 +295,3 @@ func BenchmarkDetectHere(b *testing.B) {
 		}
 	}
 }
-
-func TestWriteSheet(t *testing.T) {
-	t.Parallel()
-	for _, name := range []string{"a100-mig", "dgx-spark", "lost-gpu", "laptop"} {
-		cfg := recording(t, name).Config()
-		cfg.ModelDir, cfg.SMITelemetry = "/srv", true
-		s := system(t, cfg)
-		m, err := s.Detect(t.Context())
-		require.NoError(t, err)
-		reading, err := s.Telemetry(t.Context())
-		require.NoError(t, err)
-		var sheet strings.Builder
-		require.NoError(t, hwdetect.WriteSheet(&sheet, m, reading))
-		golden(t, name+".sheet.txt", []byte(sheet.String()))
-	}
-}

@@ -1,7 +1,7 @@
 // Package preflight looks whether a machine has what a KITT agent needs.
 //
 // A [Check] looks at one thing. [Run] runs any number of them at once, each with
-// a time limit of its own, and hands over each [Result] as it comes; [WriteTable]
+// a time limit of its own, and hands over each [Result] as it comes; [WriteJSON]
 // and [WriteJSON] show them all, and [ExitStatus] says how a program should end.
 // Programs that embed the agent add checks of their own, as a [Func] or as a
 // type.

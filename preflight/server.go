@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // A ServerConfig says how the agent reaches its server.
@@ -241,7 +243,7 @@ func pageTitle(body []byte) string {
 	if end < 0 {
 		return ""
 	}
-	title := []rune(strings.TrimSpace(oneLine(string(body[start : start+end]))))
+	title := []rune(strings.TrimSpace(base.OneLine(string(body[start : start+end]))))
 	if len(title) > 60 {
 		title = append(title[:59], '…')
 	}

@@ -330,7 +330,7 @@ func ExampleRun() {
 	room := Func{Label: "room for results", Do: func(context.Context) Result {
 		return Result{Status: Warn, Details: "the attic is full", Fix: "clear the attic"}
 	}}
-	results := Run(context.Background(), []Check{room}, func(r Result) { fmt.Println(Line(r)) })
+	results := Run(context.Background(), []Check{room}, func(r Result) { fmt.Printf("%s  %s: %s\n", r.Status, r.Name, r.Details) })
 	fmt.Println("exit status", ExitStatus(results))
 	// Output:
 	// warn  room for results: the attic is full

@@ -56,7 +56,7 @@ with the reason.`,
 			if asJSON {
 				return env.printJSON(hardwareReport{machine, machine.Fingerprint(), telemetry})
 			}
-			return hwdetect.WriteSheet(env.stdout, machine, telemetry)
+			return writeHardware(env.stdout, machine, telemetry)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")

@@ -43,7 +43,7 @@ Exits with 1 if a check that is required fails.`,
 			if asJSON {
 				err = preflight.WriteJSON(env.stdout, results)
 			} else {
-				err = preflight.WriteTable(env.stdout, results)
+				err = writeChecks(env.stdout, results)
 			}
 			if err == nil && preflight.ExitStatus(results) != 0 {
 				return &codedError{code: exitFailure}
@@ -100,7 +100,7 @@ func (env *environment) preflight(ctx context.Context, cfg *config.Config) (_ []
 		Proxy:    http.ProxyFromEnvironment,
 	})
 	checks = append(append(checks, reachable, clock), docker.All()...)
-	return preflight.Run(ctx, checks, func(r preflight.Result) { say(preflight.Line(r)) }), nil
+	return preflight.Run(ctx, checks, func(r preflight.Result) { say(checkLine(r)) }), nil
 }
 
 // startChecked runs the checks before a start, and refuses to start where what
@@ -114,7 +114,7 @@ func (env *environment) startChecked(ctx context.Context, cfg *config.Config) er
 	if len(failed) == 0 {
 		return nil
 	}
-	if err := preflight.WriteTable(env.stderr, results); err != nil {
+	if err := writeChecks(env.stderr, results); err != nil {
 		return err
 	}
 	return fmt.Errorf("%d of the required checks failed, so the agent was not started; without --preflight it starts all the same", len(failed))

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/internal/base"
+
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
@@ -70,7 +72,7 @@ func (r *Runner) holder(ctx context.Context, name string, job runner.Job) (strin
 		if !errdefs.IsNotFound(err) {
 			return "", err
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := base.Wait(ctx, 50*time.Millisecond); err != nil {
 			return "", fmt.Errorf("the name %s is taken, and no container has it", name)
 		}
 	}

@@ -35,15 +35,6 @@ func parseKills(text string) int64 {
 	return -1
 }
 
-// bootID returns the ID that the kernel drew when it started.
-func bootID() string {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
-}
-
 // kernelKilled says whether the kernel killed a benchmark for want of memory,
 // by the count of now and that of before its start.
 func (rec record) kernelKilled(code int, now int64, boot string) bool {

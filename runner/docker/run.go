@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/kirizan/kitt-agent/internal/base"
+
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
@@ -31,7 +33,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if err != nil {
 		return runner.Result{}, because(ctx, err)
 	}
-	rec := record{Version: version, Job: job.ID, Image: image, At: time.Now().UTC(), Boot: bootID(), Kills: kernelKills()}
+	rec := record{Version: version, Job: job.ID, Image: image, At: time.Now().UTC(), Boot: base.BootID(), Kills: kernelKills()}
 	for _, s := range siblings {
 		rec.Siblings = append(rec.Siblings, s.ID)
 	}
@@ -226,7 +228,7 @@ func (f *follower) toEnd(ctx context.Context) error {
 				return nil
 			}
 		}
-		if err := pause(ctx, retryPause); err != nil {
+		if err := base.Wait(ctx, retryPause); err != nil {
 			return err
 		}
 	}
@@ -257,7 +259,7 @@ func (f *follower) readWatched(ctx context.Context) error {
 	go func() {
 		defer close(watched)
 		for silent := 0; silent < 2; {
-			if pause(ctx, lookPause) != nil {
+			if base.Wait(ctx, lookPause) != nil {
 				return
 			}
 			s, err := f.r.inspect(ctx, f.id)
@@ -295,20 +297,9 @@ func (f *follower) await(ctx context.Context, ask func() (string, error)) (strin
 			f.away, f.awayFrom = true, time.Now()
 			f.say("waiting for the Docker engine: %v", err)
 		}
-		if err := pause(ctx, retryPause); err != nil {
+		if err := base.Wait(ctx, retryPause); err != nil {
 			return "", err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
 	}
 }
 
@@ -318,7 +309,7 @@ func (f *follower) finish(ctx context.Context) (runner.Result, error) {
 	if err != nil {
 		return f.begun(), err
 	}
-	oom := s.OOMKilled || f.rec.kernelKilled(s.ExitCode, kernelKills(), bootID())
+	oom := s.OOMKilled || f.rec.kernelKilled(s.ExitCode, kernelKills(), base.BootID())
 	f.rec.End = &end{Code: s.ExitCode, OOM: oom, Detail: s.Error, Started: moment(s.StartedAt), Finished: moment(s.FinishedAt)}
 	if f.rec.End.Finished.Before(f.rec.End.Started) {
 		// The engine notes down a start after it has happened, and a very short
@@ -396,7 +387,7 @@ func (f *follower) end() error {
 			said = true
 			f.say("the Docker engine fails to stop the benchmark, trying again: %v", err)
 		}
-		if pause(ctx, retryPause) != nil {
+		if base.Wait(ctx, retryPause) != nil {
 			return fmt.Errorf("%w in the container %s: %w", runner.ErrStillRunning, cmp.Or(f.id, "of job "+f.job.ID), err)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kirizan/kitt-agent/internal/base"
+
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -166,7 +168,7 @@ func TestOldBoot(t *testing.T) {
 	t.Parallel()
 	self, ok := lookup(os.Getpid())
 	require.True(t, ok)
-	require.NotEmpty(t, started{Boot: bootID(), Child: self.identity}.left())
+	require.NotEmpty(t, started{Boot: base.BootID(), Child: self.identity}.left())
 	require.Empty(t, started{Boot: "another", Child: self.identity}.left())
 	require.False(t, identity{PID: self.PID, Start: self.Start + 1}.alive())
 }

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/internal/base"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/kirizan/kitt-agent/runner"
@@ -222,7 +224,7 @@ func startSupervisor(command []string, dir string, env []string) (keeper, error)
 
 // startChild starts the benchmark as a child of this process.
 func startChild(dir string, s spec, output *os.File) (keeper, error) {
-	state := started{Version: version, Boot: bootID(), At: time.Now().UTC()}
+	state := started{Version: version, Boot: base.BootID(), At: time.Now().UTC()}
 	if err := writeState(dir, startedFile, state); err != nil {
 		return keeper{}, fmt.Errorf("note down that the run begins: %w", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/internal/base"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -142,7 +144,7 @@ func killAll(list func() []proc, limit time.Duration) bool {
 // left returns what still runs of a run whose supervisor, or whose agent, is
 // gone: the child, what comes from it, its group, and the supervisor's session.
 func (s started) left() []proc {
-	if s.Boot != bootID() {
+	if s.Boot != base.BootID() {
 		return nil
 	}
 	all := processes()
@@ -167,13 +169,4 @@ func (s started) left() []proc {
 		}
 	}
 	return found
-}
-
-// bootID returns the ID that the kernel drew when it started.
-func bootID() string {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kirizan/kitt-agent/internal/base"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -85,7 +87,7 @@ func supervise(dir string, s spec) error {
 
 	// Written before the start: after a crash in between the run counts as lost,
 	// and is not begun again.
-	state := started{Version: version, Boot: bootID(), Super: self.identity, At: time.Now().UTC()}
+	state := started{Version: version, Boot: base.BootID(), Super: self.identity, At: time.Now().UTC()}
 	if err := writeState(dir, startedFile, state); err != nil {
 		return err
 	}

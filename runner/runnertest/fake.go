@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kirizan/kitt-agent/internal/base"
+
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -84,7 +86,7 @@ func (f *Fake) script(ctx context.Context, from runner.Position, out runner.Outp
 	}
 	var at int64
 	for _, line := range f.Lines {
-		if err := pause(ctx, f.Delay); err != nil {
+		if err := base.Wait(ctx, f.Delay); err != nil {
 			return runner.Result{}, err
 		}
 		text := []byte(line + "\n")
@@ -99,7 +101,7 @@ func (f *Fake) script(ctx context.Context, from runner.Position, out runner.Outp
 			return runner.Result{}, err
 		}
 	}
-	if err := pause(ctx, f.Delay); err != nil {
+	if err := base.Wait(ctx, f.Delay); err != nil {
 		return runner.Result{}, err
 	}
 	if f.Hangs {
@@ -110,24 +112,6 @@ func (f *Fake) script(ctx context.Context, from runner.Position, out runner.Outp
 		result.Ended = time.Now()
 	}
 	return result, f.Err
-}
-
-// pause waits for d, or until ctx is done.
-func pause(ctx context.Context, d time.Duration) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if d <= 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }
 
 // A FakeResumer is a Fake that can go on with a run: a job that it has run, or

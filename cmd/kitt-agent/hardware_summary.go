@@ -1,14 +1,16 @@
-package hwdetect
+package main
 
 import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// WriteSheet writes what is known of a machine as a sheet for people, with the
-// readings of its GPUs where t has any.
-func WriteSheet(w io.Writer, m *Machine, t Telemetry) error {
+// writeHardware writes what is known of a machine for people, with the readings
+// of its GPUs where t has any.
+func writeHardware(w io.Writer, m *hwdetect.Machine, t hwdetect.Telemetry) error {
 	var b strings.Builder
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "%-14s%s\n", label, fmt.Sprintf(format, args...))
@@ -18,20 +20,20 @@ func WriteSheet(w io.Writer, m *Machine, t Telemetry) error {
 	if len(m.GPUs) == 0 {
 		line("GPUs", "none")
 	}
-	readings := make(map[int]GPUTelemetry)
+	readings := make(map[int]hwdetect.GPUTelemetry)
 	for _, r := range t.GPUs {
 		readings[r.Index] = r
 	}
 	for _, g := range m.GPUs {
-		line(fmt.Sprintf("GPU %d", g.Index), "%s", g.summary())
-		for _, detail := range []string{g.details(), readings[g.Index].summary()} {
+		line(fmt.Sprintf("GPU %d", g.Index), "%s", gpuSummary(g))
+		for _, detail := range []string{gpuDetails(g), readingSummary(readings[g.Index])} {
 			if detail != "" {
 				line("", "%s", detail)
 			}
 		}
 		if g.MIG != nil {
 			for _, s := range g.MIG.Instances {
-				line("", "MIG %s, %s %s", s.Profile, size(s.MemoryBytes), s.UUID)
+				line("", "MIG %s, %s %s", s.Profile, memorySize(s.MemoryBytes), s.UUID)
 			}
 		}
 	}
@@ -45,7 +47,7 @@ func WriteSheet(w io.Writer, m *Machine, t Telemetry) error {
 	line("NVIDIA driver", "%s", driver)
 	line("CUDA toolkit", "%s", orNone(m.CUDAVersion))
 	line("CPU", "%s, %d cores, %d threads, %s", known(m.CPU.Model), m.CPU.Cores, m.CPU.Threads, m.CPU.Arch)
-	line("Memory", "%s %s", size(m.MemoryBytes), m.MemoryType)
+	line("Memory", "%s %s", memorySize(m.MemoryBytes), m.MemoryType)
 	disk := strings.TrimSpace(m.Storage.Model + " " + m.Storage.Type)
 	if b := m.Storage.Brand; b != "" && b != "Unknown" && !strings.HasPrefix(strings.ToLower(disk), strings.ToLower(b)) {
 		disk = b + " " + disk
@@ -62,11 +64,11 @@ func WriteSheet(w io.Writer, m *Machine, t Telemetry) error {
 	return err
 }
 
-// summary is the GPU's first line.
-func (g GPU) summary() string {
+// gpuSummary returns a GPU's first line.
+func gpuSummary(g hwdetect.GPU) string {
 	s := known(g.Model) + ", "
 	if g.MemoryBytes > 0 {
-		s += size(g.MemoryBytes)
+		s += memorySize(g.MemoryBytes)
 	} else {
 		s += "memory unknown"
 	}
@@ -82,8 +84,8 @@ func (g GPU) summary() string {
 	return s
 }
 
-// details is the GPU's second line.
-func (g GPU) details() string {
+// gpuDetails returns a GPU's second line.
+func gpuDetails(g hwdetect.GPU) string {
 	var parts []string
 	for _, s := range []string{g.UUID, g.PCIBus} {
 		if s != "" {
@@ -103,15 +105,15 @@ func (g GPU) details() string {
 	return strings.Join(parts, ", ")
 }
 
-// summary is a reading in one line.
-func (r GPUTelemetry) summary() string {
+// readingSummary returns a reading in one line.
+func readingSummary(r hwdetect.GPUTelemetry) string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	if r.UtilizationPct != nil {
 		add("%.0f%% busy", *r.UtilizationPct)
 	}
 	if r.MemoryUsedBytes != nil {
-		add("%s in use", size(*r.MemoryUsedBytes))
+		add("%s in use", memorySize(*r.MemoryUsedBytes))
 	}
 	if r.TemperatureC != nil {
 		add("%.0f °C", *r.TemperatureC)
@@ -145,15 +147,16 @@ func orNone(s string) string {
 	return s
 }
 
-// size writes bytes in GiB, small ones in MiB.
-func size(bytes int64) string {
+// memorySize returns a size as GPUs and RAM are sold: in whole GiB, smaller ones
+// in more detail.
+func memorySize(bytes int64) string {
 	switch {
 	case bytes < 4<<30:
 		return fmt.Sprintf("%d MiB", bytes>>20)
 	case bytes < 16<<30:
 		return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
 	}
-	return fmt.Sprintf("%d GiB", GiB(bytes))
+	return fmt.Sprintf("%d GiB", hwdetect.GiB(bytes))
 }
 
 // trimLines removes the blanks at the ends of lines.

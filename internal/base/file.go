@@ -1,0 +1,73 @@
+package base
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// ErrTooLarge is matched by the error of a [ReadJSON] that met a longer file than
+// it was told to expect.
+var ErrTooLarge = errors.New("file too large")
+
+// WriteJSON writes v as one line of JSON to path, with mode 0600. After a crash
+// or a power cut the file holds either all of the new text or what it held
+// before.
+func WriteJSON(path string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	// Without a directory renameio looks for one by making and renaming files in
+	// several, which takes longer than the write.
+	return renameio.WriteFile(path, append(text, '\n'), 0o600, renameio.IgnoreUmask(), renameio.WithTempDir(filepath.Dir(path)))
+}
+
+// ReadJSON reads the JSON value in path into v. It refuses what is not a regular
+// file, and with [ErrTooLarge] a file of more than limit bytes. The error
+// matches [os.ErrNotExist] if there is no such file.
+func ReadJSON(path string, v any, limit int64) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return err
+	}
+	if int64(len(text)) > limit {
+		return fmt.Errorf("%s: %w: more than %d bytes", path, ErrTooLarge, limit)
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// SyncDir makes the names in dir durable (fsync(2)).
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Exists reports whether there is a file at path, a dangling link included.
+func Exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
