@@ -1,88 +1,26 @@
-//go:build !linux
+//go:build !linux && !darwin
 
 package hwdetect
 
 import (
 	"context"
-	"errors"
-	"os"
 	"runtime"
-	"strings"
-
-	"github.com/shirou/gopsutil/v4/cpu"
-	"github.com/shirou/gopsutil/v4/host"
-	"github.com/shirou/gopsutil/v4/mem"
 )
 
-// hostProbes are the probes of everything but the GPUs.
-func (c Config) hostProbes() []probe {
-	if c.Root != nil {
-		return linuxProbes(c, c.Root)
-	}
+// systemProbes know only what the Go runtime knows.
+func (c Config) systemProbes() []probe {
 	return []probe{
-		{"hostname", c.ProbeTimeout, func(context.Context) (func(*Machine), error) {
-			name, err := os.Hostname()
-			return func(m *Machine) { m.Hostname = name }, err
-		}},
-		{"os", c.ProbeTimeout, func(ctx context.Context) (func(*Machine), error) {
-			info, err := host.InfoWithContext(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return func(m *Machine) {
-				m.OS = systemName() + "-" + info.KernelVersion
-				m.Kernel = info.PlatformVersion
-			}, nil
-		}},
+		c.unsupported("os"),
 		{"environment_type", c.ProbeTimeout, func(context.Context) (func(*Machine), error) {
-			return func(m *Machine) { m.EnvironmentType = nativeEnvironment() }, nil
-		}},
-		{"cpu", c.ProbeTimeout, func(ctx context.Context) (func(*Machine), error) {
-			found := CPU{Arch: runtime.GOARCH, Threads: runtime.NumCPU()}
-			list, err := cpu.InfoWithContext(ctx)
-			if len(list) > 0 {
-				found.Model = strings.TrimSpace(list[0].ModelName)
+			environment := "unknown"
+			if runtime.GOOS == "windows" {
+				environment = "native_windows"
 			}
-			if n, coresErr := cpu.CountsWithContext(ctx, false); coresErr == nil {
-				found.Cores = n
-			}
-			return func(m *Machine) { m.CPU = found }, err
+			return func(m *Machine) { m.EnvironmentType = environment }, nil
 		}},
-		{"memory_bytes", c.ProbeTimeout, func(ctx context.Context) (func(*Machine), error) {
-			v, err := mem.VirtualMemoryWithContext(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return func(m *Machine) { m.MemoryBytes = int64(v.Total) }, nil
+		{"cpu", c.ProbeTimeout, func(context.Context) (func(*Machine), error) {
+			return func(m *Machine) { m.CPU = CPU{Arch: runtime.GOARCH, Threads: runtime.NumCPU()} }, nil
 		}},
-		c.untold("memory_type"), c.untold("storage"), c.untold("cuda_version"),
+		c.unsupported("memory_bytes"),
 	}
-}
-
-// untold is the probe of something that is not looked for on this system.
-func (c Config) untold(what string) probe {
-	return probe{what, c.ProbeTimeout, func(context.Context) (func(*Machine), error) {
-		return nil, errors.New("not looked for on " + systemName())
-	}}
-}
-
-// systemName returns the system's name as uname gives it.
-func systemName() string {
-	switch runtime.GOOS {
-	case "darwin":
-		return "Darwin"
-	case "windows":
-		return "Windows"
-	}
-	return runtime.GOOS
-}
-
-func nativeEnvironment() string {
-	switch runtime.GOOS {
-	case "darwin":
-		return "native_macos"
-	case "windows":
-		return "native_windows"
-	}
-	return "unknown"
 }

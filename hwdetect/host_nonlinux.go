@@ -1,0 +1,31 @@
+//go:build !linux
+
+package hwdetect
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime"
+)
+
+// hostProbes are the probes of everything but the GPUs. With a Root they
+// describe the Linux machine that it holds.
+func (c Config) hostProbes() []probe {
+	if c.Root != nil {
+		return linuxProbes(c, c.Root)
+	}
+	hostname := probe{"hostname", c.ProbeTimeout, func(context.Context) (func(*Machine), error) {
+		name, err := os.Hostname()
+		return func(m *Machine) { m.Hostname = name }, err
+	}}
+	return append(append([]probe{hostname}, c.systemProbes()...),
+		c.unsupported("memory_type"), c.unsupported("storage"), c.unsupported("cuda_version"))
+}
+
+// unsupported is the probe of something that is not looked for on this system.
+func (c Config) unsupported(what string) probe {
+	return probe{what, c.ProbeTimeout, func(context.Context) (func(*Machine), error) {
+		return nil, errors.New("not looked for on " + runtime.GOOS)
+	}}
+}
