@@ -6,27 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-
-	"github.com/google/renameio/v2"
 )
 
 // ErrTooLarge is matched by the error of a [ReadJSON] that met a longer file than
 // it was told to expect.
 var ErrTooLarge = errors.New("file too large")
-
-// WriteJSON writes v as one line of JSON to path, with mode 0600. After a crash
-// or a power cut the file holds either all of the new text or what it held
-// before.
-func WriteJSON(path string, v any) error {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	// Without a directory renameio looks for one by making and renaming files in
-	// several, which takes longer than the write.
-	return renameio.WriteFile(path, append(text, '\n'), 0o600, renameio.IgnoreUmask(), renameio.WithTempDir(filepath.Dir(path)))
-}
 
 // ReadJSON reads the JSON value in path into v. It refuses what is not a regular
 // file, and with [ErrTooLarge] a file of more than limit bytes. The error
