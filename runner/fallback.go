@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // A Fallback is a Runner that tries several in order: the first that has
@@ -220,32 +219,17 @@ func (i intent) find(runners []Runner) Runner {
 }
 
 func writeIntent(dir string, i intent) error {
-	data, err := json.Marshal(i)
-	if err != nil {
-		return err
-	}
-	return renameio.WriteFile(filepath.Join(dir, fallbackFile), data, 0o600)
+	return base.WriteJSON(filepath.Join(dir, fallbackFile), i)
 }
 
 func readIntent(dir string) (intent, error) {
 	var i intent
 	path := filepath.Join(dir, fallbackFile)
-	info, err := os.Stat(path)
-	if err != nil {
-		return i, err
-	}
-	if info.Size() > maxFallbackFile {
-		return i, fmt.Errorf("%s: %d bytes are too many", path, info.Size())
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return i, err
-	}
-	if err := json.Unmarshal(data, &i); err != nil {
-		return i, fmt.Errorf("%s: %w", path, err)
+	if err := base.ReadJSON(path, &i, maxFallbackFile); err != nil {
+		return intent{}, err
 	}
 	if i.Version != 1 || i.Member < 0 {
-		return i, fmt.Errorf("%s: version %d, member %d is not understood", path, i.Version, i.Member)
+		return intent{}, fmt.Errorf("%s: version %d, member %d is not understood", path, i.Version, i.Member)
 	}
 	return i, nil
 }

@@ -19,8 +19,8 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/imagebuild"
 	"github.com/kirizan/kitt-agent/runner/docker"
+	"github.com/kirizan/kitt-agent/runner/docker/imagebuild"
 
 	agentclient "github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
 )

@@ -1,15 +1,13 @@
 package docker
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"github.com/kirizan/kitt-agent/internal/base"
 
 	"github.com/kirizan/kitt-agent/runner"
 )
@@ -47,12 +45,9 @@ func recordPath(job runner.Job) string { return filepath.Join(job.Dir, kind, "ru
 
 func writeRecord(job runner.Job, rec record) error {
 	path := recordPath(job)
-	data, err := json.Marshal(rec)
+	err := os.MkdirAll(filepath.Dir(path), 0o700)
 	if err == nil {
-		err = os.MkdirAll(filepath.Dir(path), 0o700)
-	}
-	if err == nil {
-		err = renameio.WriteFile(path, append(data, '\n'), 0o600)
+		err = base.WriteJSON(path, rec)
 	}
 	if err != nil {
 		return fmt.Errorf("note down the run: %w", err)
@@ -63,26 +58,15 @@ func writeRecord(job runner.Job, rec record) error {
 // readRecord returns the job's record. That there is none is no error. With an
 // error the record is empty.
 func readRecord(job runner.Job) (rec record, found bool, err error) {
-	f, err := os.Open(recordPath(job))
-	if errors.Is(err, os.ErrNotExist) {
-		return rec, false, nil
-	}
-	if err != nil {
-		return rec, false, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxRecord+1))
-	if err != nil {
-		return rec, false, err
-	}
-	if len(data) > maxRecord {
-		return rec, false, fmt.Errorf("%s: more than %d bytes", f.Name(), maxRecord)
-	}
-	if err := json.Unmarshal(data, &rec); err != nil {
-		return record{}, false, fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	if rec.Version != version || rec.Job != job.ID {
-		return record{}, false, fmt.Errorf("%s: version %d of job %q is not understood", f.Name(), rec.Version, rec.Job)
+	path := recordPath(job)
+	err = base.ReadJSON(path, &rec, maxRecord)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return record{}, false, nil
+	case err != nil:
+		return record{}, false, err
+	case rec.Version != version || rec.Job != job.ID:
+		return record{}, false, fmt.Errorf("%s: version %d of job %q is not understood", path, rec.Version, rec.Job)
 	}
 	return rec, true, nil
 }

@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"github.com/kirizan/kitt-agent/internal/base"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -63,13 +63,7 @@ type exit struct {
 
 func (e exit) number() int { return e.Version }
 
-func writeState(dir, name string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return renameio.WriteFile(filepath.Join(dir, name), append(data, '\n'), 0o600)
-}
+func writeState(dir, name string, v any) error { return base.WriteJSON(filepath.Join(dir, name), v) }
 
 // writeStateLater writes without waiting for the disk, which would slow down what
 // the benchmark writes meanwhile. After a crash of the machine the file may be
@@ -90,28 +84,14 @@ func writeStateLater(dir, name string, v any) error {
 // no error.
 func readState[T interface{ number() int }](dir, name string) (v T, found bool, err error) {
 	path := filepath.Join(dir, name)
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
+	err = base.ReadJSON(path, &v, maxState)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return v, false, nil
+	case err == nil && v.number() != version:
+		err = fmt.Errorf("%s: version %d is not understood", path, v.number())
 	}
-	if err != nil {
-		return v, false, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxState+1))
-	if err != nil {
-		return v, false, err
-	}
-	if len(data) > maxState {
-		return v, false, fmt.Errorf("%s: more than %d bytes", path, maxState)
-	}
-	if err := json.Unmarshal(data, &v); err != nil {
-		return v, false, fmt.Errorf("%s: %w", path, err)
-	}
-	if v.number() != version {
-		return v, false, fmt.Errorf("%s: version %d is not understood", path, v.number())
-	}
-	return v, true, nil
+	return v, err == nil, err
 }
 
 // lock takes the run's lock, which is given back when the file is closed. It

@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/imagebuild"
+	"github.com/kirizan/kitt-agent/runner/docker/imagebuild"
 )
 
 // entry is one of a tar's.
