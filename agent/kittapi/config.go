@@ -122,7 +122,7 @@ func (cfg Config) validate() error {
 	if cfg.Timeout < 0 {
 		faults = append(faults, fmt.Errorf("a Timeout of %s is negative", cfg.Timeout))
 	}
-	if cfg.Transport != nil && (cfg.files() != [3]string{} || cfg.TLS != nil || cfg.Insecure || cfg.Proxy != nil) {
+	if cfg.Transport != nil && (strings.Join(cfg.files(), "") != "" || cfg.TLS != nil || cfg.Insecure || cfg.Proxy != nil) {
 		faults = append(faults, errors.New("the Transport would ignore CAFile, CertFile, KeyFile, TLS, Insecure and Proxy"))
 	}
 	unfit := func(token Secret) bool {
@@ -138,4 +138,4 @@ func (cfg Config) validate() error {
 }
 
 // files returns the names of the certificate files, empty where there is none.
-func (cfg Config) files() [3]string { return [3]string{cfg.CAFile, cfg.CertFile, cfg.KeyFile} }
+func (cfg Config) files() []string { return []string{cfg.CAFile, cfg.CertFile, cfg.KeyFile} }

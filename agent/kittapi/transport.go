@@ -5,12 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"sync"
 	"time"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // Deadlines of a connection's parts. A KITT server shakes hands in its accept
@@ -21,73 +21,30 @@ const (
 	handshakeTimeout = 10 * time.Second
 )
 
-// reloader is a transport that is made anew when the certificate files change.
+// reloader is a transport that is replaced when the certificate files change.
 type reloader struct {
-	cfg Config
-	log *slog.Logger
-
-	mu        sync.Mutex
-	transport *http.Transport
-	seen      [3]stamp
-	failing   bool
-}
-
-// stamp tells one version of a file from another.
-type stamp struct {
-	size int64
-	time time.Time
+	transport *base.Reloaded[*http.Transport]
 }
 
 func newReloader(cfg Config) (*reloader, error) {
-	r := &reloader{cfg: cfg, log: cfg.Logger, seen: stamps(cfg.files())}
-	transport, err := newTransport(cfg)
+	load := func() (*http.Transport, error) { return newTransport(cfg) }
+	tell := func(_ *http.Transport, err error) {
+		if err != nil {
+			cfg.Logger.Warn("changed certificate files cannot be used; those before stay in force", "err", err)
+			return
+		}
+		cfg.Logger.Info("certificate files read again")
+	}
+	transport, err := base.NewReloaded(cfg.files(), load, tell)
 	if err != nil {
 		return nil, err
 	}
-	r.transport = transport
-	return r, nil
+	return &reloader{transport}, nil
 }
 
 // RoundTrip makes the request over a connection of its own.
 func (r *reloader) RoundTrip(req *http.Request) (*http.Response, error) {
-	return r.current().RoundTrip(req)
-}
-
-// current returns the transport for the files as they are now. Files that can't
-// be used, as while they are being written, leave the one before in force.
-func (r *reloader) current() *http.Transport {
-	if r.cfg.files() == [3]string{} {
-		return r.transport
-	}
-	now := stamps(r.cfg.files())
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if now == r.seen {
-		return r.transport
-	}
-	transport, err := newTransport(r.cfg)
-	if err != nil {
-		if !r.failing {
-			r.log.Warn("changed certificate files cannot be used; those before stay in force", "err", err)
-		}
-		r.failing = true
-		return r.transport
-	}
-	r.log.Info("certificate files read again")
-	r.transport, r.seen, r.failing = transport, now, false
-	return transport
-}
-
-func stamps(files [3]string) (s [3]stamp) {
-	for i, name := range files {
-		if name == "" {
-			continue
-		}
-		if info, err := os.Stat(name); err == nil {
-			s[i] = stamp{info.Size(), info.ModTime()}
-		}
-	}
-	return s
+	return r.transport.Get().RoundTrip(req)
 }
 
 func newTransport(cfg Config) (*http.Transport, error) {

@@ -5,82 +5,54 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
-	"os"
-	"sync"
-	"time"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // A Loader holds what is in Files and reads it again when it changes. Files that
 // can't be used, as between the two halves of a replacement, leave those before
 // in force. Its methods are safe for concurrent use.
-type Loader struct {
-	files Files
-	log   *slog.Logger
+type Loader struct{ files *base.Reloaded[loaded] }
 
-	mu      sync.Mutex
-	pair    *Pair
-	roots   *x509.CertPool // nil without a CA file
-	seen    [3]stamp
-	failing bool
-}
-
-// stamp tells one version of a file from another.
-type stamp struct {
-	size int64
-	time time.Time
+// loaded is what the files hold.
+type loaded struct {
+	pair  *Pair
+	roots *x509.CertPool // nil without a CA file
 }
 
 // NewLoader returns a loader that has read its files.
 func NewLoader(files Files, log *slog.Logger) (*Loader, error) {
-	l := &Loader{files: files, log: log, seen: stamps(files)}
-	return l, l.load()
+	load := func() (loaded, error) { return load(files) }
+	tell := func(l loaded, err error) {
+		if err != nil {
+			log.Warn("changed certificate files of the agent's API cannot be used; those before stay in force", "err", err)
+			return
+		}
+		log.Info("certificate files of the agent's API read again", "expires", l.pair.Leaf().NotAfter)
+	}
+	reloaded, err := base.NewReloaded([]string{files.Cert, files.Key, files.CA}, load, tell)
+	if err != nil {
+		return nil, err
+	}
+	return &Loader{reloaded}, nil
 }
 
-// load reads the files. l.mu must be held, or l unknown to others.
-func (l *Loader) load() error {
-	pair, err := Load(l.files)
+func load(files Files) (loaded, error) {
+	pair, err := Load(files)
+	if err != nil || files.CA == "" {
+		return loaded{pair: pair}, err
+	}
+	all, err := ReadCertificates(files.CA)
 	if err != nil {
-		return err
+		return loaded{}, err
 	}
-	var roots *x509.CertPool
-	if l.files.CA != "" {
-		all, err := ReadCertificates(l.files.CA)
-		if err != nil {
-			return err
-		}
-		roots = Pool(all)
-	}
-	l.pair, l.roots = pair, roots
-	return nil
+	return loaded{pair, Pool(all)}, nil
 }
 
 // current returns what is in force.
 func (l *Loader) current() (*Pair, *x509.CertPool) {
-	now := stamps(l.files)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if now == l.seen {
-		return l.pair, l.roots
-	}
-	if err := l.load(); err != nil {
-		if !l.failing {
-			l.log.Warn("changed certificate files of the agent's API cannot be used; those before stay in force", "err", err)
-		}
-		l.failing = true
-		return l.pair, l.roots
-	}
-	l.seen, l.failing = now, false
-	l.log.Info("certificate files of the agent's API read again", "expires", l.pair.Leaf().NotAfter)
-	return l.pair, l.roots
-}
-
-func stamps(files Files) (s [3]stamp) {
-	for i, name := range []string{files.Cert, files.Key, files.CA} {
-		if info, err := os.Stat(name); err == nil {
-			s[i] = stamp{info.Size(), info.ModTime()}
-		}
-	}
-	return s
+	now := l.files.Get()
+	return now.pair, now.roots
 }
 
 // ServerConfig returns how a server shows the pair. With requireClient it lets
