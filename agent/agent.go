@@ -28,7 +28,7 @@ type Agent struct {
 	beats    *heartbeat.Loop
 	queue    *queue
 	uplink   *uplink
-	machine  *machine
+	host     *hostMonitor
 
 	running    atomic.Bool   // whether Run was called
 	ready      chan struct{} // closed once Run takes commands
@@ -75,7 +75,7 @@ func New(cfg Config) (*Agent, error) {
 		settings: settings,
 		queue:    newQueue(cfg.MaxConcurrentJobs),
 		uplink:   newUplink(),
-		machine:  newMachine(cfg),
+		host:     newHostMonitor(cfg),
 		jobs:     map[string]*job{},
 		reserved: map[string]bool{},
 		said:     map[string]bool{},
@@ -154,8 +154,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("agent: read jobs: %w", err)
 	}
 
-	a.machine.readEngines() // the first heartbeat has them
-	a.background.Go(func() { a.machine.run(ctx, a.queue.idle, a.machineChanged) })
+	a.background.Go(func() { a.host.run(ctx, a.queue.idle, a.machineChanged) })
 	var housekeeping, beating sync.WaitGroup
 	housekeeping.Go(func() { a.keepHouse(ctx) })
 	serving := a.serve(beatCtx, a.cfg.Listener)
@@ -306,7 +305,7 @@ func (a *Agent) shouldLeave() bool {
 
 // gpus returns the GPUs that a benchmark gets, as [runner.Job] names them.
 func (a *Agent) gpus() []string {
-	m := a.machine.description()
+	m := a.host.description()
 	found := m != nil && len(m.GPUs) > 0
 	if a.cfg.GPUs == GPUAll || a.cfg.GPUs == GPUAuto && found {
 		return []string{runner.AllGPUs}
@@ -374,14 +373,14 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 		Name:    c.a.cfg.Name,
 		Port:    c.a.port(),
 		Version: c.a.cfg.Version,
-		Machine: c.a.machine.wait(ctx),
+		Machine: c.a.host.wait(ctx),
 	}
 	if c.a.cfg.Capabilities != nil {
 		reg.Capabilities = c.a.cfg.Capabilities(ctx)
 	}
 	answer, err := c.a.cfg.Server.Register(ctx, reg)
 	if err == nil {
-		c.a.machine.waitRead(ctx) // a heartbeat is next; mostly they are there by now
+		c.a.host.waitRead(ctx) // a heartbeat is next; mostly they are there by now
 	}
 	return answer.AgentID, answer.Interval, err
 }
@@ -392,7 +391,7 @@ func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Bea
 
 // machineChanged tells the server of a machine that is another than before.
 func (a *Agent) machineChanged() {
-	a.log.Info("the machine has changed, registering anew", "fingerprint", a.machine.description().Fingerprint())
+	a.log.Info("the machine has changed, registering anew", "fingerprint", a.host.description().Fingerprint())
 	a.beats.Renew()
 }
 
@@ -404,7 +403,7 @@ func (a *Agent) beat() heartbeat.Beat {
 		b.Status, b.Busy = heartbeat.StatusRunning, true
 		b.Task = active[0].task()
 	}
-	a.machine.fill(&b)
+	a.host.fill(&b)
 	return b
 }
 

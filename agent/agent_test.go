@@ -82,7 +82,7 @@ func start(t *testing.T, cfg agent.Config) (a *agent.Agent, stop func()) {
 		cfg.Dir = t.TempDir()
 	}
 	if cfg.Engines == nil { // days in a bubble would look at this machine thousands of times
-		cfg.Engines = func() []heartbeat.Engine {
+		cfg.Engines = func(context.Context) []heartbeat.Engine {
 			return []heartbeat.Engine{{Engine: "vllm", Port: 8000}, {Engine: "llama_cpp", Port: 8081}, {Engine: "ollama", Port: 11434}}
 		}
 	}

@@ -195,7 +195,7 @@ func (a *Agent) commandID(id string) string {
 }
 
 func (a *Agent) postEngineStatus(w http.ResponseWriter, cmd heartbeat.Command) {
-	_, _, engines := a.machine.readings()
+	engines := a.engines()
 	s, err := parseCommand(cmd, true)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
@@ -288,8 +288,7 @@ func (a *Agent) readLog(ctx context.Context, j *job) (*logstream.Log, func() err
 }
 
 func (a *Agent) getEngines(w http.ResponseWriter, _ *http.Request) {
-	_, _, engines := a.machine.readings()
-	answer(w, http.StatusOK, map[string]any{"engines": engines})
+	answer(w, http.StatusOK, map[string]any{"engines": a.engines()})
 }
 
 // postStop makes the agent stop once its running jobs have ended, or ends them

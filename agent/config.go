@@ -139,16 +139,19 @@ type Config struct {
 	Capabilities func(ctx context.Context) []string
 
 	// Engines, if set, returns the engines that are installed on the machine
-	// itself. By default PATH and /proc are looked at, every 30 s.
-	Engines func() []heartbeat.Engine
+	// itself. It is called every 30 s, and has 10 s: after that the agent
+	// continues with what it knew before. By default PATH and /proc are looked
+	// at.
+	Engines func(ctx context.Context) []heartbeat.Engine
 
 	// CheckDocker, if set, reports whether a container engine answers.
 	CheckDocker func(ctx context.Context) error
 
-	// Warnings, if set, returns sentences that Status shows beside the agent's
-	// own, such as one about a certificate that will expire. It is called for
-	// each Status and returns soon.
-	Warnings func() []string
+	// Warnings, if set, returns sentences that Status shows in addition to the
+	// agent's own, such as one about a certificate that will expire. It is called
+	// for each Status. One that takes longer than 200 ms has its last answer
+	// shown instead.
+	Warnings func(ctx context.Context) []string
 
 	// Logger takes what an operator wants to know. Defaults to none.
 	Logger *slog.Logger

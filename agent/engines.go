@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,7 +28,7 @@ var nativeEngines = []nativeEngine{
 
 // detectEngines returns the state of all native engines. It starts no process
 // and speaks to none: what runs is read from /proc.
-func detectEngines() []heartbeat.Engine {
+func detectEngines(context.Context) []heartbeat.Engine {
 	running := processes()
 	engines := make([]heartbeat.Engine, 0, len(nativeEngines))
 	for _, n := range nativeEngines {
@@ -42,6 +43,12 @@ func detectEngines() []heartbeat.Engine {
 		engines = append(engines, e)
 	}
 	return engines
+}
+
+// engines returns the engines on the machine as they were last read: a list,
+// even if it is empty.
+func (a *Agent) engines() []heartbeat.Engine {
+	return append([]heartbeat.Engine{}, a.host.latest().engines...)
 }
 
 // engineState returns the state of one engine. The protocol answers for names

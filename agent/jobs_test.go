@@ -77,7 +77,7 @@ func TestEnginesOfAMachineThatIsMadeUp(t *testing.T) {
 		made := []heartbeat.Engine{{Engine: "ollama", Installed: true, Port: 11434}}
 		_, stop := start(t, agent.Config{
 			Server: srv, Runner: &play{run: hangs},
-			Engines: func() []heartbeat.Engine { return made },
+			Engines: func(context.Context) []heartbeat.Engine { return made },
 		})
 		synctest.Wait()
 		stop()

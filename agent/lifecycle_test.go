@@ -42,7 +42,7 @@ func TestNewLooksAtNothing(t *testing.T) {
 	t.Parallel()
 	a, err := agent.New(agent.Config{
 		Name: "gpu-01", Dir: t.TempDir(), Server: &agenttest.Server{}, Runner: &play{run: hangs},
-		Engines: func() []heartbeat.Engine {
+		Engines: func(context.Context) []heartbeat.Engine {
 			require.Fail(t, "New looks at the machine")
 			return nil
 		},

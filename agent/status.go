@@ -79,7 +79,8 @@ const gib = 1 << 30
 
 // Status returns how the agent fares now.
 func (a *Agent) Status() Status {
-	usage, telemetry, _ := a.machine.readings()
+	host := a.host.latest()
+	usage, telemetry := cmp.Or(host.usage, new(storage.Usage)), host.telemetry
 	beat := a.beats.State()
 	active := a.queue.active()
 	started, uptime := a.uptime()
@@ -124,9 +125,7 @@ func (a *Agent) Status() Status {
 	if telemetry.Sick != "" {
 		s.Warnings = append(s.Warnings, "GPU trouble: "+telemetry.Sick)
 	}
-	if a.cfg.Warnings != nil {
-		s.Warnings = append(s.Warnings, a.cfg.Warnings()...)
-	}
+	s.Warnings = append(s.Warnings, a.host.warn()...)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.Draining = a.stopWhenIdle

@@ -277,4 +277,4 @@ func (f *Fleet) newAgent(v *virtual) (*agent.Agent, error) {
 }
 
 // noEngines are the engines that are installed on a machine that is made up.
-func noEngines() []heartbeat.Engine { return nil }
+func noEngines(context.Context) []heartbeat.Engine { return nil }

@@ -82,7 +82,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 		DrainTimeout:      cfg.DrainTimeout,
 		Keep:              agent.Retention{MaxAge: cfg.Retention.MaxAge, MaxBytes: cfg.Retention.MaxSize},
 		Secrets:           append(secrets, cfg.Token.Reveal(), cfg.ServerToken.Reveal()),
-		Warnings:          func() []string { return tlsWarnings(cfg, time.Now()) },
+		Warnings:          func(context.Context) []string { return tlsWarnings(cfg, time.Now()) },
 		Logger:            log,
 	}
 	if containers != nil {

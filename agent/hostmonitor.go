@@ -1,0 +1,266 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/storage"
+)
+
+const (
+	// registerWait bounds how long a registration waits for the description of
+	// the machine. The server is told more at the next registration.
+	registerWait = 3 * time.Second
+
+	// firstReading bounds how long the first heartbeat waits for figures.
+	firstReading = time.Second
+
+	// readingEvery is the time between readings of disk, GPUs and engines, and
+	// readingTimeout what each may take before the agent continues without it.
+	readingEvery   = 30 * time.Second
+	readingTimeout = 10 * time.Second
+
+	// warningsWait is how long a Status waits for Config.Warnings.
+	warningsWait = 200 * time.Millisecond
+
+	// detectEvery is the time between looks at the whole machine, for a driver
+	// that was installed or a GPU that was added. None is taken while a job
+	// runs. detectTimeout is what one may take.
+	detectEvery   = 10 * time.Minute
+	detectTimeout = time.Minute
+
+	// detectSoon is the wait before the second look if the first one was
+	// incomplete, as with a driver that takes its time after a boot.
+	detectSoon = 5 * time.Second
+)
+
+// A hostMonitor keeps what is known about the machine, so that no heartbeat and
+// no status waits for a disk, a GPU or a function of the program that embeds the
+// agent.
+type hostMonitor struct {
+	cfg      Config
+	detect   *guarded[*hwdetect.Machine]
+	usage    *guarded[storage.Usage]
+	gpus     *guarded[hwdetect.Telemetry]
+	engines  *guarded[[]heartbeat.Engine]
+	warnings *guarded[[]string]
+
+	detected chan struct{}   // closed once the detector has answered
+	readOnce chan struct{}   // closed once there are readings
+	failing  map[string]bool // what failed last time; owned by run's goroutine
+
+	mu  sync.Mutex
+	now hostReadings // guarded by mu
+}
+
+// hostReadings are the latest answers. Slices in it are never changed.
+type hostReadings struct {
+	machine   *hwdetect.Machine // nil before there is one
+	usage     *storage.Usage    // likewise
+	telemetry hwdetect.Telemetry
+	engines   []heartbeat.Engine
+	warnings  []string
+}
+
+func newHostMonitor(cfg Config) *hostMonitor {
+	if cfg.Detector == nil {
+		cfg.Detector = noDetector{}
+	}
+	m := &hostMonitor{
+		cfg: cfg, detected: make(chan struct{}), readOnce: make(chan struct{}), failing: map[string]bool{},
+		detect: newGuarded(cfg.Detector.Detect),
+		usage:  newGuarded(cfg.Storage.Usage),
+		engines: newGuarded(func(ctx context.Context) ([]heartbeat.Engine, error) {
+			return cfg.Engines(ctx), nil
+		}),
+	}
+	if t, ok := cfg.Detector.(hwdetect.Telemeter); ok {
+		m.gpus = newGuarded(t.Telemetry)
+	}
+	if cfg.Warnings != nil {
+		m.warnings = newGuarded(func(ctx context.Context) ([]string, error) { return cfg.Warnings(ctx), nil })
+	}
+	return m
+}
+
+// run describes the machine, then reads it now and then until ctx is done. While
+// idle, it looks at the whole of it again, and calls changed if it differs.
+func (m *hostMonitor) run(ctx context.Context, idle func() bool, changed func()) {
+	again := time.NewTimer(detectEvery)
+	defer again.Stop()
+	tick := time.NewTicker(readingEvery)
+	defer tick.Stop()
+	var reading sync.WaitGroup
+	reading.Go(func() { // concurrently with the description, which a driver may hold up
+		m.read(ctx)
+		close(m.readOnce)
+	})
+	_, err := m.describe(ctx)
+	close(m.detected)
+	reading.Wait()
+	m.log(ctx, "machine", err)
+	if what := m.description(); what != nil && what.Late() {
+		again.Reset(detectSoon)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-again.C:
+			if idle() {
+				differs, err := m.describe(ctx)
+				m.log(ctx, "machine", err)
+				if differs {
+					changed()
+				}
+			}
+			again.Reset(detectEvery)
+		}
+		m.read(ctx)
+	}
+}
+
+// describe looks at the machine and reports whether it differs from before. After
+// an error, what was known of it still is.
+func (m *hostMonitor) describe(ctx context.Context) (differs bool, err error) {
+	what, err := m.detect.get(ctx, detectTimeout)
+	if what == nil && err == nil {
+		err = errors.New("the detector gave neither a machine nor an error")
+	}
+	if err != nil {
+		return false, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.now.machine
+	m.now.machine = what
+	return before == nil || before.Fingerprint() != what.Fingerprint(), nil
+}
+
+// read takes one reading of everything. What does not answer in time leaves the
+// reading of before.
+func (m *hostMonitor) read(ctx context.Context) {
+	readInto(ctx, m, "storage", m.usage, func(now *hostReadings, v storage.Usage) { now.usage = &v })
+	readInto(ctx, m, "telemetry", m.gpus, func(now *hostReadings, v hwdetect.Telemetry) { now.telemetry = v })
+	readInto(ctx, m, "engines", m.engines, func(now *hostReadings, v []heartbeat.Engine) { now.engines = v })
+}
+
+// warn returns the warnings of the program that embeds the agent: those of now, or
+// the latest where it does not answer within warningsWait.
+func (m *hostMonitor) warn() []string {
+	if m.warnings == nil {
+		return nil
+	}
+	v, err := m.warnings.get(context.Background(), warningsWait)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		m.now.warnings = v
+	}
+	return m.now.warnings
+}
+
+// readInto takes one reading, if there is a source for it.
+func readInto[T any](ctx context.Context, m *hostMonitor, what string, source *guarded[T], set func(*hostReadings, T)) {
+	if source == nil {
+		return
+	}
+	v, err := source.get(ctx, readingTimeout)
+	m.log(ctx, what, err)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	set(&m.now, v)
+}
+
+// log logs the first of several failures to read what, and the first success
+// after them.
+func (m *hostMonitor) log(ctx context.Context, what string, err error) {
+	switch {
+	case ctx.Err() != nil: // it may be why
+	case err != nil && !m.failing[what]:
+		m.cfg.Logger.WarnContext(ctx, "machine not read, trying again later", "what", what, "err", err)
+		m.failing[what] = true
+	case err == nil && m.failing[what]:
+		m.cfg.Logger.InfoContext(ctx, "machine read again", "what", what)
+		m.failing[what] = false
+	}
+}
+
+// wait returns the description of the machine, or what is known of it where
+// the detector takes too long.
+func (m *hostMonitor) wait(ctx context.Context) *hwdetect.Machine {
+	awaitClosed(ctx, m.detected, registerWait)
+	if what := m.description(); what != nil {
+		return what
+	}
+	what, _ := noDetector{}.Detect(ctx)
+	return what
+}
+
+// waitRead returns once there are readings, or when they take too long.
+func (m *hostMonitor) waitRead(ctx context.Context) { awaitClosed(ctx, m.readOnce, firstReading) }
+
+// awaitClosed returns once done is closed, after limit, or when ctx is done.
+func awaitClosed(ctx context.Context, done <-chan struct{}, limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// description returns the description of the machine, nil before there is one.
+func (m *hostMonitor) description() *hwdetect.Machine {
+	return m.latest().machine
+}
+
+// latest returns the latest readings.
+func (m *hostMonitor) latest() hostReadings {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now
+}
+
+// fill adds the latest readings to b. A GPU that cannot be used makes the
+// agent's status an error, which is told in place of a task where there is none.
+func (m *hostMonitor) fill(b *heartbeat.Beat) {
+	now := m.latest()
+	b.Engines = now.engines
+	if now.usage != nil && *now.usage != (storage.Usage{}) { // a disk may have nothing free
+		b.StorageFree = &now.usage.FreeBytes
+	}
+	if pct, ok := now.telemetry.UtilizationPct(); ok {
+		b.GPUUtilPct = &pct
+	}
+	if used, ok := now.telemetry.MemoryUsedBytes(); ok {
+		b.GPUMemoryBytes = &used
+	}
+	if now.telemetry.Sick != "" {
+		b.Status = heartbeat.StatusError
+		if b.Task == "" {
+			b.Task = now.telemetry.Sick
+		}
+	}
+}
+
+// noDetector is the detector of an agent that was given none.
+type noDetector struct{}
+
+func (noDetector) Detect(context.Context) (*hwdetect.Machine, error) {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		name = "unknown"
+	}
+	return &hwdetect.Machine{Hostname: name, EnvironmentType: "unknown"}, nil
+}
