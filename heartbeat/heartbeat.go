@@ -1,22 +1,20 @@
-// Package heartbeat decides when an agent speaks to its server, what it says
-// and what becomes of the answer.
+// Package heartbeat schedules an agent's heartbeats and hands their answers on.
 //
-// A [Loop] registers the agent, then beats until its context ends. The waits
-// follow the server's habits, where an agent that was silent for 90 s is shown
-// as offline:
+// A [Loop] registers the agent, then sends heartbeats until its context ends. The
+// waits follow from the server's rules: it shows an agent as offline after 90 s
+// without a heartbeat.
 //
 //	after                     wait
-//	a beat that went through  Interval, from 10 s to 300 s, shortened by up to a tenth
-//	the same while running    the same, and never less than 60 s to 66 s
-//	a beat that failed        2 s, growing to 24 s, each varied by a quarter: never over 30 s
+//	a successful beat         Interval, from 10 s to 300 s, shortened by up to a tenth
+//	the same while running    the same, but at least 60 s to 66 s
+//	a failed beat             2 s, growing to 24 s, each varied by a quarter: never over 30 s
 //	a refused registration    30 s to 60 s
 //	[Loop.Nudge], Renew       none, but at least 100 ms after the beat before
 //
-// The variation keeps agents that were started together from beating together.
-// It shortens an interval, except for the least one of a running benchmark, which
-// has a lower bound to keep and is far enough from the 90 s. An answer that says
-// that the server doesn't know the agent leads to a new registration and one more
-// beat.
+// The variation spreads agents that were started together. It shortens intervals;
+// the minimum while a benchmark runs is lengthened instead, since it is a lower
+// bound and far from the 90 s. If the server doesn't know the agent, the loop
+// registers again and sends one more beat.
 package heartbeat
 
 import (
@@ -25,11 +23,10 @@ import (
 	"time"
 )
 
-// Beat is what a heartbeat says about the agent. A nil field is unknown and is
-// not sent.
+// A Beat is the content of one heartbeat. A nil field is unknown and is not sent.
 type Beat struct {
 	Status         string   // StatusIdle, StatusRunning or StatusError
-	Task           string   // identifier of what is being worked on; empty if nothing is
+	Task           string   // the test or job in progress; empty for none
 	GPUUtilPct     *float64 // mean over all GPUs, 0 to 100
 	GPUMemoryBytes *int64   // in use, summed over all GPUs
 	StorageFree    *int64   // bytes free where models are kept
@@ -41,15 +38,15 @@ type Beat struct {
 	Busy bool
 }
 
-// The words of Beat.Status.
+// Values of Beat.Status.
 const (
 	StatusIdle    = "idle"
 	StatusRunning = "running"
 	StatusError   = "error"
 )
 
-// Engine is the state of an inference engine that is installed on the machine
-// itself, in the form of the KITT protocol.
+// An Engine is the state of an inference engine installed on the machine itself,
+// in the form of the KITT protocol.
 type Engine struct {
 	Engine     string `json:"engine"`
 	Installed  bool   `json:"installed"`
@@ -60,14 +57,14 @@ type Engine struct {
 	Port       int    `json:"port"`
 }
 
-// Answer is what the server says to a heartbeat.
+// An Answer is the server's answer to a heartbeat.
 type Answer struct {
 	AgentID  string            // the server's own id for the agent; empty if it named none
 	Commands []Command         // at most one in KITT 1.7.0
 	Settings map[string]string // as the server wrote them; nil if it sent none
 }
 
-// A Command is an order from the server or an operator.
+// A Command is a request from the server or an operator.
 type Command struct {
 	ID      string          `json:"command_id"`
 	TestID  string          `json:"test_id"`
@@ -75,6 +72,6 @@ type Command struct {
 	Payload json.RawMessage `json:"payload"` // never trusted
 }
 
-// ErrUnknownAgent is matched by the error of a heartbeat that the server
-// answered with its own word (not a proxy's) that it knows no such agent.
+// ErrUnknownAgent is matched by the error of a heartbeat to which the server
+// itself, not a proxy, answered that it knows no such agent.
 var ErrUnknownAgent = errors.New("the server does not know this agent")

@@ -35,24 +35,23 @@ const (
 	refusedWait   = 30 * time.Second
 	intervalShare = 10 // an interval is varied by up to a tenth
 
-	// callTimeout bounds each call of the Client: by then the agent is shown as
-	// offline, and a new attempt is worth more than the answer.
+	// callTimeout bounds each call of the Client. By then the server shows the
+	// agent as offline, and a new attempt is worth more than the answer.
 	callTimeout = OfflineAfter
 
-	// lateness is how far beyond its time a step may go, as on a machine that is
-	// out of breath, before the loop counts as stuck.
+	// lateness is how far a step may exceed its deadline, as on an overloaded
+	// machine, before the loop counts as stuck.
 	lateness = time.Minute
 )
 
-// A Client carries the loop's words to the server.
+// A Client sends the loop's requests to the server.
 type Client interface {
-	// Register makes the agent known and returns the server's id for it and
-	// the interval that it proposes, 0 for none. Its ctx, like Heartbeat's, ends
-	// after OfflineAfter.
+	// Register registers the agent. It returns the server's id for it and the
+	// interval that the server proposes, 0 for none. Its ctx, like Heartbeat's,
+	// ends after OfflineAfter.
 	Register(ctx context.Context) (id string, interval time.Duration, err error)
 
-	// Heartbeat sends beat on behalf of the agent with this id or name. Its
-	// error matches ErrUnknownAgent if the server knows no such agent.
+	// Heartbeat sends beat for the agent with this id or name. Its error matches ErrUnknownAgent if the server knows no such agent.
 	Heartbeat(ctx context.Context, id string, beat Beat) (Answer, error)
 }
 
@@ -60,13 +59,13 @@ type Client interface {
 type Config struct {
 	Client Client
 
-	// Name stands in for the server's id until the first registration.
+	// Name is used in place of the server's id until the first registration.
 	Name string
 
-	// Compose returns what the next beat says. It must not wait for anything.
+	// Compose returns the next beat. It must not wait for anything.
 	Compose func() Beat
 
-	// Handle, if set, takes each answer, on the loop's goroutine.
+	// Handle, if set, is called with each answer, on the loop's goroutine.
 	Handle func(ctx context.Context, answer Answer)
 
 	// Interval is the time between beats, from MinInterval to MaxInterval;
@@ -74,7 +73,7 @@ type Config struct {
 	// DefaultInterval.
 	Interval time.Duration
 
-	// Logger takes what an operator wants to know; nil discards it.
+	// Logger receives what an operator wants to know. Defaults to none.
 	Logger *slog.Logger
 }
 
@@ -83,14 +82,14 @@ type Loop struct {
 	cfg    Config
 	log    *slog.Logger
 	nudges chan struct{}
-	renew  atomic.Bool // whether to register anew before the next beat
+	renew  atomic.Bool // whether to register again before the next beat
 
 	mu       sync.Mutex
 	interval time.Duration
 	state    State
 }
 
-// State says how the loop fares.
+// State describes a Loop at one moment.
 type State struct {
 	AgentID    string        // the server's id for the agent; empty before it gave one
 	Registered bool          // whether a registration or a beat went through
@@ -99,13 +98,12 @@ type State struct {
 	LastError  string        // why the last attempt failed; empty if it didn't
 	FailingFor int           // attempts that failed since the last that went through
 
-	// Due is by when the loop moves on at the latest: a call that goes on for
-	// longer ignores its deadline, and the loop is stuck. Zero while Run doesn't
-	// run.
+	// Due is when the current step ends at the latest. A step that takes longer
+	// ignores its deadline, and the loop is stuck. Zero while Run isn't running.
 	Due time.Time
 }
 
-// New returns a loop that beats once Run is called.
+// New returns a loop that sends heartbeats once Run is called.
 func New(cfg Config) (*Loop, error) {
 	var faults []error
 	if cfg.Client == nil {
@@ -136,8 +134,8 @@ func checkInterval(d time.Duration) error {
 	return nil
 }
 
-// SetInterval changes the time between beats, from the next wait on. It returns
-// an error and changes nothing if d is out of bounds.
+// SetInterval changes the time between beats, starting with the next wait. If d is
+// out of bounds it changes nothing and returns an error.
 func (l *Loop) SetInterval(d time.Duration) error {
 	if err := checkInterval(d); err != nil {
 		return err
@@ -148,22 +146,22 @@ func (l *Loop) SetInterval(d time.Duration) error {
 	return nil
 }
 
-// Nudge asks for a beat at once, as when a job starts or ends. It never waits.
+// Nudge requests a beat now, as when a job starts or ends. It never waits.
 func (l *Loop) Nudge() {
 	select {
 	case l.nudges <- struct{}{}:
-	default: // one is asked for already
+	default: // one is requested already
 	}
 }
 
-// Renew asks for a new registration and a beat at once, as when the machine has
+// Renew requests a new registration and a beat now, as when the machine has
 // changed. It never waits.
 func (l *Loop) Renew() {
 	l.renew.Store(true)
 	l.Nudge()
 }
 
-// State returns how the loop fares now.
+// State returns the loop's state now.
 func (l *Loop) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -172,15 +170,15 @@ func (l *Loop) State() State {
 	return s
 }
 
-// Run registers the agent and beats until ctx is done, and then returns nil.
+// Run registers the agent and sends heartbeats until ctx is done. It returns nil.
 func (l *Loop) Run(ctx context.Context) error {
-	defer l.rest()
+	defer l.clearDue()
 	retry := newRetry()
 	known := false // whether the server is believed to know the agent
-	var said Beat
+	var sent Beat
 	for ctx.Err() == nil {
 		var wait time.Duration
-		if err := l.speak(ctx, &known, &said); err != nil {
+		if err := l.attempt(ctx, &known, &sent); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -192,7 +190,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		} else {
 			retry.Reset()
 			l.succeeded(ctx)
-			wait = l.wait(said)
+			wait = l.wait(sent)
 		}
 		l.pause(ctx, wait)
 	}
@@ -203,18 +201,18 @@ func (l *Loop) Run(ctx context.Context) error {
 func newRetry() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = 2 * time.Second
-	// No more than it takes to keep agents apart: the longer the shortest wait,
-	// the fewer come at once when a server is back.
+	// Only enough to spread agents: the longer the shortest wait is, the fewer
+	// come at the same time when a server is back.
 	b.RandomizationFactor = 0.25
 	b.Multiplier = 2
 	b.MaxInterval = maxRetry
 	return b
 }
 
-// speak registers if that is needed, beats, and registers and beats once more
-// if the server turns out to have forgotten the agent.
-func (l *Loop) speak(ctx context.Context, known *bool, said *Beat) error {
-	for attempt := range 2 {
+// attempt registers if needed and sends one beat. If the server has forgotten the
+// agent it does both once more.
+func (l *Loop) attempt(ctx context.Context, known *bool, sent *Beat) error {
+	for try := range 2 {
 		if !*known || l.renew.Load() {
 			l.renew.Store(false) // before, so that what changes meanwhile counts
 			*known = false
@@ -223,10 +221,10 @@ func (l *Loop) speak(ctx context.Context, known *bool, said *Beat) error {
 			}
 			*known = true
 		}
-		answer, err := l.beat(ctx, said)
+		answer, err := l.beat(ctx, sent)
 		if errors.Is(err, ErrUnknownAgent) {
 			*known = false
-			if attempt == 0 {
+			if try == 0 {
 				l.log.InfoContext(ctx, "server does not know this agent, registering again")
 				continue
 			}
@@ -234,9 +232,9 @@ func (l *Loop) speak(ctx context.Context, known *bool, said *Beat) error {
 		if err != nil {
 			return fmt.Errorf("heartbeat: %w", err)
 		}
-		l.adopt(answer.AgentID)
+		l.setAgentID(answer.AgentID)
 		if l.cfg.Handle != nil {
-			l.promise(callTimeout)
+			l.setDue(callTimeout)
 			l.cfg.Handle(ctx, answer)
 		}
 		return nil
@@ -244,29 +242,30 @@ func (l *Loop) speak(ctx context.Context, known *bool, said *Beat) error {
 	return nil
 }
 
-// promise notes that the step that begins takes at most d.
-func (l *Loop) promise(d time.Duration) {
+// setDue sets the deadline of the step that begins: d from now.
+func (l *Loop) setDue(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state.Due = time.Now().Add(d + lateness)
 }
 
-func (l *Loop) rest() {
+// clearDue says that no step is in progress.
+func (l *Loop) clearDue() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state.Due = time.Time{}
 }
 
-func (l *Loop) beat(ctx context.Context, said *Beat) (Answer, error) {
-	l.promise(callTimeout)
+func (l *Loop) beat(ctx context.Context, sent *Beat) (Answer, error) {
+	l.setDue(callTimeout)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	*said = l.cfg.Compose()
-	return l.cfg.Client.Heartbeat(ctx, l.id(), *said)
+	*sent = l.cfg.Compose()
+	return l.cfg.Client.Heartbeat(ctx, l.id(), *sent)
 }
 
 func (l *Loop) register(ctx context.Context) error {
-	l.promise(callTimeout)
+	l.setDue(callTimeout)
 	calling, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	id, interval, err := l.cfg.Client.Register(calling)
@@ -284,8 +283,8 @@ func (l *Loop) register(ctx context.Context) error {
 	return nil
 }
 
-// adopt takes over the server's own id for the agent.
-func (l *Loop) adopt(id string) {
+// setAgentID stores the server's id for the agent.
+func (l *Loop) setAgentID(id string) {
 	if id == "" {
 		return
 	}
@@ -303,14 +302,15 @@ func (l *Loop) id() string {
 	return l.cfg.Name
 }
 
-// isRefusal tells the server's own final word from an outage.
+// isRefusal reports whether the server itself rejected the request, in contrast to
+// an outage.
 func isRefusal(err error) bool {
 	var r interface{ Refused() bool }
 	return errors.As(err, &r) && r.Refused()
 }
 
-// failed notes an attempt that failed. The first of a row is worth a warning,
-// as is one with another reason; the rest would only fill the log.
+// failed records a failed attempt. The first of several, and one with a new
+// reason, is logged as a warning. The others would only fill the log.
 func (l *Loop) failed(ctx context.Context, err error) {
 	l.mu.Lock()
 	first := l.state.LastError != err.Error()
@@ -318,7 +318,7 @@ func (l *Loop) failed(ctx context.Context, err error) {
 	l.state.FailingFor++
 	l.mu.Unlock()
 	if first {
-		l.log.WarnContext(ctx, "server not reached, trying on", "err", err)
+		l.log.WarnContext(ctx, "server not reached, retrying", "err", err)
 	} else {
 		l.log.DebugContext(ctx, "server still not reached", "err", err)
 	}
@@ -337,22 +337,22 @@ func (l *Loop) succeeded(ctx context.Context) {
 	}
 }
 
-// wait returns the time to the next beat after said, which went through.
-func (l *Loop) wait(said Beat) time.Duration {
+// wait returns the time until the next beat, after the server has accepted sent.
+func (l *Loop) wait(sent Beat) time.Duration {
 	l.mu.Lock()
 	d := l.interval
 	l.mu.Unlock()
 	d -= rand.N(d / intervalShare)
-	if said.Busy || said.Status == StatusRunning {
+	if sent.Busy || sent.Status == StatusRunning {
 		d = max(d, MinRunningInterval+rand.N(MinRunningInterval/intervalShare))
 	}
 	return d
 }
 
-// pause waits for d, a nudge or the end of ctx. Nudges are kept a little apart,
-// so that jobs that end at once don't make a burst of beats.
+// pause waits for d, a nudge or the end of ctx. Nudges are spaced, so that jobs
+// that end at the same time cause no burst of beats.
 func (l *Loop) pause(ctx context.Context, d time.Duration) {
-	l.promise(d)
+	l.setDue(d)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
