@@ -93,6 +93,9 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	a.beats = beats
+	if limits := cfg.limits(); len(limits) > 0 {
+		a.log.Info("not everything can be promised with these parts", "limits", limits)
+	}
 	return a, nil
 }
 

@@ -2,6 +2,8 @@ package agent_test
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -66,4 +68,39 @@ func TestAStopEndsTheBenchmarkOfARunnerThatHidesItsResumer(t *testing.T) {
 			require.True(t, r.stopped, "the benchmark was left running")
 		}
 	})
+}
+
+func TestNewSaysOnceWhatItCannotPromise(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		cfg    agent.Config
+		says   []string
+		silent []string
+	}{
+		{
+			"a plain runner", agent.Config{Runner: &play{}, Server: &agenttest.Server{}},
+			[]string{"Runner is no Resumer", "no Cleaner", "no Sweeper"}, []string{"Inquirer"},
+		},
+		{
+			"a wrapped one that resumes", agent.Config{Runner: countedRunner{Runner: &engine{}}, Server: &agenttest.Server{}},
+			[]string{"no Cleaner"}, []string{"Resumer"},
+		},
+		{"no reporter", agent.Config{Runner: &play{}, Server: giver{&agenttest.Server{}}}, []string{"Reporter is missing"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var log strings.Builder
+			c.cfg.Name, c.cfg.Dir, c.cfg.Logger = "gpu-01", t.TempDir(), slog.New(slog.NewTextHandler(&log, nil))
+			_, err := agent.New(c.cfg)
+			require.NoError(t, err)
+			require.Equal(t, 1, strings.Count(log.String(), "not everything can be promised"))
+			for _, text := range c.says {
+				require.Contains(t, log.String(), text)
+			}
+			for _, text := range c.silent {
+				require.NotContains(t, log.String(), text)
+			}
+		})
+	}
 }
