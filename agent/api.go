@@ -135,6 +135,9 @@ func (a *Agent) postCommand(w http.ResponseWriter, r *http.Request) {
 // readCommand reads a command, and whom one that stops a job is aimed at: the
 // payload's id, or its own where the payload names none.
 func readCommand(body []byte) (cmd heartbeat.Command, target string, err error) {
+	if err := checkNesting("JSON body", body); err != nil {
+		return cmd, "", err
+	}
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil || len(fields) == 0 {
 		return cmd, "", errors.New("Invalid JSON body")

@@ -75,19 +75,18 @@ type spec struct {
 	Suite     string
 	Mode      string
 	Benchmark string // shown to people; it doesn't reach `kitt run`
-	Target    string // of cancel and stop_container: a command or test id
 }
 
 // payload is the part of a command's payload that the agent reads. Everything
 // in it is a stranger's.
 type payload struct {
-	ModelPath     string `json:"model_path"`
-	EngineName    string `json:"engine_name"`
-	SuiteName     string `json:"suite_name"`
-	EngineMode    string `json:"engine_mode"`
-	BenchmarkName string `json:"benchmark_name"`
-	CommandID     string `json:"command_id"`
-	TestID        string `json:"test_id"`
+	ModelPath     string `json:"model_path,omitempty"`
+	EngineName    string `json:"engine_name,omitempty"`
+	SuiteName     string `json:"suite_name,omitempty"`
+	EngineMode    string `json:"engine_mode,omitempty"`
+	BenchmarkName string `json:"benchmark_name,omitempty"`
+	CommandID     string `json:"command_id,omitempty"` // of cancel and stop_container
+	TestID        string `json:"test_id,omitempty"`    // likewise
 }
 
 // parseCommand checks cmd and returns what it asks for. Its errors are
@@ -95,21 +94,21 @@ type payload struct {
 // those of the server come unchecked and are `kitt run`'s to judge.
 func parseCommand(cmd heartbeat.Command, operator bool) (spec, error) {
 	s := spec{Type: cmd.Type}
+	if err := checkPayload(cmd.Payload); err != nil {
+		return s, err
+	}
 	var p payload
-	if raw := strings.TrimSpace(string(cmd.Payload)); raw != "" && raw != "null" {
-		if err := json.Unmarshal([]byte(raw), &p); err != nil {
+	if !emptyPayload(cmd.Payload) {
+		if err := json.Unmarshal(cmd.Payload, &p); err != nil {
 			return s, payloadError(err)
 		}
 	}
 	s.Model, s.Engine, s.Suite, s.Mode, s.Benchmark = p.ModelPath, p.EngineName, p.SuiteName, p.EngineMode, p.BenchmarkName
-	s.Target = p.CommandID
-	if s.Target == "" {
-		s.Target = p.TestID
-	}
 	switch cmd.Type {
 	case TypeRunTest:
 		return s.checkRunTest(operator)
 	case TypeCleanupStorage:
+		s = spec{Type: s.Type, Model: s.Model}
 		if s.Model == cleanupAll {
 			s.Model = ""
 		}
@@ -129,7 +128,7 @@ func parseCommand(cmd heartbeat.Command, operator bool) (spec, error) {
 func (s spec) checkRunTest(operator bool) (spec, error) {
 	s.Engine = orDefault(s.Engine, "vllm")
 	s.Suite = orDefault(s.Suite, "quick")
-	s.Benchmark = orDefault(s.Benchmark, "throughput")
+	s.Benchmark = printable(orDefault(s.Benchmark, "throughput"))
 	switch {
 	case !wordPattern.MatchString(s.Engine), operator && !slices.Contains(knownEngines, s.Engine):
 		return s, badCommand("Invalid engine: %s", printable(s.Engine))

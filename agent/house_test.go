@@ -30,7 +30,7 @@ func endedJob(t *testing.T, a *Agent, id string, ended time.Time, size int, l le
 	t.Helper()
 	o := testOrder(id)
 	o.Command = heartbeat.Command{ID: id, Type: TypeRunTest}
-	j, err := a.store.create(id, o)
+	j, err := a.store.create(id, o, newRecord(o))
 	require.NoError(t, err)
 	j.rec.State, j.rec.EndedAt = StateCompleted, ended
 	j.rec.Outcome = &ending{State: StateCompleted}

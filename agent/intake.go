@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -20,9 +19,6 @@ var (
 	// agent isn't running, or is stopping.
 	ErrNotAccepting = errors.New("the agent takes no commands now")
 )
-
-// maxPayload bounds a command's payload, in bytes.
-const maxPayload = 1 << 20
 
 // Submit hands the agent a command that did not come from its server, and
 // returns its id, a new one where it had none. The command is on disk when
@@ -67,11 +63,14 @@ func (a *Agent) receive(ctx context.Context, cmd heartbeat.Command, source strin
 	if _, own := safeID(cmd.ID); !own {
 		fault = badCommand("Invalid command_id: %s", printable(cmd.ID))
 	}
+	if err := checkText("test_id", cmd.TestID, maxID); err != nil {
+		fault, cmd.TestID = err, "" // no address can name such a test
+	}
 	err := a.accept(cmd, s, fault, source)
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrDuplicate):
-		a.log.DebugContext(ctx, "command is known already", "job", cmd.ID)
+		a.log.DebugContext(ctx, "command is known already", "job", printable(cmd.ID))
 	default:
 		// The server will not offer it again, but it can be asked for it.
 		a.lookup.Store(true)
@@ -82,27 +81,26 @@ func (a *Agent) receive(ctx context.Context, cmd heartbeat.Command, source strin
 // jobType reports whether commands of this type become jobs.
 func jobType(t string) bool { return t == TypeRunTest || t == TypeCleanupStorage }
 
-// accept makes a job of cmd: on disk first, then in the queue, or ended at once
-// with fault. Whoever gives the same command twice gets ErrDuplicate, also at
+// accept makes a job of cmd: on disk first, then in the queue. A command with a
+// fault makes a job that has failed from the start. Whoever gives the same command twice gets ErrDuplicate, also at
 // the same moment and after a restart.
 func (a *Agent) accept(cmd heartbeat.Command, s spec, fault error, source string) error {
-	if len(cmd.Payload) > maxPayload {
-		fault = badCommand("Invalid payload: %d bytes, at most %d are allowed", len(cmd.Payload), maxPayload)
-		cmd.Payload = nil
-	}
-	if len(cmd.Payload) > 0 && !json.Valid(cmd.Payload) {
-		cmd.Payload = nil // command.json is to stay readable; fault says what was wrong
-	}
 	id, _ := safeID(cmd.ID)
 	store, err := a.reserve(id)
 	if err != nil {
 		return err
 	}
 	defer a.intake.Done()
-	now := time.Now()
-	j, err := store.create(id, order{Version: recordVersion, Command: cmd, Source: source, AcceptedAt: now})
+	o := newOrder(cmd, s, fault, source, time.Now())
+	accepted, rec := newRecord(o), newRecord(o)
+	if fault != nil {
+		rec.fail(failure(fault))
+	}
+	j, err := store.create(id, o, rec)
 	if err == nil {
-		j.spec = s
+		// One with a fault has failed on disk already, so that a crash from here
+		// on runs nothing of it. Its log and its report are still to be made.
+		j.spec, j.rec = s, accepted
 	}
 	a.mu.Lock()
 	delete(a.reserved, id)

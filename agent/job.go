@@ -4,24 +4,15 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
 // recordVersion is the version of the files in a job's directory. A newer agent
 // reads what an older one wrote; an older one sets aside what it cannot read.
 const recordVersion = 1
-
-// order is command.json: what was asked, as it came.
-type order struct {
-	Version    int               `json:"version"`
-	Command    heartbeat.Command `json:"command"`
-	Source     string            `json:"source"` // who gave it: one of the source constants
-	AcceptedAt time.Time         `json:"accepted_at"`
-}
 
 // Where a command came from.
 const (
@@ -46,6 +37,17 @@ type record struct {
 	Cancel      *cancellation `json:"cancel,omitempty"`    // once it was asked for
 }
 
+// newRecord returns the record of a command that was accepted.
+func newRecord(o order) record {
+	return record{Version: recordVersion, State: StateAccepted, ChangedAt: o.AcceptedAt}
+}
+
+// fail makes rec the record of a job that failed before it could begin.
+func (rec *record) fail(outcome ending) {
+	rec.State, rec.EndedAt, rec.Outcome = StateFailed, rec.ChangedAt, &outcome
+	rec.bound()
+}
+
 // cancellation is a request to stop a job.
 type cancellation struct {
 	By string    `json:"by"` // for a person: "user", "server", …
@@ -61,6 +63,35 @@ type ending struct {
 	ExitCode    int    `json:"exit_code"`       // of the benchmark; -1 where there is none
 	Runner      string `json:"runner,omitempty"`
 	ContainerID string `json:"container_id,omitempty"`
+}
+
+// maxReason bounds each text of a record that comes from outside, in bytes.
+const maxReason = 16 << 10
+
+// bound cuts the texts of rec that a runner, a storage or a caller chose, so
+// that the record can be read back.
+func (rec *record) bound() {
+	if rec.Outcome != nil {
+		o := *rec.Outcome
+		for _, text := range []*string{&o.Error, &o.Class, &o.Fix, &o.Runner, &o.ContainerID} {
+			*text = cut(*text, maxReason)
+		}
+		rec.Outcome = &o
+	}
+	if rec.Cancel != nil {
+		c := *rec.Cancel
+		c.By = cut(c.By, maxReason)
+		rec.Cancel = &c
+	}
+}
+
+// cut returns text, or its beginning and an ellipsis if it has more than limit
+// bytes.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "…"
 }
 
 // job is one command and what becomes of it.
@@ -149,6 +180,7 @@ func (j *job) update(change func(*record)) error {
 func (j *job) updateLocked(strict bool, change func(*record)) error {
 	rec := j.rec
 	change(&rec)
+	rec.bound()
 	err := writeJSON(j.path(recordFile), rec)
 	if err != nil && strict {
 		return fmt.Errorf("write state of job %s: %w", j.id, err)

@@ -114,7 +114,7 @@ func (a *Agent) reportDamaged(d damagedJob) {
 	if d.order == nil {
 		return
 	}
-	j, err := a.store.create(d.id, *d.order)
+	j, err := a.store.create(d.id, *d.order, newRecord(*d.order))
 	if err != nil {
 		a.log.Error("damaged job not reported", "job", d.id, "err", err)
 		return

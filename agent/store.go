@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,7 +33,8 @@ const (
 	damagedPrefix = ".damaged-" // one that could not be read
 )
 
-// maxRecord is the longest file of a job that is read into memory at once.
+// maxRecord is the longest file of a job that is read into memory at once, and
+// so the longest that is written, in bytes.
 const maxRecord = 4 << 20
 
 // errKnown says that there is a job of that id already.
@@ -84,7 +86,7 @@ func (s *store) sweep() error {
 // create writes a new job. The directory appears whole under its name, so that
 // a crash leaves either all of the job or none. The error matches errKnown if
 // there is such a job.
-func (s *store) create(id string, o order) (*job, error) {
+func (s *store) create(id string, o order, rec record) (*job, error) {
 	target := filepath.Join(s.dir, id)
 	if _, err := os.Lstat(target); err == nil {
 		return nil, errKnown
@@ -93,7 +95,6 @@ func (s *store) create(id string, o order) (*job, error) {
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return nil, err
 	}
-	rec := record{Version: recordVersion, State: StateAccepted, ChangedAt: o.AcceptedAt}
 	err := errors.Join(
 		writeJSON(filepath.Join(tmp, orderFile), o),
 		writeJSON(filepath.Join(tmp, recordFile), rec),
@@ -152,6 +153,7 @@ func (s *store) read(id string) (*job, *order, error) {
 	if err := readJSON(filepath.Join(dir, orderFile), &o); err != nil {
 		return nil, nil, err
 	}
+	o = o.compact()
 	if safe, _ := safeID(o.Command.ID); safe != id {
 		return nil, nil, fmt.Errorf("%s belongs to command %q", orderFile, o.Command.ID)
 	}
@@ -243,15 +245,34 @@ func (s *store) ended(id string) bool {
 }
 
 // writeJSON writes v to path, which holds either what it held before or all of
-// the new text, also after a power cut.
+// the new text, also after a power cut. What readJSON would not read back is an
+// error.
 func writeJSON(path string, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
+	text, err := encodeJSON(v)
 	if err != nil {
 		return err
 	}
+	if len(text) > maxRecord {
+		return fmt.Errorf("%s would have %d bytes, at most %d are read back", filepath.Base(path), len(text), maxRecord)
+	}
+	return writeFile(path, text)
+}
+
+// encodeJSON returns v as JSON on one line. Texts keep their characters: written
+// as \u003c, a text of "<" would be six times as long.
+func encodeJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return b.Bytes(), err
+}
+
+// writeFile puts a durable file with this text at path in one step.
+func writeFile(path string, text []byte) error {
 	// Without a directory renameio looks for one by making and renaming files in
 	// several, which takes longer than the write.
-	return renameio.WriteFile(path, append(text, '\n'), 0o600, renameio.IgnoreUmask(), renameio.WithTempDir(filepath.Dir(path)))
+	return renameio.WriteFile(path, text, 0o600, renameio.IgnoreUmask(), renameio.WithTempDir(filepath.Dir(path)))
 }
 
 // readJSON reads the JSON object in path into v.

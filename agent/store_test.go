@@ -27,10 +27,10 @@ func TestJobsAreReadBackInTheirOrder(t *testing.T) {
 	s, err := openStore(t.TempDir())
 	require.NoError(t, err)
 	for _, id := range []string{"c", "a", "b"} {
-		_, err := s.create(id, testOrder(id))
+		_, err := s.create(id, testOrder(id), newRecord(testOrder(id)))
 		require.NoError(t, err)
 	}
-	_, err = s.create("a", testOrder("a"))
+	_, err = s.create("a", testOrder("a"), newRecord(testOrder("a")))
 	require.ErrorIs(t, err, errKnown)
 	jobs, damaged, err := s.load()
 	require.NoError(t, err)
@@ -66,7 +66,7 @@ func TestDamagedJobsAreSetAside(t *testing.T) {
 			s, err := openStore(t.TempDir())
 			require.NoError(t, err)
 			for _, id := range []string{"good", "bad"} {
-				_, err := s.create(id, testOrder(id))
+				_, err := s.create(id, testOrder(id), newRecord(testOrder(id)))
 				require.NoError(t, err)
 			}
 			require.NoError(t, harm(filepath.Join(s.dir, "bad")))
@@ -104,7 +104,7 @@ func TestRemovedJobsAreRemembered(t *testing.T) {
 	dir := t.TempDir()
 	s, err := openStore(dir)
 	require.NoError(t, err)
-	j, err := s.create("x", testOrder("x"))
+	j, err := s.create("x", testOrder("x"), newRecord(testOrder("x")))
 	require.NoError(t, err)
 	require.False(t, s.ended("x"))
 	require.NoError(t, s.remove(j))
@@ -124,7 +124,7 @@ func TestStateMachine(t *testing.T) {
 	all := []State{StateAccepted, StatePreparing, StateRunning, StateFinishing, StateCompleted, StateFailed, StateCancelled}
 	rapid.Check(t, func(t *rapid.T) {
 		id := newID()
-		j, err := s.create(id, testOrder(id))
+		j, err := s.create(id, testOrder(id), newRecord(testOrder(id)))
 		require.NoError(t, err)
 		ends := 0
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
@@ -153,7 +153,7 @@ func TestAFullDiskHoldsUpNoBenchmark(t *testing.T) {
 	t.Parallel()
 	s, err := openStore(t.TempDir())
 	require.NoError(t, err)
-	j, err := s.create("x", testOrder("x"))
+	j, err := s.create("x", testOrder("x"), newRecord(testOrder("x")))
 	require.NoError(t, err)
 	moved := j.dir + ".moved"
 	require.NoError(t, os.Rename(j.dir, moved)) // nothing can be written any more
