@@ -153,7 +153,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Unlock()
 	defer a.closeHouse()
 	a.applySettings()
-	if err := a.recoverJobs(); err != nil {
+	begun, err := a.recoverJobs()
+	if err != nil {
 		return fmt.Errorf("agent: read jobs: %w", err)
 	}
 
@@ -168,6 +169,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	beating.Go(func() { _ = a.beats.Run(beatCtx) })
 	close(a.ready)
 
+	a.continueJobs(ctx, begun)
 	a.schedule(ctx)
 	a.log.Info("stopping", "running", len(a.queue.active()), "waiting", len(a.queue.line()))
 	a.mu.Lock()
@@ -246,20 +248,23 @@ func (a *Agent) schedule(ctx context.Context) {
 	}
 }
 
-// begin starts j's turn.
-func (a *Agent) begin(j *job) {
+// begin starts j's turn. The channel is closed when the turn is over.
+func (a *Agent) begin(j *job) <-chan struct{} {
+	over := make(chan struct{})
 	ctx, stop := context.WithCancelCause(context.Background())
 	j.begin(stop)
 	if j.cancelled() != nil {
 		stop(errCancelled)
 	}
 	a.lives.Go(func() {
+		defer close(over)
 		defer stop(nil)
 		a.live(ctx, j)
 		j.end()
 		a.queue.done(j)
 		a.beats.Nudge()
 	})
+	return over
 }
 
 // plan tells the storage what the waiting jobs will ask for.

@@ -80,11 +80,7 @@ func (c *courier) run(ctx context.Context) {
 	c.d = d
 	defer d.Close()
 	defer c.leaveLane()
-	if c.j.testID() == "" {
-		// Nobody waits for the status or the log of a job without a test.
-		c.note(func(l *ledger) { l.Started, l.Log, l.Terminal = true, true, true })
-	}
-	steps := []func(context.Context) error{c.awaitTurn, c.start, c.shipLog, c.awaitEnd, c.deliverResult, c.deliverStatus}
+	steps := []func(context.Context) error{c.awaitTurn, c.findTest, c.skipTest, c.start, c.shipLog, c.awaitEnd, c.deliverResult, c.deliverStatus}
 	for _, step := range steps {
 		if c.j.state().Ended() {
 			if err := c.enterLane(ctx); err != nil {
@@ -165,11 +161,22 @@ func (c *courier) await(ctx context.Context, ready func() bool) error {
 	}
 }
 
+// skipTest notes that nobody waits for the status or the log of a job without a
+// test.
+func (c *courier) skipTest(context.Context) error {
+	if c.j.testID() == "" {
+		c.note(func(l *ledger) { l.Started, l.Log, l.Terminal = true, true, true })
+	}
+	return nil
+}
+
 // start tells the server that the test runs, unless it ended without that. A
 // test that was stopped on the server meanwhile is not set running again: the
 // agent never takes a step back.
 func (c *courier) start(ctx context.Context) error {
-	if rec := c.j.snapshot(); c.d.get().Started || rec.State.Ended() && rec.StartedAt.IsZero() {
+	rec := c.j.snapshot()
+	ended := rec.State.Ended() || rec.abandoned()
+	if c.d.get().Started || ended && rec.StartedAt.IsZero() {
 		return nil
 	}
 	return c.report(ctx, report{

@@ -40,10 +40,19 @@
 //
 // A cleanup has no run: it goes from preparing to finishing.
 //
+// # Jobs that cannot be read
+//
+// If command.json or job.json cannot be read at the start, what is known is
+// written again and the job fails: the directory's name is the command's id, the
+// test's id stands in both files, and the server is asked for it where both are
+// lost. Before any other job begins, the benchmark that it may have left running
+// is ended, through what the runner keeps in the directory or by the command's
+// id. The files that could not be read stay, under another name.
+//
 // Every change of state goes through job.transition, which refuses any other,
 // writes first and acts second. The order of a job's life is in life.go, from
 // the first state to the last; what is told to the server, and when, is in
-// deliver.go; what is picked up again at start is in recover.go.
+// deliver.go; what is picked up again at start is in recover.go and repair.go.
 //
 // # Stopping
 //

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -11,7 +12,7 @@ import (
 )
 
 // recordVersion is the version of the files in a job's directory. A newer agent
-// reads what an older one wrote; an older one sets aside what it cannot read.
+// reads what an older one wrote, and an older one what a newer one wrote.
 const recordVersion = 1
 
 // Where a command came from.
@@ -26,6 +27,8 @@ const (
 type record struct {
 	Version     int           `json:"version"`
 	State       State         `json:"state"`
+	TestID      string        `json:"test_id,omitempty"`  // as in command.json, which may be damaged
+	AskTest     bool          `json:"ask_test,omitempty"` // whether the server is to be asked for the test
 	ChangedAt   time.Time     `json:"changed_at"`
 	StartedAt   time.Time     `json:"started_at,omitzero"` // when the runner was first asked
 	EndedAt     time.Time     `json:"ended_at,omitzero"`
@@ -33,13 +36,13 @@ type record struct {
 	ModelOrigin string        `json:"model_origin,omitempty"`
 	Image       string        `json:"image,omitempty"`
 	LogLines    int64         `json:"log_lines,omitempty"` // once it has ended
-	Outcome     *ending       `json:"outcome,omitempty"`   // once it is known how the job ends
+	Outcome     *ending       `json:"outcome,omitempty"`   // once it is known how the job ends; of one that runs: it is to be abandoned
 	Cancel      *cancellation `json:"cancel,omitempty"`    // once it was asked for
 }
 
 // newRecord returns the record of a command that was accepted.
 func newRecord(o order) record {
-	return record{Version: recordVersion, State: StateAccepted, ChangedAt: o.AcceptedAt}
+	return record{Version: recordVersion, State: StateAccepted, TestID: o.Command.TestID, ChangedAt: o.AcceptedAt}
 }
 
 // fail makes rec the record of a job that failed before it could begin.
@@ -64,6 +67,9 @@ type ending struct {
 	Runner      string `json:"runner,omitempty"`
 	ContainerID string `json:"container_id,omitempty"`
 }
+
+// abandoned reports whether the job's run is to be ended and not continued.
+func (rec record) abandoned() bool { return rec.State == StateRunning && rec.Outcome != nil }
 
 // maxReason bounds each text of a record that comes from outside, in bytes.
 const maxReason = 16 << 10
@@ -103,6 +109,7 @@ type job struct {
 
 	recovered bool     // whether an agent before this one accepted it
 	resumed   bool     // whether an agent before this one handed it to a runner
+	damage    error    // why it could not be read at the start; nil if it could
 	progress  progress // of the model's copy
 	logs      logKeeper
 	tidied    atomic.Bool // whether nothing is left to make small
@@ -134,8 +141,8 @@ func (j *job) holder() string { return j.dir }
 func (j *job) resultsDir() string { return j.path(resultsDir) }
 
 // testID returns the id of the server's test that the job stands for; empty if
-// there is none.
-func (j *job) testID() string { return j.order.Command.TestID }
+// there is none, or none is known.
+func (j *job) testID() string { return cmp.Or(j.order.Command.TestID, j.snapshot().TestID) }
 
 // snapshot returns the job's record as it is now.
 func (j *job) snapshot() record {

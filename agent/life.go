@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime/debug"
 	"time"
 
@@ -41,11 +40,17 @@ const resumeTime = time.Minute
 // in its state for the next start, anything else ends it.
 func (a *Agent) live(ctx context.Context, j *job) {
 	log, release, err := a.useLog(j)
-	if err != nil {
-		a.abandon(ctx, j, failure(fmt.Errorf("open the job's log: %w", err)))
+	if err == nil {
+		defer a.releaseLog(j, release)
+	}
+	switch rec := j.snapshot(); {
+	case rec.abandoned():
+		a.abandon(ctx, j, log, *rec.Outcome)
+		return
+	case err != nil:
+		a.abandon(ctx, j, nil, failure(fmt.Errorf("open the job's log: %w", err)))
 		return
 	}
-	defer a.releaseLog(j, release)
 	if j.resumed && !log.Finished() {
 		log.Note("The agent was restarted; the benchmark goes on if it still runs")
 	}
@@ -225,31 +230,6 @@ func (a *Agent) warnIfRunning(j *job, err error, out runner.Output) {
 	_ = out.WriteMessage(fmt.Sprintf("Warning: %v", err))
 }
 
-// errAbandoned is why the benchmark of a job is ended that nobody can follow.
-var errAbandoned = errors.New("abandoned")
-
-// abandon ends a job that cannot be gone on with, and the benchmark that an agent
-// before this one may have left running.
-func (a *Agent) abandon(ctx context.Context, j *job, outcome ending) {
-	if j.state() == StateRunning {
-		ctx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
-		stop(errAbandoned)
-		if resumer, ok := runner.As[runner.Resumer](a.cfg.Runner); ok {
-			resume := func() (err error) {
-				defer a.catch(ctx, j, "runner", &err)
-				_, err = resumer.Resume(ctx, a.runnerJob(j), runner.Position{}, runner.NewOutput(io.Discard))
-				return err
-			}
-			a.warnIfRunning(j, resume(), runner.NewOutput(io.Discard))
-		}
-		if lease := a.reclaim(ctx, j); lease != nil {
-			a.release(j, lease)
-		}
-		a.ended(j, outcome)
-	}
-	a.conclude(j, nil, outcome)
-}
-
 // ended notes how the job's work ended. What is left is its report.
 func (a *Agent) ended(j *job, outcome ending) {
 	if err := j.transition(StateFinishing, false, func(rec *record) { rec.Outcome = &outcome }); err != nil {
@@ -286,7 +266,7 @@ func (a *Agent) runOrResume(ctx context.Context, j *job, spec runner.Job, out ou
 
 // cleanBeside ends what a benchmark that was cut short left running beside
 // itself. While another benchmark runs nobody can tell whose it is.
-func (a *Agent) cleanBeside(j *job, spec runner.Job, since time.Time, out output) {
+func (a *Agent) cleanBeside(j *job, spec runner.Job, since time.Time, out runner.Output) {
 	cleaner, ok := runner.As[runner.Cleaner](a.cfg.Runner)
 	if !ok {
 		return

@@ -9,21 +9,28 @@ import (
 	"github.com/kirizan/kitt-agent/storage"
 )
 
-// recoverJobs reads the jobs of the agent before this one and goes on with each
-// from the state in which it was left; the table in the package comment says
-// how.
-func (a *Agent) recoverJobs() error {
-	jobs, damaged, err := a.store.load()
+// recoverJobs reads the jobs of the agent before this one, and returns those
+// that had their turn, which continueJobs is to give them again.
+func (a *Agent) recoverJobs() ([]*job, error) {
+	jobs, ignored, err := a.store.load()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var resumed, waiting, undelivered int
+	for _, err := range ignored {
+		a.log.Warn("directory is a copy of a job and is ignored; move it out of the jobs directory", "err", err)
+	}
+	var begun []*job
+	var waiting, undelivered, damaged int
 	for _, j := range jobs {
 		// What the command asks for follows from what was written, so it was
 		// checked when it was accepted; a stricter agent refuses it now.
 		spec, fault := parseCommand(j.order.Command, false)
 		j.spec = spec
 		j.recovered = true
+		if j.damage != nil {
+			damaged++
+			a.reportDamaged(j)
+		}
 		a.mu.Lock()
 		a.jobs[j.id] = j
 		a.mu.Unlock()
@@ -37,11 +44,10 @@ func (a *Agent) recoverJobs() error {
 			waiting++
 		default:
 			j.resumed = state == StateRunning
-			resumed++
 			// It had its turn, so it gets it again before all that wait, however
 			// many run at once.
 			a.queue.admit(j)
-			a.begin(j)
+			begun = append(begun, j)
 		}
 		if a.settled(j) {
 			j.done.Store(true)
@@ -50,15 +56,41 @@ func (a *Agent) recoverJobs() error {
 			a.dispatchCourier(j)
 		}
 	}
-	for _, d := range damaged {
-		a.reportDamaged(d)
-	}
-	if len(jobs) > 0 || len(damaged) > 0 {
-		a.log.Info("jobs found", "resumed", resumed, "waiting", waiting, "undelivered", undelivered, "damaged", len(damaged))
+	if len(jobs) > 0 {
+		a.log.Info("jobs found", "resumed", len(begun), "waiting", waiting, "undelivered", undelivered, "damaged", damaged)
 	}
 	a.lookup.Store(true)
+	return begun, nil
+}
+
+// continueJobs gives jobs their turn again, each from the state in which it was
+// left; the table in the package comment says how. Jobs that are to be abandoned
+// come first, and nothing else begins until their benchmarks have ended: it
+// would share the GPUs with them. It returns early when ctx is done.
+func (a *Agent) continueJobs(ctx context.Context, jobs []*job) {
+	var lost, rest []*job
+	for _, j := range jobs {
+		if j.snapshot().abandoned() {
+			lost = append(lost, j)
+		} else {
+			rest = append(rest, j)
+		}
+	}
+	var over []<-chan struct{}
+	for _, j := range lost {
+		over = append(over, a.begin(j))
+	}
+	for _, ended := range over {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return
+		}
+	}
+	for _, j := range rest {
+		a.begin(j)
+	}
 	a.releaseStale()
-	return nil
 }
 
 // releaseStale gives up the leases of jobs that need none any more, beside
@@ -106,32 +138,8 @@ func (a *Agent) drainContext() context.Context {
 	return a.drainCtx
 }
 
-// reportDamaged makes known that a job's directory could not be read. Where
-// its command could be, the server hears that the job failed.
-func (a *Agent) reportDamaged(d damagedJob) {
-	a.log.Error("job could not be read and was set aside", "job", d.id, "dir", d.path, "err", d.reason)
-	a.warn(fmt.Sprintf("Job %s could not be read and was set aside in %s: %v", d.id, d.path, d.reason))
-	if d.order == nil {
-		return
-	}
-	j, err := a.store.create(d.id, *d.order, newRecord(*d.order))
-	if err != nil {
-		a.log.Error("damaged job not reported", "job", d.id, "err", err)
-		return
-	}
-	j.spec, _ = parseCommand(d.order.Command, false)
-	a.mu.Lock()
-	a.jobs[j.id] = j
-	a.mu.Unlock()
-	a.concludeWaiting(j, failure(&damagedError{path: d.path}))
-	a.dispatchCourier(j)
+// reportDamaged says that files of a job could not be read.
+func (a *Agent) reportDamaged(j *job) {
+	a.log.Error("job could not be read", "job", j.id, "dir", j.dir, "err", j.damage)
+	a.warn(fmt.Sprintf("Job %s could not be read (%v); what could not be read is set aside in %s", j.id, j.damage, j.dir))
 }
-
-// damagedError is why a job ends whose directory could not be read.
-type damagedError struct{ path string }
-
-func (e *damagedError) Error() string {
-	return "the agent's record of this job was damaged; what is left of it was set aside on the machine"
-}
-func (e *damagedError) Class() string { return "damaged" }
-func (e *damagedError) Fix() string   { return "look into " + e.path }

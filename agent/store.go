@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/google/renameio/v2"
 )
@@ -26,12 +25,9 @@ const (
 	deliveryFile = "delivery"
 )
 
-// Prefixes of directories beside the jobs' that are none themselves. A job's id
-// never begins with a dot.
-const (
-	newPrefix     = ".new-"     // a job that is being written
-	damagedPrefix = ".damaged-" // one that could not be read
-)
+// newPrefix is that of the directory of a job that is being written, or removed.
+// A job's id never begins with a dot.
+const newPrefix = ".new-"
 
 // maxRecord is the longest file of a job that is read into memory at once, and
 // so the longest that is written, in bytes.
@@ -113,72 +109,27 @@ func (s *store) create(id string, o order, rec record) (*job, error) {
 	return newJob(target, o, rec), nil
 }
 
-// A damaged job is one whose directory could not be read.
-type damagedJob struct {
-	id     string
-	path   string // where it was put
-	order  *order // nil if that could not be read either
-	reason error
-}
-
-// load reads all jobs, in the order in which they were accepted. Directories
-// that cannot be read are set aside, so that they stop nobody.
-func (s *store) load() ([]*job, []damagedJob, error) {
+// load reads all jobs, in the order in which they were accepted. A job that
+// cannot be read is repaired, so that it stops no other. ignored says which
+// directories are no jobs.
+func (s *store) load() (jobs []*job, ignored []error, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	var jobs []*job
-	var damaged []damagedJob
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".") || !e.IsDir() {
 			continue
 		}
-		j, o, err := s.read(e.Name())
+		j, err := s.read(e.Name())
 		if err != nil {
-			damaged = append(damaged, s.setAside(e.Name(), o, err))
+			ignored = append(ignored, fmt.Errorf("%s: %w", filepath.Join(s.dir, e.Name()), err))
 			continue
 		}
 		jobs = append(jobs, j)
 	}
 	slices.SortStableFunc(jobs, func(a, b *job) int { return a.order.AcceptedAt.Compare(b.order.AcceptedAt) })
-	return jobs, damaged, nil
-}
-
-// read reads the job with the given id. If the job cannot be read, its order is
-// returned where that can.
-func (s *store) read(id string) (*job, *order, error) {
-	dir := filepath.Join(s.dir, id)
-	var o order
-	if err := readJSON(filepath.Join(dir, orderFile), &o); err != nil {
-		return nil, nil, err
-	}
-	o = o.compact()
-	if safe, _ := safeID(o.Command.ID); safe != id {
-		return nil, nil, fmt.Errorf("%s belongs to command %q", orderFile, o.Command.ID)
-	}
-	var rec record
-	if err := readJSON(filepath.Join(dir, recordFile), &rec); err != nil {
-		return nil, &o, err
-	}
-	if !rec.State.valid() {
-		return nil, &o, fmt.Errorf("%s has the unknown state %q", recordFile, rec.State)
-	}
-	if rec.State.Ended() && rec.Outcome == nil {
-		return nil, &o, fmt.Errorf("%s is %s without an outcome", recordFile, rec.State)
-	}
-	return newJob(dir, o, rec), nil, nil
-}
-
-// setAside moves a directory that cannot be read out of the way.
-func (s *store) setAside(id string, o *order, reason error) damagedJob {
-	d := damagedJob{id: id, order: o, reason: reason}
-	d.path = filepath.Join(s.dir, damagedPrefix+id+"-"+time.Now().UTC().Format("20060102T150405.000000000"))
-	if err := os.Rename(filepath.Join(s.dir, id), d.path); err != nil {
-		d.path = filepath.Join(s.dir, id)
-		d.reason = errors.Join(reason, err)
-	}
-	return d
+	return jobs, ignored, nil
 }
 
 // remove deletes a job's directory, and remembers its id, so that the command is
@@ -281,8 +232,11 @@ func readJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxRecord {
-		return fmt.Errorf("%s is no file of a job", filepath.Base(path))
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no plain file", filepath.Base(path))
+	}
+	if info.Size() > maxRecord {
+		return fmt.Errorf("%s has %d bytes: %w", filepath.Base(path), info.Size(), errTooLong)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -32,58 +32,13 @@ func TestJobsAreReadBackInTheirOrder(t *testing.T) {
 	}
 	_, err = s.create("a", testOrder("a"), newRecord(testOrder("a")))
 	require.ErrorIs(t, err, errKnown)
-	jobs, damaged, err := s.load()
+	jobs, ignored, err := s.load()
 	require.NoError(t, err)
-	require.Empty(t, damaged)
+	require.Empty(t, ignored)
 	require.Len(t, jobs, 3)
 	require.Equal(t, []string{"c", "a", "b"}, []string{jobs[0].id, jobs[1].id, jobs[2].id})
 	require.Equal(t, "t-c", jobs[0].testID())
 	require.Equal(t, StateAccepted, jobs[0].state())
-}
-
-func TestDamagedJobsAreSetAside(t *testing.T) {
-	t.Parallel()
-	for name, harm := range map[string]func(dir string) error{
-		"record is garbage": func(dir string) error { return os.WriteFile(filepath.Join(dir, recordFile), []byte("\x00\x00"), 0o600) },
-		"record is gone":    func(dir string) error { return os.Remove(filepath.Join(dir, recordFile)) },
-		"record is a directory": func(dir string) error {
-			os.Remove(filepath.Join(dir, recordFile))
-			return os.Mkdir(filepath.Join(dir, recordFile), 0o700)
-		},
-		"state is unknown": func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, recordFile), []byte(`{"state":"flying"}`), 0o600)
-		},
-		"ended without outcome": func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, recordFile), []byte(`{"state":"failed"}`), 0o600)
-		},
-		"order is of another job": func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, orderFile), []byte(`{"command":{"command_id":"other"}}`), 0o600)
-		},
-		"order is gone": func(dir string) error { return os.Remove(filepath.Join(dir, orderFile)) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s, err := openStore(t.TempDir())
-			require.NoError(t, err)
-			for _, id := range []string{"good", "bad"} {
-				_, err := s.create(id, testOrder(id), newRecord(testOrder(id)))
-				require.NoError(t, err)
-			}
-			require.NoError(t, harm(filepath.Join(s.dir, "bad")))
-			jobs, damaged, err := s.load()
-			require.NoError(t, err)
-			require.Len(t, jobs, 1)
-			require.Equal(t, "good", jobs[0].id)
-			require.Len(t, damaged, 1)
-			require.Equal(t, "bad", damaged[0].id)
-			require.DirExists(t, damaged[0].path)
-			require.NoDirExists(t, filepath.Join(s.dir, "bad"))
-
-			_, damaged, err = s.load()
-			require.NoError(t, err)
-			require.Empty(t, damaged, "what was set aside is left alone")
-		})
-	}
 }
 
 func TestHalfWrittenJobsAreSwept(t *testing.T) {
@@ -92,10 +47,10 @@ func TestHalfWrittenJobsAreSwept(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(filepath.Join(s.dir, newPrefix+"x"), 0o700))
 	require.NoError(t, s.sweep())
-	jobs, damaged, err := s.load()
+	jobs, ignored, err := s.load()
 	require.NoError(t, err)
+	require.Empty(t, ignored)
 	require.Empty(t, jobs)
-	require.Empty(t, damaged)
 	require.NoDirExists(t, filepath.Join(s.dir, newPrefix+"x"))
 }
 
@@ -140,8 +95,9 @@ func TestStateMachine(t *testing.T) {
 			if to.Ended() {
 				ends++
 			}
-			read, _, err := s.read(id)
+			read, err := s.read(id)
 			require.NoError(t, err)
+			require.NoError(t, read.damage)
 			require.Equal(t, to, read.state())
 		}
 		require.LessOrEqual(t, ends, 1)
@@ -164,7 +120,8 @@ func TestAFullDiskHoldsUpNoBenchmark(t *testing.T) {
 	require.False(t, j.save())
 	require.NoError(t, os.Rename(moved, j.dir))
 	require.True(t, j.save(), "written once there is room")
-	read, _, err := s.read("x")
+	read, err := s.read("x")
 	require.NoError(t, err)
+	require.NoError(t, read.damage)
 	require.Equal(t, StatePreparing, read.state())
 }

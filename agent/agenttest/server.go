@@ -57,10 +57,11 @@ type test struct {
 }
 
 var (
-	_ agent.Server   = (*Server)(nil)
-	_ agent.Reporter = (*Server)(nil)
-	_ agent.Inquirer = (*Server)(nil)
-	_ agent.Checker  = (*Server)(nil)
+	_ agent.Server     = (*Server)(nil)
+	_ agent.Reporter   = (*Server)(nil)
+	_ agent.Inquirer   = (*Server)(nil)
+	_ agent.TestFinder = (*Server)(nil)
+	_ agent.Checker    = (*Server)(nil)
 )
 
 // Launch queues a benchmark of the model with the given path and returns the
@@ -398,6 +399,21 @@ func (s *Server) Dispatched(ctx context.Context, _ string) ([]agent.DispatchedCo
 		return nil
 	})
 	return commands, err
+}
+
+// FindTest returns the id of the test that a command belongs to, if it was handed
+// out and has not ended.
+func (s *Server) FindTest(ctx context.Context, _, commandID string) (string, error) {
+	var id string
+	err := s.do(ctx, "ask", func() error {
+		for _, t := range s.tests {
+			if t.cmd.ID == commandID && (t.status == "dispatched" || t.status == "running") {
+				id = t.cmd.TestID
+			}
+		}
+		return nil
+	})
+	return id, err
 }
 
 // ErrDown is a fault for servers that cannot be reached.

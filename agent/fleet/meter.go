@@ -92,6 +92,8 @@ var (
 	_ agent.Reporter = link{}
 	_ agent.Checker  = link{}
 	_ agent.Inquirer = inquiringLink{}
+
+	_ agent.TestFinder = inquiringLink{}
 )
 
 // Register makes the agent known, and calls Config.Registered the first time.
@@ -201,4 +203,18 @@ func (l inquiringLink) Dispatched(ctx context.Context, name string) (commands []
 		return err
 	})
 	return commands, err
+}
+
+// FindTest returns the id of the test that a command belongs to, empty if the
+// server cannot be asked for that.
+func (l inquiringLink) FindTest(ctx context.Context, name, commandID string) (id string, err error) {
+	finder, ok := l.ask.(agent.TestFinder)
+	if !ok {
+		return "", nil
+	}
+	err = l.do(ctx, func() (err error) {
+		id, err = finder.FindTest(ctx, name, commandID)
+		return err
+	})
+	return id, err
 }

@@ -19,10 +19,11 @@ type Client struct {
 }
 
 var (
-	_ agent.Server   = (*Client)(nil)
-	_ agent.Reporter = (*Client)(nil)
-	_ agent.Checker  = (*Client)(nil)
-	_ agent.Inquirer = (*Client)(nil)
+	_ agent.Server     = (*Client)(nil)
+	_ agent.Reporter   = (*Client)(nil)
+	_ agent.Checker    = (*Client)(nil)
+	_ agent.Inquirer   = (*Client)(nil)
+	_ agent.TestFinder = (*Client)(nil)
 )
 
 // New returns a client. It reads the certificate files and makes no request.

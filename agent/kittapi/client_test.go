@@ -218,6 +218,32 @@ func TestHasResult(t *testing.T) {
 	require.False(t, has)
 }
 
+func TestFindTest(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, kittapitest.Config{})
+	c := newClient(t, kittapi.Config{URL: s.URL})
+	reg, err := c.Register(t.Context(), agent.Registration{Name: "gpu-01"})
+	require.NoError(t, err)
+	find := func(name, commandID string) string {
+		t.Helper()
+		id, err := c.FindTest(t.Context(), name, commandID)
+		require.NoError(t, err)
+		return id
+	}
+	id, commandID, err := s.Launch("gpu-01", "m")
+	require.NoError(t, err)
+	require.Empty(t, find("gpu-01", commandID), "it was not handed out")
+	_, err = c.Heartbeat(t.Context(), reg.AgentID, heartbeat.Beat{})
+	require.NoError(t, err)
+	require.Equal(t, id, find("gpu-01", commandID))
+	require.NoError(t, c.ReportStatus(t.Context(), id, "running", ""))
+	require.Equal(t, id, find("gpu-01", commandID))
+	require.Empty(t, find("gpu-01", "other"))
+	require.Empty(t, find("gpu-02", commandID))
+	require.NoError(t, c.ReportStatus(t.Context(), id, "failed", "x"))
+	require.Empty(t, find("gpu-01", commandID))
+}
+
 func TestDispatched(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, kittapitest.Config{})

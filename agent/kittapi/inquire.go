@@ -153,6 +153,29 @@ func (c *Client) Dispatched(ctx context.Context, agentName string) ([]agent.Disp
 	return commands, nil
 }
 
+// FindTest returns the id of the test that the named agent's command with this id
+// belongs to, among those that were handed out and have not ended; empty if there
+// is none.
+func (c *Client) FindTest(ctx context.Context, agentName, commandID string) (string, error) {
+	for _, status := range []string{"running", "dispatched"} {
+		for page := 1; page <= maxPages; page++ {
+			rows, err := c.Tests(ctx, Filter{Agent: agentName, Status: status, Page: page, PerPage: 100})
+			if err != nil {
+				return "", err
+			}
+			for _, row := range rows.Items {
+				if row.CommandID == commandID {
+					return row.ID, nil
+				}
+			}
+			if len(rows.Items) == 0 || page >= rows.Pages {
+				break
+			}
+		}
+	}
+	return "", nil
+}
+
 // command returns the command that a heartbeat's answer would have held for the
 // test.
 func (t TestRow) command() agent.DispatchedCommand {

@@ -91,6 +91,7 @@ func TestResumeOfARunThatVanished(t *testing.T) {
 		"killed while starting": {specFile: `{"version":1,"supervised":true}`, startedFile: `{"version":1}`},
 		"direct":                {specFile: `{"version":1}`, startedFile: `{"version":1,"child":{"pid":1,"start":1}}`},
 		"broken spec":           {specFile: `{`},
+		"no spec":               {startedFile: `{"version":1,"child":{"pid":1,"start":1}}`},
 		"later version":         {specFile: `{"version":2}`},
 		"broken exit":           {specFile: `{"version":1,"supervised":true}`, exitFile: `{`},
 	} {
@@ -104,6 +105,28 @@ func TestResumeOfARunThatVanished(t *testing.T) {
 			require.ErrorIs(t, err, runner.ErrLost)
 		})
 	}
+}
+
+// TestARunWithoutItsSpecIsEnded loses the spec of a run whose benchmark lives.
+func TestARunWithoutItsSpecIsEnded(t *testing.T) {
+	t.Parallel()
+	job, dir := crashJob(t)
+	require.NoError(t, writeState(dir, specFile, sleepSpec()))
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(exe, "supervise", dir)
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	require.NoError(t, cmd.Start())
+	var s started
+	require.Eventually(t, func() bool {
+		s, _, err = readState[started](dir, startedFile)
+		return err == nil && s.Child.PID != 0
+	}, 10*time.Second, 5*time.Millisecond)
+	require.NoError(t, os.Remove(filepath.Join(dir, specFile)))
+	_, err = New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrLost)
+	require.False(t, s.Child.alive())
+	_ = cmd.Wait() // with whatever code
 }
 
 // TestKilledSupervisor kills the supervisor and expects the benchmark to be

@@ -119,6 +119,9 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	}
 	dir := directory(job)
 	s, found, err := readState[spec](dir, specFile)
+	if err == nil && !found {
+		err = unbegun(dir)
+	}
 	if err != nil {
 		text := "its files can't be read: " + err.Error()
 		f := follower{dir: dir, job: job, out: out, keeper: keeper{dir: dir}}
@@ -139,6 +142,15 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	}
 	f := follower{dir: dir, job: job, out: out, keeper: keeper{dir: dir}, offset: from.Byte}
 	return f.follow(ctx, s.Supervised)
+}
+
+// unbegun returns an error if a run that has no spec was begun all the same.
+func unbegun(dir string) error {
+	s, found, err := readState[started](dir, startedFile)
+	if err == nil && found && s.Child.PID != 0 {
+		err = fmt.Errorf("%s is missing", filepath.Join(dir, specFile))
+	}
+	return err
 }
 
 // callOff takes back a run that certainly was not begun, and says whether it
