@@ -64,6 +64,20 @@ func (a *assembler) take(p []byte, from Position, out emit) {
 		a.now = from
 	}
 	for len(p) > 0 {
+		n := bytes.IndexByte(p, '\n') + 1
+		if n == 0 {
+			n = len(p)
+		}
+		a.takeLine(p[:n], out)
+		p = p[n:]
+	}
+}
+
+// takeLine takes p, which holds a newline at its end or nowhere. A progress bar
+// is many states in one line: each of its bytes is searched for a newline once,
+// by the caller.
+func (a *assembler) takeLine(p []byte, out emit) {
+	for len(p) > 0 {
 		if a.carriage {
 			switch p[0] {
 			case '\r': // one of several, as terminals write
@@ -71,32 +85,31 @@ func (a *assembler) take(p []byte, from Position, out emit) {
 				continue
 			case '\n':
 				a.carriage = false
-				p = a.advance(p, 1)
+				a.advance(p, 1)
 				a.endLine(Output, out)
-				continue
+				return
 			}
 			a.carriage = false
 			a.overwrite()
 		}
 		line := p
-		if i := bytes.IndexByte(p, '\n'); i >= 0 {
+		if i := bytes.IndexByte(p, '\r'); i >= 0 {
 			line = p[:i]
-		}
-		carriage := bytes.IndexByte(line, '\r')
-		if carriage >= 0 {
-			line = line[:carriage]
+		} else if p[len(p)-1] == '\n' {
+			line = p[:len(p)-1]
 		}
 		a.grow(line, out)
-		p = p[len(line):]
-		if len(p) == 0 {
+		if p = p[len(line):]; len(p) == 0 {
 			return
 		}
-		p = a.advance(p, 1)
-		if carriage >= 0 {
+		if p[0] == '\r' {
 			a.carriage = true
-		} else {
-			a.endLine(Output, out)
+			p = a.advance(p, 1)
+			continue
 		}
+		a.advance(p, 1)
+		a.endLine(Output, out)
+		return
 	}
 }
 

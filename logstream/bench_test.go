@@ -40,6 +40,29 @@ func BenchmarkAppend(b *testing.B) {
 	b.ReportMetric(100_000*float64(b.N)/b.Elapsed().Seconds(), "lines/s")
 }
 
+// BenchmarkProgressBar takes 1 MiB of a progress bar, whose states end in a
+// carriage return, in pieces of several sizes. The throughput must not depend on
+// the size.
+func BenchmarkProgressBar(b *testing.B) {
+	var raw []byte
+	for i := 0; len(raw) < 1<<20; i++ {
+		raw = fmt.Appendf(raw, "\rLoading checkpoint shards: %3d%%", i%101)
+	}
+	raw = raw[:1<<20]
+	for _, piece := range []int{4 << 10, 64 << 10, 1 << 20} {
+		b.Run(fmt.Sprintf("piece=%dKiB", piece>>10), func(b *testing.B) {
+			b.SetBytes(int64(len(raw)))
+			b.ReportAllocs()
+			l := fresh(b)
+			for b.Loop() {
+				for at := 0; at < len(raw); at += piece {
+					l.Append(raw[at:at+piece], time.Time{}, l.Position())
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkFollowers sends a log of 2,000 lines to 1,000 followers over HTTP.
 func BenchmarkFollowers(b *testing.B) {
 	const followers, lines = 1000, 2000
