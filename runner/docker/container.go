@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kirizan/kitt-agent/internal/base"
-
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
@@ -19,124 +17,9 @@ import (
 	"github.com/kirizan/kitt-agent/runner"
 )
 
-// namePrefix begins the name of each container of this package.
-const namePrefix = "kitt-run-"
-
 // slow is by how much longer than others the calls may take that make the
 // engine write or unpack much.
 const slow = 4
-
-// create creates the job's container, or returns the one that was created
-// before a crash.
-func (r *Runner) create(ctx context.Context, job runner.Job, image string) (string, error) {
-	if id, err := r.find(ctx, job, ""); err != nil || id != "" {
-		return id, err
-	}
-	config, host := r.describe(job, image)
-	for _, name := range names(job.ID) {
-		id, err := r.createAs(ctx, name, config, host)
-		if err != nil && strings.Contains(err.Error(), "max-buffer-size") {
-			// The engine was given a buffer for all logs, which takes back that
-			// writers wait. Then the buffer is made so big that they hardly lose.
-			host.LogConfig.Config["mode"], host.LogConfig.Config["max-buffer-size"] = "non-blocking", "256m"
-			id, err = r.createAs(ctx, name, config, host)
-		}
-		if errdefs.IsConflict(err) {
-			if id, err = r.holder(ctx, name, job); err == nil && id == "" {
-				continue // another job's container: a longer name is tried
-			}
-		}
-		if err != nil {
-			return "", fmt.Errorf("create the container: %w", err)
-		}
-		return id, nil
-	}
-	return "", fmt.Errorf("create the container: every name for it is taken, also %s%s", namePrefix, job.ID)
-}
-
-// holder returns the ID of the container that has the name if that is the job's
-// own: a program that was killed may have asked for it, and the engine made it
-// since we looked. A name is taken a moment before its container is there.
-func (r *Runner) holder(ctx context.Context, name string, job runner.Job) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
-	defer cancel()
-	for {
-		c, err := r.engine.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
-		if err == nil {
-			if config := c.Container.Config; config != nil &&
-				config.Labels[LabelCommand] == job.ID && config.Labels[LabelOwner] == r.config.Owner {
-				return c.Container.ID, nil
-			}
-			return "", nil
-		}
-		if !errdefs.IsNotFound(err) {
-			return "", err
-		}
-		if err := base.Wait(ctx, 50*time.Millisecond); err != nil {
-			return "", fmt.Errorf("the name %s is taken, and no container has it", name)
-		}
-	}
-}
-
-func (r *Runner) createAs(ctx context.Context, name string, config *container.Config, host *container.HostConfig) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, slow*r.config.Timeout)
-	defer cancel()
-	made, err := r.engine.ContainerCreate(ctx, client.ContainerCreateOptions{Config: config, HostConfig: host, Name: name})
-	if err != nil {
-		return "", err
-	}
-	for _, w := range made.Warnings {
-		r.log.Warn("the Docker engine warns", "container", name, "warning", w)
-	}
-	return made.ID, nil
-}
-
-// names returns the container names to try for a job's ID, each with more of it.
-func names(id string) []string {
-	var all []string
-	for _, n := range []int{8, 16, 32} {
-		if n < len(id) {
-			all = append(all, namePrefix+id[:n])
-		}
-	}
-	return append(all, namePrefix+id)
-}
-
-// find returns the ID of the job's container, or an empty text. Should there be
-// several, it is the known one, or else one that was started.
-func (r *Runner) find(ctx context.Context, job runner.Job, known string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
-	defer cancel()
-	list, err := r.engine.ContainerList(ctx, client.ContainerListOptions{
-		All: true,
-		Filters: make(client.Filters).Add("label",
-			LabelCommand+"="+job.ID, LabelOwner+"="+r.config.Owner),
-	})
-	if err != nil {
-		return "", r.unreachable(err)
-	}
-	id := ""
-	for _, c := range list.Items {
-		if c.ID == known {
-			return c.ID, nil
-		}
-		if id == "" || c.State != container.StateCreated {
-			id = c.ID
-		}
-	}
-	if id != "" || known == "" {
-		return id, nil
-	}
-	// It bears another owner's label if the agent was given another name meanwhile.
-	_, err = r.inspect(ctx, known)
-	switch {
-	case errdefs.IsNotFound(err):
-		return "", nil
-	case err != nil:
-		return "", r.unreachable(err)
-	}
-	return known, nil
-}
 
 // describe returns the job's container as kitt needs it: the directories at the
 // paths that they have outside, because the engine containers that kitt starts

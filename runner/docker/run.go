@@ -63,7 +63,10 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 		return runner.Result{}, cause
 	}
 	rec, found, err := readRecord(job)
-	f := &follower{r: r, job: job, out: out, rec: rec, id: rec.Container, cursor: cursor{pos: from}}
+	f := &follower{
+		r: r, job: job, out: out, rec: rec, id: rec.Container, cursor: cursor{pos: from},
+		mayAppear: found && rec.Container == "",
+	}
 	if err != nil {
 		err = lost("its file can't be read: " + err.Error())
 		if e := f.end(); e != nil {
@@ -90,6 +93,10 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	}
 	f.id, f.rec.Container = id, id
 	state, err := f.state(ctx)
+	if rec.Container == "" && errors.Is(err, runner.ErrLost) {
+		// Its ID is noted down before it is started, so it never was.
+		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
+	}
 	if err != nil {
 		return f.begun(), f.stopped(ctx, err)
 	}
@@ -133,6 +140,10 @@ type follower struct {
 	outErr error // the first error of out
 	away   bool  // whether it was said that the engine does not answer
 
+	// mayAppear says that an earlier program may have been killed while it waited
+	// for the container, which the engine then makes a little later.
+	mayAppear bool
+
 	awayFrom, awayTo time.Time // the last time that the engine did not answer
 }
 
@@ -142,6 +153,10 @@ const (
 	retryPause = time.Second
 	lookPause  = 5 * time.Second
 )
+
+// lateCreation is for how long after a run's record was written the engine may
+// still make the container of a program that was killed.
+const lateCreation = 5 * time.Second
 
 // endLimit is for how long beyond the grace it is tried to end a container when
 // the engine fails at it.
@@ -245,7 +260,7 @@ func (f *follower) state(ctx context.Context) (state *container.State, err error
 		return "", err
 	})
 	if err == nil && gone {
-		err = lost("its container was removed by somebody else")
+		err = lost("its container was removed, and not by this agent")
 	}
 	return state, err
 }
@@ -393,11 +408,26 @@ func (f *follower) end() error {
 	}
 }
 
+// appeared returns the ID of the job's container, or an empty text. It gives the
+// engine time for one that a program asked for just before it was killed.
+func (f *follower) appeared(ctx context.Context) (string, error) {
+	for {
+		id, err := f.r.find(ctx, f.job, "")
+		age := time.Since(f.rec.At)
+		if err != nil || id != "" || !f.mayAppear || age < 0 || age > lateCreation {
+			return id, err
+		}
+		if err := base.Wait(ctx, appearPause); err != nil {
+			return "", err
+		}
+	}
+}
+
 // endOnce stops the container, passes its last words on and removes it.
 func (f *follower) endOnce(ctx context.Context) error {
 	if f.id == "" {
 		// The engine may have created it after a program gave up waiting.
-		id, err := f.r.find(ctx, f.job, "")
+		id, err := f.appeared(ctx)
 		if err != nil || id == "" {
 			return err
 		}

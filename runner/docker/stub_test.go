@@ -366,34 +366,6 @@ func TestStopWhileStarting(t *testing.T) {
 	}
 }
 
-// TestCreatedMeanwhile has the engine make the container that a killed program
-// had asked for, just after the next one has found that there is none.
-func TestCreatedMeanwhile(t *testing.T) {
-	t.Parallel()
-	looked := 0
-	mine := fmt.Sprintf(`{"Id":"c1","Config":{"Labels":{%q:"job-1",%q:"me"}},"State":{"Status":"exited"}}`,
-		docker.LabelCommand, docker.LabelOwner)
-	s, server := newStubServer(t, map[string]http.HandlerFunc{
-		"POST /containers/create": reply(409, `{"message":"the name is in use"}`),
-		"GET /containers/kitt-run-job-1/json": func(w http.ResponseWriter, r *http.Request) {
-			if looked++; looked == 1 {
-				reply(404, `{"message":"not there yet"}`)(w, r)
-				return
-			}
-			reply(200, mine)(w, r)
-		},
-	})
-	r := newRunner(t, docker.Config{Host: server, DefaultImage: "kitt:latest", Owner: "me", Timeout: 5 * time.Second})
-	result, err := r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
-	require.NoError(t, err)
-	require.Equal(t, "c1", result.ContainerID)
-	require.Equal(t, 1, s.called("POST /containers/create"))
-
-	r = newRunner(t, docker.Config{Host: server, DefaultImage: "kitt:latest", Owner: "another", Timeout: 5 * time.Second})
-	_, err = r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
-	require.ErrorContains(t, err, "every name for it is taken")
-}
-
 // TestResumeTakesTheOneThatRuns has two containers of one job, of which one was
 // never started: starting that would run the job twice.
 func TestResumeTakesTheOneThatRuns(t *testing.T) {
