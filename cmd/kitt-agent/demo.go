@@ -47,8 +47,7 @@ type demoReport struct {
 	Error     string                    `json:"error"`
 	LogLines  int                       `json:"log_lines"`  // that the benchmark and the agent wrote
 	LostLines int                       `json:"lost_lines"` // of these, how many the server lacks
-	Seconds   float64                   `json:"seconds"`
-	Metrics   map[string]map[string]any `json:"metrics"` // by test
+	Metrics   map[string]map[string]any `json:"metrics"`    // by test
 }
 
 // newDemoCommand returns `kitt-agent demo`.
@@ -117,7 +116,6 @@ func (env *environment) demo(ctx context.Context, d demo) (err error) {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	begun := time.Now()
 	agentCtx, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- a.Run(agentCtx) }()
@@ -126,12 +124,16 @@ func (env *environment) demo(ctx context.Context, d demo) (err error) {
 		err = errors.Join(err, <-done)
 	}()
 
-	fmt.Fprintf(say, "control plane %s, agent %s, test %s\n\n", server.URL, demoAgent, testID)
+	fmt.Fprintf(say, "control plane %s, agent %s, test %s\n", server.URL, demoAgent, testID)
+	if d.runner == "simulated" {
+		fmt.Fprintf(say, "The benchmark is simulated at %g times real speed. Its times are the simulated machine's.\n", 1/demoSpeed)
+	}
+	fmt.Fprintln(say)
 	lines, err := followDemo(ctx, server, listener.Addr(), testID, say)
 	if err != nil {
 		return err
 	}
-	report := newDemoReport(server, testID, commandID, lines, time.Since(begun))
+	report := newDemoReport(server, testID, commandID, lines)
 	if d.json {
 		err = env.printJSON(report)
 	} else {
@@ -145,7 +147,7 @@ func (env *environment) demo(ctx context.Context, d demo) (err error) {
 	case report.Status != "completed":
 		return fmt.Errorf("the test %s: %s", report.Status, report.Error)
 	}
-	return nil
+	return writeNextSteps(say, calledAs(os.Args[0]))
 }
 
 // demoRunner returns the runner of the given name, and what closes it.
@@ -222,12 +224,12 @@ func followDemo(ctx context.Context, server *kittapitest.Server, at net.Addr, te
 	return lines, server.WaitForEnd(ctx, testID)
 }
 
-func newDemoReport(server *kittapitest.Server, testID, commandID string, lines int, took time.Duration) demoReport {
+func newDemoReport(server *kittapitest.Server, testID, commandID string, lines int) demoReport {
 	test, _ := server.Test(testID)
 	r := demoReport{
 		TestID: testID, CommandID: commandID, Status: test.Status, Error: test.Error,
 		LogLines: lines, LostLines: max(0, lines-len(server.Lines(testID))),
-		Seconds: float64(took.Milliseconds()) / 1000, Metrics: map[string]map[string]any{},
+		Metrics: map[string]map[string]any{},
 	}
 	for _, result := range server.Results() {
 		tests, _ := result["results"].([]any)
@@ -242,7 +244,7 @@ func newDemoReport(server *kittapitest.Server, testID, commandID string, lines i
 
 // writeDemo prints the result as a small table.
 func writeDemo(w io.Writer, r demoReport) error {
-	if _, err := fmt.Fprintf(w, "\n%s in %.1f s, %d log lines, %d lost\n\n", r.Status, r.Seconds, r.LogLines, r.LostLines); err != nil {
+	if _, err := fmt.Fprintf(w, "\n%s, %d log lines, %d lost\n\n", r.Status, r.LogLines, r.LostLines); err != nil {
 		return err
 	}
 	if len(r.Metrics) == 0 {
