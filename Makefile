@@ -1,7 +1,7 @@
 .PHONY: build test dist dist-check
 
 build: ## this machine's kitt-agent, with NVML where there is a C compiler
-	go build -o kitt-agent ./cmd/kitt-agent
+	CGO_CFLAGS='-g -O2 -Wno-deprecated-declarations' go build -tags nvml -o kitt-agent ./cmd/kitt-agent
 
 test:
 	go test ./...

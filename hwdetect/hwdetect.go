@@ -13,11 +13,12 @@
 // that still hangs is not started a second time.
 //
 // GPUs come from [Source]s, asked in order until nothing is missing: those in
-// Config.Sources (package hwdetect/nvml has the one for NVML, which needs cgo),
-// then nvidia-smi, then what the NVIDIA driver and the PCI bus show under /proc
-// and /sys. The last needs neither tool nor library, so that a GPU whose driver
-// is broken is still named. Everything else is read from /proc, /sys, /run and
-// /etc through an [io/fs.FS]; no other command is run, and nothing needs root.
+// Config.Sources (package hwdetect/nvml has the one for NVML, which needs cgo and
+// the build tag nvml), then nvidia-smi, then what the NVIDIA driver and the PCI
+// bus show under /proc and /sys. The last needs neither tool nor library, so that
+// a GPU whose driver is broken is still named. Everything else is read from
+// /proc, /sys, /run and /etc through an [io/fs.FS]; no other command is run, and
+// nothing needs root.
 //
 // # Unified memory
 //

@@ -25,6 +25,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
+	"github.com/kirizan/kitt-agent/hwdetect/nvml"
 )
 
 var update = flag.Bool("update", false, "rewrite the files of expected output")
@@ -234,6 +235,9 @@ func TestVersion(t *testing.T) {
 	require.NotEmpty(t, b.Version)
 	require.NotEmpty(t, b.Go)
 	require.Contains(t, m.run("version").out, "kitt-agent "+b.Version)
+	require.Equal(t, nvml.Available, b.NVML)
+	require.Equal(t, nvml.Available, strings.HasSuffix(m.run("version").out, ", with NVML\n"))
+	require.NotEqual(t, nvml.Available, strings.HasSuffix(m.run("version").out, ", without NVML\n"))
 	require.Equal(t, m.run("version"), m.run("--version"))
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // A System that asks NVML first. The same code serves machines without a GPU and
-// builds without cgo.
+// builds without NVML.
 func Example() {
 	source := nvml.New(nvml.Config{})
 	defer source.Close()

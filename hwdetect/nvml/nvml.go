@@ -1,6 +1,11 @@
 // Package nvml is the source of GPUs that asks NVIDIA's management library,
-// NVML, through go-nvml. Importing it links cgo; in a program built without cgo,
-// or for a system other than Linux, its Source says so and knows no GPUs.
+// NVML, through go-nvml. It does so in programs for Linux that are built with cgo
+// and the build tag nvml:
+//
+//	go build -tags nvml
+//
+// In any other build its Source says so and knows no GPUs, so that nvidia-smi is
+// asked instead, and no C is compiled. [Available] tells the two apart.
 //
 // The library is loaded and initialised at the first call and kept, so that a
 // reading costs a few calls into the driver and no new process. It is tried

@@ -1,4 +1,4 @@
-//go:build linux && cgo
+//go:build linux && cgo && nvml
 
 package nvml
 
@@ -14,7 +14,8 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// Available says whether this build can use NVML.
+// Available reports whether this build can use NVML: whether it is for Linux, with
+// cgo and the build tag nvml.
 const Available = true
 
 // A Source asks NVML. Its methods are safe for concurrent use.

@@ -1,4 +1,4 @@
-//go:build !(linux && cgo)
+//go:build !(linux && cgo && nvml)
 
 package nvml
 
@@ -9,7 +9,8 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// Available says whether this build can use NVML.
+// Available reports whether this build can use NVML: whether it is for Linux, with
+// cgo and the build tag nvml.
 const Available = false
 
 // A Source asks NVML. In this build it knows nothing.
@@ -18,7 +19,7 @@ type Source struct{}
 // New returns a Source that knows nothing.
 func New(Config) *Source { return &Source{} }
 
-var errWithout = fmt.Errorf("nvml: this program was built without cgo: %w", hwdetect.ErrAbsent)
+var errWithout = fmt.Errorf("nvml: built without NVML; build with -tags nvml, for Linux and with cgo: %w", hwdetect.ErrAbsent)
 
 // Inventory returns an error that matches hwdetect.ErrAbsent.
 func (s *Source) Inventory(context.Context) (hwdetect.Inventory, error) {

@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -35,9 +36,12 @@ type pkg struct {
 	Standard     bool
 }
 
-// packages returns the module's packages by their path within it.
+// packages returns the module's packages by their path within it, as they are in
+// the program that links most: with NVML. Listing compiles no C.
 var packages = sync.OnceValues(func() (map[string]pkg, error) {
-	out, err := exec.Command("go", "list", "-json", "-e=false", module+"/...").Output()
+	cmd := exec.Command("go", "list", "-tags", "nvml", "-json", "-e=false", module+"/...")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1", "GOOS=linux")
+	out, err := cmd.Output()
 	if err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			return nil, errors.New(string(exit.Stderr))

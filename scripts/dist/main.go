@@ -15,6 +15,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
+	"debug/buildinfo"
 	"debug/elf"
 	"encoding/pem"
 	"errors"
@@ -188,7 +189,9 @@ func (r *release) path(p program) string {
 func (r *release) build(p program) error {
 	flags := "-s -w -buildid= -X main.version=" + r.version + " -X main.commit=" + r.commit
 	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + p.arch, "GOFLAGS=-mod=readonly"}
+	tags := ""
 	if p.nvml {
+		tags = "nvml"
 		cc, err := compiler(p.arch)
 		if err != nil {
 			return err
@@ -196,8 +199,11 @@ func (r *release) build(p program) error {
 		env = append(env, "CGO_ENABLED=1", "CC="+cc, "CGO_CFLAGS=-O2 -w", "CGO_LDFLAGS=")
 		flags += " -extldflags=-Wl,--build-id=none"
 	}
-	err := r.do(env, "go", "build", "-trimpath", "-buildvcs=false", "-o", r.path(p), "-ldflags", flags, "./cmd/kitt-agent")
-	if err != nil || !p.nvml {
+	err := r.do(env, "go", "build", "-tags", tags, "-trimpath", "-buildvcs=false", "-o", r.path(p), "-ldflags", flags, "./cmd/kitt-agent")
+	if err != nil {
+		return err
+	}
+	if err := checkProgram(r.path(p), p.nvml); err != nil || !p.nvml {
 		return err
 	}
 	r.glibc[p.arch], err = newestGlibc(r.path(p))
@@ -217,6 +223,34 @@ func compiler(arch string) (string, error) {
 		return exec.LookPath("cc")
 	}
 	return "", fmt.Errorf("%s is needed for the program with NVML; try: sudo apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-x86-64-linux-gnu", compilers[arch])
+}
+
+// checkProgram returns an error if a static program asks for an interpreter, which
+// is the dynamic linker, or if one with NVML was built without it.
+func checkProgram(path string, nvml bool) error {
+	f, err := elf.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if !nvml {
+		for _, p := range f.Progs {
+			if p.Type == elf.PT_INTERP {
+				return fmt.Errorf("%s is not static: it has an interpreter", path)
+			}
+		}
+		return nil
+	}
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/NVIDIA/go-nvml" {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s was built without NVML", path)
 }
 
 // newestGlibc returns the newest version of glibc that a program asks for.
