@@ -11,7 +11,9 @@ import (
 // Config says how a [Local] storage works. Its zero value is usable.
 type Config struct {
 	// Settings are those to begin with; Configure changes them. An empty Dir
-	// means ~/.kitt/models.
+	// means ~/.kitt/models. They are the machine's own: a share is mounted at
+	// ShareMount wherever that is, but at a place that only Configure named only
+	// if it is below /mnt, /media or /srv.
 	Settings
 
 	// Owner names this agent among those that share the storage directory; the

@@ -16,12 +16,14 @@ import (
 
 // Local is the [Storage] on this machine's disk, with copies from a share.
 type Local struct {
-	cfg      Config
-	gates    *gates
-	command  commandRunner
-	makeIn   []string      // directories in which mount points may be made
-	mounting chan struct{} // one mount command at a time
-	closing  chan struct{} // closed by Close
+	cfg          Config
+	gates        *gates
+	command      commandRunner
+	root         bool          // whether commands run as root already
+	ownMount     string        // mount point of the machine's own configuration; may be empty
+	mountParents []string      // directories below which any share may be mounted
+	mounting     chan struct{} // one mount command at a time
+	closing      chan struct{} // closed by Close
 
 	mu      sync.Mutex
 	state   state
@@ -72,7 +74,8 @@ func New(cfg Config) (*Local, error) {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
 	return &Local{
-		cfg: cfg, gates: newGates(cfg.ShareTimeout), command: runCommand, makeIn: mountParents(), mounting: make(chan struct{}, 1), closing: make(chan struct{}),
+		cfg: cfg, gates: newGates(cfg.ShareTimeout), command: runCommand, root: os.Geteuid() == 0,
+		ownMount: st.ShareMount, mountParents: defaultMountParents(), mounting: make(chan struct{}, 1), closing: make(chan struct{}),
 		state: st, places: map[string]*place{}, flights: map[string]*flight{},
 	}, nil
 }

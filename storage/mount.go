@@ -51,9 +51,8 @@ func (b *boundedWriter) Write(p []byte) (int, error) {
 
 // ensureMounted makes sure that the share is where it should be: something is
 // there, or a file system is mounted there, or it can be mounted through
-// /etc/fstab or with sudo, which never asks for a password. A mount point that
-// does not exist is made where it is known what to mount there, if it is in one of
-// mountParents.
+// /etc/fstab, with the owner's options, or from the share's source, with
+// mountOptions. What may be mounted where is in mountpoint.go.
 func (l *Local) ensureMounted(ctx context.Context, st state, note func(string)) error {
 	// Two jobs that mount at once would mount twice.
 	select {
@@ -64,7 +63,14 @@ func (l *Local) ensureMounted(ctx context.Context, st state, note func(string)) 
 	}
 	dir := st.ShareMount
 	present, err := l.shareThere(ctx, dir)
-	if errors.Is(err, os.ErrNotExist) && st.ShareSource != "" && slices.Contains(l.makeIn, filepath.Dir(dir)) {
+	missing := errors.Is(err, os.ErrNotExist)
+	if present || err != nil && !missing {
+		return err
+	}
+	if !l.mayMountAt(dir) {
+		return mountRefused(dir, dir)
+	}
+	if missing && st.ShareSource != "" && slices.Contains(l.mountParents, filepath.Dir(dir)) {
 		if err := l.makeMountPoint(ctx, dir, note); err != nil {
 			return err
 		}
@@ -73,10 +79,14 @@ func (l *Local) ensureMounted(ctx context.Context, st state, note func(string)) 
 	if err != nil || present {
 		return err
 	}
+	target, err := l.mountTarget(ctx, dir)
+	if err != nil {
+		return err
+	}
 	var tried []string
-	commands := [][]string{{"mount", dir}}
+	commands := [][]string{{"mount", "--target", target}}
 	if st.ShareSource != "" {
-		commands = append(commands, []string{"sudo", "-n", "mount", "-t", "nfs", "--", st.ShareSource, dir})
+		commands = append(commands, l.asRoot("mount", "-t", "nfs", "-o", mountOptions, "--", st.ShareSource, target))
 	}
 	for _, c := range commands {
 		line := strings.Join(c, " ")
@@ -99,26 +109,6 @@ func (l *Local) ensureMounted(ctx context.Context, st state, note func(string)) 
 		Text:   fmt.Sprintf("the share is not mounted at %s (%s)", dir, strings.Join(tried, "; ")),
 		Remedy: "add this line to /etc/fstab: " + fstabLine(st.ShareSource, dir),
 	}
-}
-
-// mountParents returns where mount points usually are (hier(7)). None is made
-// anywhere else: source and place may be the server's, and some directories of
-// /etc need only exist for root to act on what is in them.
-func mountParents() []string { return []string{"/mnt", "/media", "/srv"} }
-
-// makeMountPoint makes the directory that the share is to be mounted at. Whether
-// that went well shows in the directory; the error is the end of ctx.
-func (l *Local) makeMountPoint(ctx context.Context, dir string, note func(string)) error {
-	note("making the share's mount point " + dir)
-	err := l.gates.probe(ctx, dir, &opMount, dir, func() error { return os.Mkdir(dir, 0o755) })
-	if err == nil || ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	why, err := l.mountCommand(ctx, dir, []string{"sudo", "-n", "mkdir", "--", dir})
-	if err == nil && why != "" {
-		note("could not make it: " + why)
-	}
-	return err
 }
 
 // mountCommand runs one of the commands that mount what belongs at dir, and
@@ -159,7 +149,7 @@ func fstabLine(source, dir string) string {
 		source = "SERVER:/PATH"
 	}
 	escape := strings.NewReplacer(" ", `\040`, "\t", `\011`, `\`, `\134`)
-	return fmt.Sprintf("%s  %s  nfs  defaults,nofail,user  0  0", escape.Replace(source), escape.Replace(dir))
+	return fmt.Sprintf("%s  %s  nfs  %s,nofail,user  0  0", escape.Replace(source), escape.Replace(dir), mountOptions)
 }
 
 // shareThere reports whether a share is at dir: content, or a mount.

@@ -18,7 +18,7 @@ func shareOf(t *testing.T, mount, source string, command commandRunner) (*Local,
 	dir := t.TempDir()
 	l, err := New(Config{Settings: Settings{Dir: filepath.Join(dir, "models"), ShareMount: mount, ShareSource: source}, ShareTimeout: time.Second})
 	require.NoError(t, err)
-	l.command = command
+	l.command, l.root = command, false
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	return l, filepath.Join(dir, "models")
 }
@@ -30,8 +30,8 @@ func TestMountsTheShare(t *testing.T) {
 		works string // the command that mounts
 		want  []string
 	}{
-		{"through fstab", "mount", []string{"mount DIR"}},
-		{"with sudo", "sudo", []string{"mount DIR", "sudo -n mount -t nfs -- nas:/models DIR"}},
+		{"through fstab", "mount", []string{"mount --target DIR"}},
+		{"with sudo", "sudo", []string{"mount --target DIR", "sudo -n mount -t nfs -o ro,nosuid,nodev,noexec -- nas:/models DIR"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -64,7 +64,7 @@ func TestMakesTheMountPoint(t *testing.T) {
 		t.Parallel()
 		mount := filepath.Join(t.TempDir(), "models")
 		l, dir := shareOf(t, mount, "nas:/models", func(context.Context, string, ...string) ([]byte, error) { return nil, model(mount) })
-		l.makeIn = []string{filepath.Dir(mount)}
+		l.mountParents = []string{filepath.Dir(mount)}
 		lease, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
 		require.NoError(t, err)
 		require.Equal(t, filepath.Join(dir, "m.gguf"), lease.Path)
@@ -83,10 +83,10 @@ func TestMakesTheMountPoint(t *testing.T) {
 			}
 			return nil, errors.Join(os.Remove(parent), os.MkdirAll(mount, 0o755))
 		})
-		l.makeIn = []string{parent}
+		l.mountParents = []string{parent}
 		_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
 		require.NoError(t, err)
-		require.Equal(t, []string{"sudo -n mkdir -- DIR", "mount DIR"}, ran)
+		require.Equal(t, []string{"sudo -n mkdir -- DIR", "mount --target DIR"}, ran)
 	})
 	t.Run("not at all", func(t *testing.T) {
 		t.Parallel()
@@ -95,7 +95,7 @@ func TestMakesTheMountPoint(t *testing.T) {
 		l, _ := shareOf(t, filepath.Join(parent, "models"), "nas:/models", func(context.Context, string, ...string) ([]byte, error) {
 			return []byte("sudo: a password is required"), errors.New("exit status 1")
 		})
-		l.makeIn = []string{parent}
+		l.mountParents = []string{parent}
 		var log strings.Builder
 		_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j", Log: &log})
 		e, ok := errors.AsType[*Error](err)
@@ -111,7 +111,7 @@ func TestMakesTheMountPoint(t *testing.T) {
 			t.Error("nothing is to be run")
 			return nil, nil
 		})
-		require.Equal(t, []string{"/mnt", "/media", "/srv"}, l.makeIn)
+		require.Equal(t, []string{"/mnt", "/media", "/srv"}, l.mountParents)
 		_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
 		require.Equal(t, ClassUnmounted, classOf(err))
 		require.NoDirExists(t, mount)
@@ -129,8 +129,8 @@ func TestShareThatCannotBeMounted(t *testing.T) {
 	e, ok := errors.AsType[*Error](err)
 	require.True(t, ok, err)
 	require.Equal(t, ClassUnmounted, e.Class())
-	require.Equal(t, `add this line to /etc/fstab: nas:/my\040models  `+mount+"  nfs  defaults,nofail,user  0  0", e.Fix())
-	require.Contains(t, log.String(), "could not mount the share: mount "+mount+": no such device")
+	require.Equal(t, `add this line to /etc/fstab: nas:/my\040models  `+mount+"  nfs  ro,nosuid,nodev,noexec,nofail,user  0  0", e.Fix())
+	require.Contains(t, log.String(), "could not mount the share: mount --target "+mount+": no such device")
 
 	lease, err := l.Acquire(t.Context(), Request{Model: "qwen2.5:7b", Holder: "j"})
 	require.NoError(t, err)

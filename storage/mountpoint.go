@@ -1,0 +1,102 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// mountOptions are the options of every share that the agent mounts itself
+// (mount(8)). It only reads models, and the server may have named the share: a
+// program, a device or a set-user-ID file on it must not work here.
+const mountOptions = "ro,nosuid,nodev,noexec"
+
+// defaultMountParents returns the directories below which mount points usually
+// are (hier(7)). The server may name the source and the place of a share, and
+// programs, libraries or configuration anywhere else could be hidden by it or
+// added to.
+func defaultMountParents() []string { return []string{"/mnt", "/media", "/srv"} }
+
+// mayMountAt reports whether a share may be mounted at dir: at the mount point
+// of the machine's own configuration, or below one of mountParents.
+func (l *Local) mayMountAt(dir string) bool {
+	return dir == l.ownMount || slices.ContainsFunc(l.mountParents, func(parent string) bool {
+		_, in := below(parent, dir)
+		return in
+	})
+}
+
+// mountRefused returns the error for a mount point that is, or whose links lead
+// to, a place where the agent mounts nothing.
+func mountRefused(dir, place string) error {
+	leads := ""
+	if place != dir {
+		leads = " leads to " + place + ", which"
+	}
+	return &Error{
+		Kind:   ClassUnmounted,
+		Text:   fmt.Sprintf("the share's mount point %s%s is not below /mnt, /media or /srv, so the agent does not mount it", dir, leads),
+		Remedy: "mount it yourself, or set model_share_mount in agent.yaml to " + place,
+	}
+}
+
+// mountTarget returns the directory at which the share for dir is to be mounted.
+// Outside of the machine's own mount point that is dir with its symbolic links
+// followed, which must not lead to a place where mayMountAt is false.
+func (l *Local) mountTarget(ctx context.Context, dir string) (string, error) {
+	if dir == l.ownMount {
+		return dir, nil
+	}
+	var target string
+	err := l.gates.probe(ctx, dir, &opMount, dir, func() (err error) {
+		target, err = filepath.EvalSymlinks(dir)
+		return err
+	})
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err != nil {
+		return "", explain("follow the links of", dir, err)
+	}
+	for _, parent := range l.mountParents {
+		// The parent itself may be a link that the owner made.
+		if real, err := filepath.EvalSymlinks(parent); err == nil {
+			if _, in := below(real, target); in {
+				return target, nil
+			}
+		}
+	}
+	return "", mountRefused(dir, target)
+}
+
+// asRoot returns the command line that runs a program as root, without ever
+// asking for a password.
+func (l *Local) asRoot(line ...string) []string {
+	if l.root {
+		return line
+	}
+	return append([]string{"sudo", "-n"}, line...)
+}
+
+// makeMountPoint makes the directory that the share is to be mounted at. Whether
+// that went well shows in the directory; the error is the end of ctx.
+func (l *Local) makeMountPoint(ctx context.Context, dir string, note func(string)) error {
+	note("making the share's mount point " + dir)
+	err := l.gates.probe(ctx, dir, &opMount, dir, func() error { return os.Mkdir(dir, 0o755) })
+	if err == nil || ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	why := err.Error()
+	if !l.root {
+		why, err = l.mountCommand(ctx, dir, l.asRoot("mkdir", "--", dir))
+		if err != nil {
+			return err
+		}
+	}
+	if why != "" {
+		note("could not make it: " + why)
+	}
+	return nil
+}
