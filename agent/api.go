@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -43,6 +42,12 @@ const (
 // {id} is a command's or a test's. The token goes into the header
 // Authorization: Bearer <token>; an agent without one takes only callers on its
 // own machine, which whoever comes through a proxy on that machine is too.
+//
+// On every route a request is refused with 403 if it comes from a web page of
+// another origin (Origin, Sec-Fetch-Site), or if its Host is not an address,
+// localhost, the machine's name or one of Config.AllowedHosts. With a token that
+// Host is asked of browsers only. A body that is not application/json is refused
+// with 415.
 func (a *Agent) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/commands", a.authorized(a.postCommand))
@@ -51,7 +56,7 @@ func (a *Agent) Handler() http.Handler {
 	mux.HandleFunc("POST /api/stop", a.authorized(a.postStop))
 	mux.HandleFunc("GET /api/status", a.getStatus)
 	mux.HandleFunc("GET /healthz", a.getHealth)
-	return mux
+	return a.guard(mux)
 }
 
 // authorized lets only those callers through to next that present the token.
@@ -90,16 +95,6 @@ func (a *Agent) getStatus(w http.ResponseWriter, r *http.Request) {
 		"name": s.Name, "running": s.Running, "active_containers": s.ActiveContainers,
 		"active_streams": s.ActiveStreams, "storage": s.Storage,
 	})
-}
-
-// fromThisMachine reports whether a request comes over loopback or over a Unix
-// socket.
-func fromThisMachine(r *http.Request) bool {
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
-		return true
-	}
-	addr, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && addr.Addr().Unmap().IsLoopback()
 }
 
 func (a *Agent) postCommand(w http.ResponseWriter, r *http.Request) {

@@ -96,6 +96,11 @@ type Config struct {
 	// on this machine are let in.
 	Token Token
 
+	// AllowedHosts are the names, without a port, under which callers may reach
+	// the API, in addition to any address, localhost and the machine's own name.
+	// Capital letters make no difference. See Agent.Handler.
+	AllowedHosts []string
+
 	// Settings are those of the machine's own configuration. The server's
 	// override them by the rules of Settings.
 	Settings Settings
@@ -229,6 +234,11 @@ func (cfg Config) validate() error {
 	for _, pattern := range cfg.AllowedImages {
 		if _, err := path.Match(pattern, ""); err != nil {
 			fault("AllowedImages: %q is no pattern", pattern)
+		}
+	}
+	for _, name := range cfg.AllowedHosts {
+		if err := checkHost(name); err != nil {
+			fault("AllowedHosts: %w", err)
 		}
 	}
 	switch cfg.GPUs {

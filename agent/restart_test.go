@@ -19,7 +19,8 @@ import (
 func ask(t *testing.T, a *agent.Agent, method, path, body string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
-	r.RemoteAddr = "127.0.0.1:1"
+	r.Host, r.RemoteAddr = "localhost:8090", "127.0.0.1:1"
+	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
 	a.Handler().ServeHTTP(w, r)
 	return w

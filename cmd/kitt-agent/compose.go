@@ -73,6 +73,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 		Detector:          machine,
 		Port:              cfg.Port,
 		Token:             agent.Token(cfg.Token.Reveal()),
+		AllowedHosts:      cfg.AllowedHosts,
 		Settings:          agentSettings(cfg),
 		GPUs:              agent.GPUPolicy(cfg.GPUs),
 		AllowedImages:     cfg.AllowedImages,

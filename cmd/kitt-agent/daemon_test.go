@@ -146,6 +146,7 @@ func (d *daemon) command(body string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/api/commands", d.port), strings.NewReader(body))
 	require.NoError(d.t, err)
 	req.Header.Set("Authorization", "Bearer chaos-token-0123456789")
+	req.Header.Set("Content-Type", "application/json")
 	if resp, err := http.DefaultClient.Do(req); err == nil {
 		_ = resp.Body.Close()
 	}

@@ -50,10 +50,10 @@ type tab struct {
 	asked      []string // URLs
 }
 
-func newTab(t *testing.T) *tab {
+func newTab(t *testing.T, more ...chromedp.ExecAllocatorOption) *tab {
 	t.Helper()
 	path := findChrome(t)
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
+	options := append(append(chromedp.DefaultExecAllocatorOptions[:], more...),
 		chromedp.ExecPath(path), chromedp.WindowSize(1280, 900),
 		// Containers and root have no user namespaces for its sandbox, and it
 		// visits nothing here but this test's own server.

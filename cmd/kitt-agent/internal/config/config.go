@@ -33,6 +33,10 @@ type Config struct {
 	Port   int    // of the agent's HTTP API
 	Listen string // address that the API listens on; empty lets ListenAddress choose
 
+	// AllowedHosts are names under which callers may reach the API, in addition
+	// to addresses, localhost and the machine's name.
+	AllowedHosts []string
+
 	TLS               TLS
 	Insecure          bool // --insecure: the server's certificate is not verified; no key sets it
 	RequireClientCert bool // whether callers of the API must show a certificate of TLS.CA's

@@ -119,6 +119,7 @@ max_concurrent_jobs: 2
 stop_grace: 30s
 max_job_duration: 1.5d
 allowed_images: [kitt*, "registry.example/kitt:*"]
+allowed_hosts: [gpu.example, 10.0.0.7]
 retention: {max_age: 7d, max_size: 500MB}
 models: {max_size: 2TiB, keep_free: 50GiB, streams: 4, share_timeout: 2m}
 log: {level: debug, format: json}
@@ -132,6 +133,7 @@ env:
 	require.Equal(t, "0.0.0.0:8090", c.ListenAddress())
 	require.Equal(t, "http://127.0.0.1:8090", c.LocalURL())
 	require.Equal(t, []string{"kitt*", "registry.example/kitt:*"}, c.AllowedImages)
+	require.Equal(t, []string{"gpu.example", "10.0.0.7"}, c.AllowedHosts)
 	require.Equal(t, 36*time.Hour, c.MaxJobDuration)
 	require.Equal(t, 30*time.Second, c.StopGrace)
 	require.Equal(t, Retention{MaxAge: 7 * 24 * time.Hour, MaxSize: 500_000_000}, c.Retention)
@@ -168,6 +170,10 @@ func TestFaults(t *testing.T) {
 		{"share", "model_share_source: nas\n", "host:/directory"},
 		{"image", "kitt_image: --privileged\n", "it is no image reference"},
 		{"listen", "listen: 0.0.0.0:80\n", "the port has a key of its own"},
+		{"host with a port", "allowed_hosts: [gpu.example, gpu:8090]\n", `"gpu:8090" is not a host name; write it without a scheme and a port`},
+		{"host that is an address", "allowed_hosts: ['http://gpu']\n", "is not a host name"},
+		{"any host", "allowed_hosts: ['*']\n", "is not a host name"},
+		{"no list of hosts", "allowed_hosts: gpu.example\n", "it is no list"},
 		{"env", "env: {HF-TOKEN: x}\n", `"HF-TOKEN" is no name of a variable`},
 		{"env ref", "env: {A: '$'}\n", "a $ itself is written $$"},
 		{"half tls", "tls: {cert: /a}\n", "of cert and key only one is set"},

@@ -262,26 +262,29 @@ func serverURL(c *Config, n *yaml.Node) error {
 	})(c, n)
 }
 
-func images(c *Config, n *yaml.Node) error {
-	if n.Tag == "!!null" {
+// list takes a list of texts, each of which check accepts.
+func list(field func(*Config) *[]string, check func(string) error) func(*Config, *yaml.Node) error {
+	return func(c *Config, n *yaml.Node) error {
+		if n.Tag == "!!null" {
+			return nil
+		}
+		if n.Kind != yaml.SequenceNode {
+			return errors.New("it is no list")
+		}
+		var values []string
+		for _, item := range n.Content {
+			value, err := scalar(follow(item))
+			if err != nil {
+				return err
+			}
+			if err := check(value); err != nil {
+				return err
+			}
+			values = append(values, value)
+		}
+		*field(c) = values
 		return nil
 	}
-	if n.Kind != yaml.SequenceNode {
-		return errors.New("it is no list")
-	}
-	var patterns []string
-	for _, item := range n.Content {
-		pattern, err := scalar(item)
-		if err != nil {
-			return err
-		}
-		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
-			return fmt.Errorf("%q is no pattern", pattern)
-		}
-		patterns = append(patterns, pattern)
-	}
-	c.AllowedImages = patterns
-	return nil
 }
 
 func environment(c *Config, n *yaml.Node) error {
@@ -337,6 +340,21 @@ func checkURL(text string) error {
 func checkListen(host string) error {
 	if host != "localhost" && net.ParseIP(host) == nil {
 		return errors.New("it is no IP address; the port has a key of its own")
+	}
+	return nil
+}
+
+func checkPattern(pattern string) error {
+	if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+		return fmt.Errorf("%q is no pattern", pattern)
+	}
+	return nil
+}
+
+func checkHost(name string) error {
+	unfit := func(r rune) bool { return r <= ' ' || strings.ContainsRune(":/@*[]", r) }
+	if name == "" || net.ParseIP(name) == nil && strings.ContainsFunc(name, unfit) {
+		return fmt.Errorf("%q is not a host name; write it without a scheme and a port", name)
 	}
 	return nil
 }

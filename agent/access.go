@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"fmt"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+)
+
+// guard refuses what a web page of another origin makes a browser send, before
+// any route sees it. Such a page can reach every address that the browser can,
+// and by DNS rebinding it does so under a name of its own (RFC 6454 compares
+// names, not addresses). So the API answers only to names that are the agent's.
+func (a *Agent) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, reason := a.objection(r)
+		if status == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		a.sayOnce(fmt.Sprint("API request refused ", status), func() {
+			a.log.WarnContext(r.Context(), "API request refused", "reason", reason, "from", r.RemoteAddr,
+				"host", printableUpTo(200, r.Host), "origin", printableUpTo(200, r.Header.Get("Origin")))
+		})
+		fail(w, status, reason)
+	})
+}
+
+// objection returns the status and the text with which a request is refused, and
+// 0 if there is nothing against it.
+func (a *Agent) objection(r *http.Request) (status int, reason string) {
+	switch {
+	case slices.ContainsFunc(r.Header.Values("Sec-Fetch-Site"), isForeignSite),
+		slices.ContainsFunc(r.Header.Values("Origin"), func(origin string) bool { return isForeignOrigin(origin, r) }):
+		return http.StatusForbidden, "Forbidden: the request comes from a web page that is not the agent's"
+	case (a.cfg.Token == "" || fromBrowser(r)) && !overUnixSocket(r) && !a.answersTo(hostName(r.Host)):
+		return http.StatusForbidden, fmt.Sprintf("Forbidden: the agent does not answer to the name %q; "+
+			"use its address, or add the name to allowed_hosts in agent.yaml", printableUpTo(200, hostName(r.Host)))
+	case r.ContentLength != 0 && !isJSON(r):
+		return http.StatusUnsupportedMediaType, "Invalid JSON body: send it with the header Content-Type: application/json"
+	}
+	return 0, ""
+}
+
+// isForeignSite reports whether a value of Sec-Fetch-Site (W3C Fetch Metadata)
+// means that another site's page is behind the request.
+func isForeignSite(site string) bool { return site != "none" && site != "same-origin" }
+
+// isForeignOrigin reports whether origin is not the one that r was sent to. The
+// scheme counts only over TLS: a proxy in front may have ended it.
+func isForeignOrigin(origin string, r *http.Request) bool {
+	u, err := url.Parse(origin)
+	return err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) || r.TLS != nil && u.Scheme != "https"
+}
+
+// fromBrowser reports whether a browser may have sent the request. The headers
+// are those that browsers add themselves. A page can change the values of some,
+// but cannot leave them out.
+func fromBrowser(r *http.Request) bool {
+	for name := range r.Header {
+		switch {
+		case name == "Origin", name == "Accept-Language", name == "Referer", name == "Cookie", strings.HasPrefix(name, "Sec-"):
+			return true
+		}
+	}
+	return strings.HasPrefix(r.UserAgent(), "Mozilla/")
+}
+
+// answersTo reports whether host is a name under which the agent serves its API:
+// any address, localhost, the machine's own name, or one of Config.AllowedHosts.
+// A request without a name is HTTP/1.0, which no browser speaks.
+func (a *Agent) answersTo(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil || host == "" {
+		return true
+	}
+	names := append([]string{"localhost"}, a.cfg.AllowedHosts...)
+	if machine, err := os.Hostname(); err == nil {
+		short, _, _ := strings.Cut(machine, ".")
+		names = append(names, machine, short)
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
+}
+
+// hostName returns the name or address in a Host header, without the port, the
+// brackets of IPv6 and the dot at the end.
+func hostName(hostport string) string {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
+	}
+	return strings.TrimSuffix(host, ".")
+}
+
+// checkHost returns an error unless name can stand in Config.AllowedHosts.
+func checkHost(name string) error {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return nil
+	}
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || strings.ContainsRune(":/@*[]", r) }) {
+		return fmt.Errorf("%q is not a host name; write it without a scheme and a port", name)
+	}
+	return nil
+}
+
+// isJSON reports whether the request's body is declared as JSON. Browsers send
+// that to another origin only after asking for permission, which no route gives.
+func isJSON(r *http.Request) bool {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && kind == "application/json"
+}
+
+// fromThisMachine reports whether a request comes over loopback or over a Unix
+// socket.
+func fromThisMachine(r *http.Request) bool {
+	if overUnixSocket(r) {
+		return true
+	}
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && addr.Addr().Unmap().IsLoopback()
+}
+
+// overUnixSocket reports whether a request comes over a Unix socket, which no
+// browser opens.
+func overUnixSocket(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && local.Network() == "unix"
+}
