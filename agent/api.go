@@ -38,6 +38,8 @@ const (
 //	GET  /api/status        how the agent fares; strangers on other machines
 //	                        see the protocol's own fields only
 //	GET  /healthz           200 while the agent works, 503 while it stops or is stuck
+//	GET  /readyz            200 while it can also take work from its server, 503
+//	                        with the reason while it can't; see Status.Degraded
 //
 // {id} is a command's or a test's. The token goes into the header
 // Authorization: Bearer <token>; an agent without one takes only callers on its
@@ -56,6 +58,7 @@ func (a *Agent) Handler() http.Handler {
 	mux.HandleFunc("POST /api/stop", a.authorized(a.postStop))
 	mux.HandleFunc("GET /api/status", a.getStatus)
 	mux.HandleFunc("GET /healthz", a.getHealth)
+	mux.HandleFunc("GET /readyz", a.getReady)
 	return a.guard(mux)
 }
 
@@ -82,12 +85,18 @@ func (a *Agent) presentsToken(r *http.Request) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
+// trusts reports whether a caller may see what the protocol doesn't show to
+// everybody: one on this machine, or with the token.
+func (a *Agent) trusts(r *http.Request) bool {
+	return fromThisMachine(r) || a.cfg.Token != "" && a.presentsToken(r)
+}
+
 // getStatus answers how the agent fares. The protocol leaves it open to
 // everybody, so what the protocol doesn't have is for callers with the token and
 // those on this machine.
 func (a *Agent) getStatus(w http.ResponseWriter, r *http.Request) {
 	s := a.Status()
-	if fromThisMachine(r) || a.cfg.Token != "" && a.presentsToken(r) {
+	if a.trusts(r) {
 		answer(w, http.StatusOK, s)
 		return
 	}

@@ -23,7 +23,8 @@ type Status struct {
 	Version     string             `json:"version"`
 	StartedAt   time.Time          `json:"started_at"` // zero before Run
 	UptimeS     float64            `json:"uptime_s"`
-	State       string             `json:"state"` // idle, running or error, as in heartbeats
+	State       string             `json:"state"`    // idle, running or error, as in heartbeats
+	Degraded    string             `json:"degraded"` // why the agent can't take work from its server; empty if it can
 	Draining    bool               `json:"draining"`
 	Server      ServerStatus       `json:"server"`
 	Jobs        []JobStatus        `json:"jobs"`        // those that have their turn, then those that wait
@@ -48,6 +49,7 @@ type ServerStatus struct {
 	LastBeat   time.Time `json:"last_beat,omitzero"`
 	LastError  string    `json:"last_error"`
 	FailingFor int       `json:"failed_attempts"`
+	Refusal    string    `json:"refusal"` // what the server said when it last refused the agent; empty once it accepts it
 	IntervalS  float64   `json:"heartbeat_interval_s"`
 }
 
@@ -98,12 +100,14 @@ func (a *Agent) Status() Status {
 		StartedAt: started,
 		UptimeS:   round2(uptime.Seconds()),
 		State:     a.beat().Status,
+		Degraded:  a.readiness().String(),
 		Server: ServerStatus{
 			AgentID:    beat.AgentID,
 			Registered: beat.Registered,
 			LastBeat:   beat.LastBeat,
 			LastError:  beat.LastError,
 			FailingFor: beat.FailingFor,
+			Refusal:    beat.Refusal,
 			IntervalS:  beat.Interval.Seconds(),
 		},
 		Jobs:      []JobStatus{},

@@ -75,3 +75,8 @@ type Command struct {
 // ErrUnknownAgent is matched by the error of a heartbeat to which the server
 // itself, not a proxy, answered that it knows no such agent.
 var ErrUnknownAgent = errors.New("the server does not know this agent")
+
+// ErrUnauthorized is matched by the error of a call that was answered with the
+// demand for a token (HTTP 401). It is retried like an outage, since a proxy may
+// be the one that asks.
+var ErrUnauthorized = errors.New("not authorized")

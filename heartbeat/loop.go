@@ -98,6 +98,10 @@ type State struct {
 	LastError  string        // why the last attempt failed; empty if it didn't
 	FailingFor int           // attempts that failed since the last that went through
 
+	// Refusal is what the server said when it last refused the agent. Empty if it
+	// didn't, or once a beat got through; an outage leaves it.
+	Refusal string
+
 	// Due is when the current step ends at the latest. A step that takes longer
 	// ignores its deadline, and the loop is stuck. Zero while Run isn't running.
 	Due time.Time
@@ -309,17 +313,30 @@ func isRefusal(err error) bool {
 	return errors.As(err, &r) && r.Refused()
 }
 
+// rejects reports whether err is an answer that lets the agent do nothing: a
+// refusal, or one of those that are retried like an outage.
+func rejects(err error) bool {
+	return isRefusal(err) || errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrUnknownAgent)
+}
+
 // failed records a failed attempt. The first of several, and one with a new
 // reason, is logged as a warning. The others would only fill the log.
 func (l *Loop) failed(ctx context.Context, err error) {
+	refused := rejects(err)
 	l.mu.Lock()
 	first := l.state.LastError != err.Error()
 	l.state.LastError = err.Error()
 	l.state.FailingFor++
+	if refused {
+		l.state.Refusal = err.Error()
+	}
 	l.mu.Unlock()
-	if first {
+	switch {
+	case first && refused:
+		l.log.WarnContext(ctx, "server refuses this agent, retrying", "err", err)
+	case first:
 		l.log.WarnContext(ctx, "server not reached, retrying", "err", err)
-	} else {
+	default:
 		l.log.DebugContext(ctx, "server still not reached", "err", err)
 	}
 }
@@ -331,6 +348,7 @@ func (l *Loop) succeeded(ctx context.Context) {
 	l.state.LastBeat = time.Now()
 	l.state.LastError = ""
 	l.state.FailingFor = 0
+	l.state.Refusal = ""
 	l.mu.Unlock()
 	if before.FailingFor > 0 {
 		l.log.InfoContext(ctx, "server reached again", "failed_attempts", before.FailingFor)

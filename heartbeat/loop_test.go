@@ -183,6 +183,46 @@ func TestRefusedRegistrationSlowsDown(t *testing.T) {
 	})
 }
 
+// What the server said last stands through an outage, until it takes a beat.
+func TestRefusalStandsUntilABeatGoesThrough(t *testing.T) {
+	for name, fault := range map[string]error{
+		"refused": refusal{}, "no token": fmt.Errorf("beat: %w", ErrUnauthorized), "forgotten": ErrUnknownAgent,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				phase := ""
+				s := &script{beat: func(int) (Answer, error) {
+					switch phase {
+					case "refuses":
+						return Answer{}, fault
+					case "away":
+						return Answer{}, errors.New("connection refused")
+					}
+					return Answer{}, nil
+				}}
+				run(t, Config{Client: s}, 15*time.Minute, func(l *Loop) {
+					wait := func(next string) State {
+						s.mu.Lock()
+						phase = next
+						s.mu.Unlock()
+						time.Sleep(2 * time.Minute)
+						return l.State()
+					}
+					require.Empty(t, wait("").Refusal)
+					state := wait("refuses")
+					require.Contains(t, state.Refusal, fault.Error())
+					require.True(t, state.Registered)
+					state = wait("away")
+					require.Contains(t, state.Refusal, fault.Error())
+					require.Contains(t, state.LastError, "connection refused")
+					require.Empty(t, wait("").Refusal)
+					require.Empty(t, wait("away").Refusal, "an outage is no refusal")
+				})
+			})
+		})
+	}
+}
+
 func TestNudgeBeatsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{}

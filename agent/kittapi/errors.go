@@ -10,12 +10,14 @@ import (
 	"unicode"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
 // ErrUnauthorized is matched by the error of a request that was answered with
 // 401: it carried no token where one is needed. It is an outage rather than the
-// server's final word, since a proxy may be the one that asks.
-var ErrUnauthorized = errors.New("not authorized")
+// server's final word, since a proxy may be the one that asks. It is
+// [heartbeat.ErrUnauthorized].
+var ErrUnauthorized = heartbeat.ErrUnauthorized
 
 // errNoRoute is matched by a 404 that is not the API's own: nothing answers at
 // the address, as with a server of another version.

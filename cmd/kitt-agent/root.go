@@ -13,8 +13,8 @@ Settings come from flags, from environment variables (KITT_SERVER, KITT_TOKEN,
 KITT_NAME, KITT_PORT and others: see the README), from agent.yaml and from
 defaults, in that order. The agent's files are in ~/.kitt, or where KITT_HOME says.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 the agent is not running, and 100 if
-update --check finds a newer version.`
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 the agent is not running, 4 it runs but
+can take no work, and 100 if update --check finds a newer version.`
 
 // newRootCommand returns kitt-agent with all its commands.
 func newRootCommand(env *environment) *cobra.Command {

@@ -21,6 +21,7 @@ const (
 	exitFailure    = 1
 	exitUsage      = 2
 	exitNotRunning = 3
+	exitDegraded   = 4
 )
 
 // environment is what a command finds around itself.

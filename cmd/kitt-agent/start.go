@@ -187,6 +187,8 @@ func sentence(s agent.Status) string {
 		text += fmt.Sprintf(", %d waiting", waiting)
 	}
 	switch {
+	case s.Server.Refusal != "":
+		text += "; server refuses this agent: " + printable(s.Server.Refusal)
 	case s.Server.LastError != "":
 		text += "; server not reached: " + printable(s.Server.LastError)
 	case !s.Server.Registered:

@@ -18,11 +18,12 @@ import (
 
 // statusReport is what `status --json` prints.
 type statusReport struct {
-	Up     bool            `json:"up"`
-	PID    int             `json:"pid,omitempty"`
-	URL    string          `json:"url"`
-	Error  string          `json:"error,omitempty"`
-	Status json.RawMessage `json:"status,omitempty"` // the agent's own words
+	Up       bool            `json:"up"`
+	PID      int             `json:"pid,omitempty"`
+	URL      string          `json:"url"`
+	Error    string          `json:"error,omitempty"`
+	Degraded string          `json:"degraded,omitempty"` // why the agent can't take work
+	Status   json.RawMessage `json:"status,omitempty"`   // the agent's own words
 
 	Certificate *certs.Info `json:"certificate,omitempty"` // the agent's, as it is on disk
 }
@@ -35,7 +36,9 @@ func newStatusCommand(env *environment) *cobra.Command {
 		Short: "Show how the agent on this machine fares",
 		Long: `Show how the agent on this machine fares: its jobs, its server, the settings in force.
 
-Exits with 3 if no agent is running, and with 1 if one is but does not answer.`,
+Exits with 3 if no agent is running, with 1 if one is but does not answer, and with 4
+if it answers but is degraded: it can take no work from its server, which refuses it
+or was never reached, or it is stopping.`,
 		Example: "  kitt-agent status\n  kitt-agent status --json\n  kitt-agent status --config /etc/kitt/agent.yaml",
 		Args:    exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -53,8 +56,13 @@ Exits with 3 if no agent is running, and with 1 if one is but does not answer.`,
 			if errors.Is(err, client.ErrNotRunning) && held {
 				err = fmt.Errorf("process %d is running, but nothing listens at %s; see %s", owner.PID, c.URL(), cfg.LogFile())
 			}
+			degraded := ""
+			if err == nil {
+				degraded = printable(status.Degraded)
+			}
 			if asJSON {
-				return env.printStatus(statusReport{Up: err == nil, PID: owner.PID, URL: c.URL(), Status: raw, Certificate: certificate(cfg, time.Now())}, err)
+				return env.printStatus(statusReport{Up: err == nil, PID: owner.PID, URL: c.URL(), Degraded: degraded, Status: raw,
+					Certificate: certificate(cfg, time.Now())}, err)
 			}
 			if err != nil {
 				return err
@@ -65,7 +73,11 @@ Exits with 3 if no agent is running, and with 1 if one is but does not answer.`,
 			if status.Name != cfg.Name {
 				env.say("kitt-agent: warning: the agent that answers at %s calls itself %s, and the settings here name %s", c.URL(), quote(status.Name), quote(cfg.Name))
 			}
-			return writeStatus(env.stdout, cfg, c.URL(), owner.PID, status, time.Now())
+			err = writeStatus(env.stdout, cfg, c.URL(), owner.PID, status, time.Now())
+			if err == nil && degraded != "" {
+				return &codedError{exitDegraded, "degraded: " + degraded}
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
@@ -74,17 +86,21 @@ Exits with 3 if no agent is running, and with 1 if one is but does not answer.`,
 
 // printStatus prints the report and returns an error that carries the exit code.
 func (env *environment) printStatus(report statusReport, err error) error {
-	if err == nil {
-		return env.printJSON(report)
+	if err != nil {
+		report.Error = err.Error()
 	}
-	report.Error = err.Error()
 	if printErr := env.printJSON(report); printErr != nil {
 		return printErr
 	}
-	if errors.Is(err, client.ErrNotRunning) {
+	switch {
+	case errors.Is(err, client.ErrNotRunning):
 		return &codedError{code: exitNotRunning}
+	case err != nil:
+		return &codedError{code: exitFailure}
+	case report.Degraded != "":
+		return &codedError{code: exitDegraded}
 	}
-	return &codedError{code: exitFailure}
+	return nil
 }
 
 // writeStatus writes the status for a person.
@@ -145,6 +161,9 @@ func about(s *client.Status) string {
 	default:
 		text += ", idle"
 	}
+	if s.Degraded != "" && !s.Draining {
+		text += ", degraded"
+	}
 	return text
 }
 
@@ -156,6 +175,8 @@ func serverLine(cfg *config.Config, s *client.Status, now time.Time) string {
 	switch {
 	case s.StartedAt.IsZero(): // the Python agent doesn't tell
 		return text
+	case s.Server.Refusal != "":
+		text += fmt.Sprintf(": refuses this agent, %d failed attempts", s.Server.FailingFor)
 	case s.Server.LastError != "":
 		text += fmt.Sprintf(": not reached in %d attempts: %s", s.Server.FailingFor, s.Server.LastError)
 	case !s.Server.Registered:

@@ -61,6 +61,31 @@ func TestStatusOfRunningAgent(t *testing.T) {
 	require.Contains(t, got.out, `"more": 1`)
 }
 
+// An agent that can take no work is there, and its status has an exit code of
+// its own.
+func TestStatusOfADegradedAgent(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.serve(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"name":"gpu-1","state":"idle","started_at":"2026-11-23T18:00:00Z","degraded":"the server refuses this agent: 403\u001b[2J",
+			"server":{"registered":true,"refusal":"403","last_error":"connection refused","failed_attempts":7}}`)
+	})
+	got := m.run("status")
+	require.Equal(t, exitDegraded, got.code)
+	require.Equal(t, 4, got.code)
+	require.Contains(t, got.out, "gpu-1, idle, degraded")
+	require.Contains(t, got.out, "http://kitt:8080: refuses this agent, 7 failed attempts")
+	require.Equal(t, "kitt-agent: degraded: the server refuses this agent: 403\uFFFD[2J\n", got.err)
+
+	got = m.run("status", "--json")
+	require.Equal(t, exitDegraded, got.code)
+	require.Empty(t, got.err)
+	var report statusReport
+	require.NoError(t, json.Unmarshal([]byte(got.out), &report))
+	require.True(t, report.Up)
+	require.Contains(t, report.Degraded, "the server refuses this agent")
+}
+
 func TestStatusOfAnotherAgentOnThePort(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

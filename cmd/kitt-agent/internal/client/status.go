@@ -15,6 +15,7 @@ type Status struct {
 	StartedAt   time.Time         `json:"started_at"`
 	UptimeS     float64           `json:"uptime_s"`
 	State       string            `json:"state"`
+	Degraded    string            `json:"degraded"` // why it can't take work; empty if it can
 	Draining    bool              `json:"draining"`
 	Server      Server            `json:"server"`
 	Jobs        []Job             `json:"jobs"`
@@ -38,6 +39,7 @@ type Server struct {
 	LastBeat   time.Time `json:"last_beat"`
 	LastError  string    `json:"last_error"`
 	FailingFor int       `json:"failed_attempts"`
+	Refusal    string    `json:"refusal"`
 	IntervalS  float64   `json:"heartbeat_interval_s"`
 }
 
