@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +40,8 @@ var initKeys = map[string]string{
 // initReport is what `init --json` prints.
 type initReport struct {
 	Config      string   `json:"config"`
-	Created     bool     `json:"created"` // rather than changed
+	Created     bool     `json:"created"`
+	Changed     bool     `json:"changed"` // whether the file was written; true too if it was created
 	Name        string   `json:"name"`
 	ServerURL   string   `json:"server_url"`
 	Reachable   bool     `json:"server_reachable"`
@@ -79,6 +78,10 @@ of a KITT server on this machine; or else a request, which somebody signs and
 kitt-agent certs import takes up. An authority that nobody gave is taken from the server,
 and trusted only after a yes at the terminal or with its --ca-fingerprint.
 
+A token is made if the agent has none and the server doesn't know its name yet: a server
+takes the token of an agent that it sees for the first time, and no other after that.
+Run again with the same flags, init changes nothing.
+
 A token given with --token can be seen by other users of the machine while the
 command runs; --token-file and KITT_TOKEN cannot.`,
 		Example: `  kitt-agent init --server https://server:8080 --token-file token
@@ -107,7 +110,7 @@ command runs; --token-file and KITT_TOKEN cannot.`,
 	f.Int("port", 8090, "port of the agent's own API")
 	f.String("token", "", "the agent's token")
 	f.StringVar(&flags.tokenFile, "token-file", "", "`file` that holds the agent's token, - for standard input")
-	f.BoolVar(&flags.newToken, "new-token", false, "make a token; a server takes it from an agent that it doesn't know yet")
+	f.BoolVar(&flags.newToken, "new-token", false, "make a token even if the server is away or knows the agent; one that the agent has stays")
 	f.String("server-token", "", "the server's own token, where it has one")
 	f.String("model-dir", "", "`directory` for copies of models (default ~/.kitt/models)")
 	f.String("share-source", "", "share that models are copied from, such as nas:/volume1/models")
@@ -118,7 +121,7 @@ command runs; --token-file and KITT_TOKEN cannot.`,
 	f.StringVar(&flags.caCert, "ca-cert", "", "`file` with the certificate of an authority that is to sign the agent's")
 	f.StringVar(&flags.caKey, "ca-key", "", "`file` with that authority's key")
 	f.StringVar(&flags.caFingerprint, "ca-fingerprint", "", "SHA-256 `fingerprint` of the server's authority, which is trusted if it has that one")
-	f.BoolVar(&flags.force, "force", false, "begin a new file, with a new key; the old file is kept as agent.yaml.previous")
+	f.BoolVar(&flags.force, "force", false, "begin a new file, with a new key; the token stays unless --new-token is given, and the old file as agent.yaml.previous")
 	env.insecureFlag(cmd)
 	f.BoolVar(&flags.json, "json", false, "print one JSON object")
 	return cmd
@@ -163,12 +166,20 @@ func (env *environment) init(ctx context.Context, given map[string]string, flags
 	if cfg, _, err = file.Check(env.getenv); err != nil {
 		return nil, err
 	}
-	report := &initReport{Config: path, Created: created, Name: cfg.Name, ServerURL: cfg.ServerURL, Warnings: append([]string{}, warnings...)}
+	server := lookUp(ctx, cfg, flags.insecure)
+	token, err := env.setToken(file, cfg, flags, server)
+	if err != nil {
+		return nil, err
+	}
+	if cfg, _, err = file.Check(env.getenv); err != nil {
+		return nil, err
+	}
+	report := &initReport{Config: path, Created: created, Changed: file.Changed(), Name: cfg.Name, ServerURL: cfg.ServerURL, Warnings: append([]string{}, warnings...)}
 	if flags.force && !created {
 		if err := os.Rename(path, path+".previous"); err != nil {
 			return nil, err
 		}
-		report.Created = true
+		report.Created, report.Changed = true, true
 	}
 	if err := file.Save(); err != nil {
 		if report.Created && !created {
@@ -180,7 +191,8 @@ func (env *environment) init(ctx context.Context, given map[string]string, flags
 		report.TLS = &who.report
 	}
 	report.Warnings = append(report.Warnings, who.warnings...)
-	env.look(ctx, cfg, flags.insecure, report)
+	env.look(cfg, flags.insecure, server, report)
+	report.Warnings = append(report.Warnings, tokenWarnings(cfg, server, token)...)
 	report.Next = append(who.next, report.Next...)
 	return report, nil
 }
@@ -266,37 +278,33 @@ func fill(file *config.File, given, variables map[string]string, created bool) e
 	return nil
 }
 
-// readToken puts the token into given that --token-file or --new-token mean.
+// readToken puts the token into given that --token-file names.
 func (env *environment) readToken(given map[string]string, flags initFlags) error {
 	_, inFlag := given["token"]
 	if inFlag && (flags.newToken || flags.tokenFile != "") || flags.newToken && flags.tokenFile != "" {
 		return usageError("kitt-agent init --token-file token", "--token, --token-file and --new-token exclude each other")
 	}
-	switch {
-	case flags.newToken:
-		token := make([]byte, 32)
-		rand.Read(token) // never fails
-		given["token"] = hex.EncodeToString(token)
-	case flags.tokenFile != "":
-		in := env.stdin
-		if flags.tokenFile != "-" {
-			f, err := os.Open(flags.tokenFile)
-			if err != nil {
-				return fmt.Errorf("--token-file: %w", err)
-			}
-			defer f.Close()
-			in = f
-		}
-		text, err := io.ReadAll(io.LimitReader(in, maxTokenFile))
+	if flags.tokenFile == "" {
+		return nil
+	}
+	in := env.stdin
+	if flags.tokenFile != "-" {
+		f, err := os.Open(flags.tokenFile)
 		if err != nil {
 			return fmt.Errorf("--token-file: %w", err)
 		}
-		token := strings.TrimSpace(string(text))
-		if token == "" {
-			return fmt.Errorf("--token-file: %s holds no token", flags.tokenFile)
-		}
-		given["token"] = token
+		defer f.Close()
+		in = f
 	}
+	text, err := io.ReadAll(io.LimitReader(in, maxTokenFile))
+	if err != nil {
+		return fmt.Errorf("--token-file: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" {
+		return fmt.Errorf("--token-file: %s holds no token", flags.tokenFile)
+	}
+	given["token"] = token
 	return nil
 }
 
@@ -338,23 +346,15 @@ func (env *environment) askServer() (string, error) {
 
 // look adds to the report what the server says, what is to be warned about, and
 // what to do next.
-func (env *environment) look(ctx context.Context, cfg *config.Config, insecure bool, report *initReport) {
+func (env *environment) look(cfg *config.Config, insecure bool, server serverView, report *initReport) {
 	if insecure {
 		report.Warnings = append(report.Warnings, "--insecure: the server's certificate was not verified, so anybody may have answered")
 	}
-	if err := checkServer(ctx, cfg, insecure); err != nil {
+	if err := server.healthErr; err != nil {
 		report.ServerError = err.Error()
-		report.Warnings = append(report.Warnings, "the server was not reached, and the file written all the same: "+err.Error())
+		report.Warnings = append(report.Warnings, "the server was not reached; the settings are in place all the same: "+err.Error())
 	} else {
 		report.Reachable = true
-	}
-	switch {
-	case cfg.Token == "":
-		report.Warnings = append(report.Warnings,
-			"the agent has no token: anybody can speak to the server in its name; --new-token makes one")
-	case len(cfg.Token.Reveal()) < 32:
-		report.Warnings = append(report.Warnings,
-			"the token is short, and the server shows the first 8 characters of it to everybody; --new-token makes a long one")
 	}
 	report.Next = []string{"kitt-agent start"}
 	if env.configPath != "" {
@@ -367,9 +367,12 @@ func (env *environment) printInit(r *initReport) error {
 	for _, w := range r.Warnings {
 		env.say("kitt-agent: warning: %s", w)
 	}
-	did := "changed"
-	if r.Created {
+	did := "unchanged"
+	switch {
+	case r.Created:
 		did = "written"
+	case r.Changed:
+		did = "changed"
 	}
 	certificate := ""
 	if r.TLS != nil && r.TLS.Certificate != nil {

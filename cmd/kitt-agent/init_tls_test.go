@@ -54,7 +54,11 @@ func mutual(t *testing.T, ca *certs.Authority, whole bool) string {
 	if whole {
 		own.Certificate = append(own.Certificate, ca.Cert.Raw)
 	}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/v1/agents/" {
+			_, _ = io.WriteString(w, `[]`)
+			return
+		}
 		_, _ = io.WriteString(w, `{"status":"ok"}`)
 	}))
 	s.Config.ErrorLog = quietLog

@@ -154,15 +154,16 @@ func about(s *client.Status) string {
 	switch {
 	case s.Draining:
 		text += ", stopping once its jobs have ended"
+	case s.Degraded != "" && !s.Running:
+		text += ", degraded"
+	case s.Degraded != "":
+		text += ", running, degraded"
 	case s.State != "":
 		text += ", " + s.State
 	case s.Running:
 		text += ", running"
 	default:
 		text += ", idle"
-	}
-	if s.Degraded != "" && !s.Draining {
-		text += ", degraded"
 	}
 	return text
 }

@@ -73,7 +73,7 @@ func TestStatusOfADegradedAgent(t *testing.T) {
 	got := m.run("status")
 	require.Equal(t, exitDegraded, got.code)
 	require.Equal(t, 4, got.code)
-	require.Contains(t, got.out, "gpu-1, idle, degraded")
+	require.Contains(t, got.out, "gpu-1, degraded")
 	require.Contains(t, got.out, "http://kitt:8080: refuses this agent, 7 failed attempts")
 	require.Equal(t, "kitt-agent: degraded: the server refuses this agent: 403\uFFFD[2J\n", got.err)
 

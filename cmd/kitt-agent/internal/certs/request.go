@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -135,7 +136,7 @@ func (r Request) Remove() error {
 }
 
 // Write writes the request. A key that waits already is kept, unless anew, since
-// its certificate may be under way.
+// its certificate may be under way, and so is a request that asks for the same.
 func (r Request) Write(s Subject, anew bool) error {
 	key, err := ReadKey(r.Key)
 	if errors.Is(err, fs.ErrNotExist) || anew {
@@ -158,7 +159,25 @@ func (r Request) Write(s Subject, anew bool) error {
 	if err != nil {
 		return err
 	}
+	if r.asksFor(text) {
+		return nil
+	}
 	return WriteFile(r.File, text)
+}
+
+// asksFor reports whether the request's file asks for the same as text does: for
+// the same names with the same key. Their signatures differ each time.
+func (r Request) asksFor(text []byte) bool {
+	before, err := ReadFile(r.File)
+	if err != nil {
+		return false
+	}
+	was, err := ParseRequest(before)
+	if err != nil {
+		return false
+	}
+	is, err := ParseRequest(text)
+	return err == nil && bytes.Equal(was.RawTBSCertificateRequest, is.RawTBSCertificateRequest)
 }
 
 // usages is the extension (RFC 5280, 4.2.1.12) by which a request asks for both

@@ -297,6 +297,36 @@ tls:
 	require.Equal(t, "0123", c.Token.Reveal())
 }
 
+// A file that already says it all is not touched, however it is written.
+func TestSaveWithoutAChange(t *testing.T) {
+	t.Parallel()
+	const text = "port:    '9000'\nname: &n a\nserver_url: \"http://old\"\ntls: {ca: /ca.pem}\ntoken: ~\n"
+	path := write(t, text)
+	before, err := os.Stat(path)
+	require.NoError(t, err)
+	f, err := Open(path)
+	require.NoError(t, err)
+	for name, value := range map[string]string{"port": "9000", "name": "a", "server_url": "http://old", "tls.ca": "/ca.pem"} {
+		require.NoError(t, f.Set(name, value))
+	}
+	require.False(t, f.Changed())
+	require.NoError(t, f.Save())
+	after, err := os.Stat(path)
+	require.NoError(t, err)
+	require.True(t, os.SameFile(before, after))
+
+	require.NoError(t, f.Set("token", "~"), "which is a text, where the file has none")
+	require.True(t, f.Changed())
+	require.NoError(t, f.Save())
+	require.False(t, f.Changed())
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	require.NoError(t, os.Chmod(path, 0o640))
+	f, err = Open(path)
+	require.NoError(t, err)
+	require.True(t, f.Changed(), "others may read it")
+	require.True(t, New(path).Changed())
+}
+
 func TestNewFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "deep", "agent.yaml")

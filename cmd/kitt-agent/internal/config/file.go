@@ -27,9 +27,10 @@ const (
 // A File is an agent.yaml. Comments, the order of keys and keys that are unknown
 // stay as they are when it is changed and saved.
 type File struct {
-	path string
-	mode fs.FileMode // as found; 0 for a new file
-	doc  *yaml.Node
+	path    string
+	mode    fs.FileMode // as found; 0 for a new file
+	doc     *yaml.Node
+	changed bool // whether Set gave a key another value
 }
 
 // Open reads the file at path. The error matches fs.ErrNotExist if there is
@@ -223,6 +224,10 @@ func (f *File) Has(name string) bool {
 	return slices.ContainsFunc(f.entries(), func(e entry) bool { return e.name == name })
 }
 
+// Changed reports whether the file on disk is to be written: it is new, a key got
+// another value, or others may read it.
+func (f *File) Changed() bool { return f.changed || f.mode == 0 || f.mode&0o077 != 0 }
+
 // Set gives a key a value, in place of the one it has. Nothing changes if the
 // value isn't allowed; the error says what is.
 func (f *File) Set(name, value string) error {
@@ -252,11 +257,16 @@ func (f *File) Set(name, value string) error {
 	for i := 0; i+1 < len(parent.Content); i += 2 {
 		if parent.Content[i].Value == name {
 			old := parent.Content[i+1]
+			if now := follow(old); now.Kind == yaml.ScalarNode && now.Value == value && now.ShortTag() != "!!null" {
+				return nil
+			}
+			f.changed = true
 			plain.HeadComment, plain.LineComment, plain.FootComment = old.HeadComment, old.LineComment, old.FootComment
 			parent.Content[i+1] = &plain
 			return nil
 		}
 	}
+	f.changed = true
 	parent.Content = append(parent.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, &plain)
 	return nil
 }
@@ -287,9 +297,12 @@ func group(root *yaml.Node, name string) *yaml.Node {
 	return made
 }
 
-// Save writes the file, readable by its owner only. It appears whole or not at
-// all, and its directory is made if need be.
+// Save writes the file, readable by its owner only, unless it is as it was found.
+// It appears whole or not at all, and its directory is made if need be.
 func (f *File) Save() error {
+	if !f.Changed() {
+		return nil
+	}
 	text, err := f.encode()
 	if err != nil {
 		return &Error{File: f.path, Problem: "it cannot be rewritten without loss: " + err.Error(),
@@ -316,7 +329,7 @@ func (f *File) Save() error {
 	if err := pending.CloseAtomicallyReplace(); err != nil {
 		return err
 	}
-	f.mode = 0o600
+	f.mode, f.changed = 0o600, false
 	return nil
 }
 
