@@ -59,8 +59,8 @@ type Config struct {
 
 	// Server gives work, Reporter is told what becomes of it. Without a
 	// Reporter the Server is used, if it is one; if it isn't, nobody is told, and
-	// results stay in Dir. A Reporter that is a Checker or an Inquirer too is used
-	// as such.
+	// results stay in Dir. A Reporter that is a Checker, an Inquirer, a TestFinder
+	// or an EncodedReporter too is used as such.
 	Server   Server
 	Reporter Reporter
 

@@ -226,26 +226,18 @@ func (c *courier) deliverResult(ctx context.Context) error {
 	if c.d.get().Result {
 		return nil
 	}
-	result := c.j.readResult()
+	out := c.outgoing()
+	defer out.Close()
 	return c.report(ctx, report{
 		what:     "result",
 		askFirst: c.d.get().Tried, // by an agent before this one
 		settled: func(ctx context.Context) (bool, error) {
-			if c.ask == nil || len(result.Data) == 0 {
-				return false, nil
-			}
-			model, _ := result.Data["model"].(string)
-			engine, _ := result.Data["engine"].(string)
-			at, _ := result.Data["timestamp"].(string)
-			if at == "" {
-				return false, nil // nothing to tell it by
-			}
-			return c.ask.HasResult(ctx, model, engine, at)
+			return out.known(ctx, c.ask)
 		},
 		send: func(ctx context.Context) error {
 			c.note(func(l *ledger) { l.Tried = true })
 			id := orDefault(c.a.beats.State().AgentID, c.a.cfg.Name)
-			err := c.a.cfg.Reporter.ReportResult(ctx, id, result)
+			err := out.send(ctx, c.a.cfg.Reporter, id)
 			if refused, ok := errors.AsType[*RefusedError](err); ok && refused.Status == http.StatusNotFound {
 				// The server has forgotten the agent, which the next heartbeat
 				// mends.
@@ -255,16 +247,28 @@ func (c *courier) deliverResult(ctx context.Context) error {
 			return err
 		},
 		broken: func() bool {
-			if len(result.Data) == 0 {
+			if !out.dropData() {
 				return false
 			}
 			c.a.log.Warn("server fails at this result, sending it without its data; the file is kept",
-				"job", c.j.id, "file", c.j.path(resultFile))
-			result.Data = nil
+				"job", c.j.id, "file", c.j.path(resultFileName))
 			return true
 		},
 		done: func(l *ledger) { l.Result = true },
 	})
+}
+
+// outgoing opens the job's report. One that cannot be read is made from the job's
+// state, without data.
+func (c *courier) outgoing() *outgoing {
+	out, err := openOutgoing(c.j.path(resultFileName), c.a.cfg.Reporter, func(note string) {
+		c.a.log.Warn("result changed before it is sent", "job", c.j.id, "change", note)
+	})
+	if err != nil {
+		c.a.log.Warn("result cannot be read, sending it without its data", "job", c.j.id, "err", err)
+		return &outgoing{encoded: c.j.bareResult()}
+	}
+	return out
 }
 
 // deliverStatus tells the server how the test ended.

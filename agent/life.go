@@ -349,7 +349,7 @@ func (a *Agent) conclude(j *job, log *logstream.Log, outcome ending) {
 			a.log.Warn("end of the log not written", "job", j.id, "err", err)
 		}
 	}
-	if !fileExists(j.path(resultFile)) {
+	if !fileExists(j.path(resultFileName)) {
 		a.writeResult(j, outcome, nil)
 	}
 	err := j.transition(outcome.State, false, func(rec *record) {

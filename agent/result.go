@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -77,55 +76,33 @@ func failedTests(data map[string]any) string {
 	return strings.Join(names, ", ")
 }
 
-// savedResult is result.json: the report that goes to the server.
-type savedResult struct {
-	Version     int            `json:"version"`
-	CommandID   string         `json:"command_id"`
-	Status      string         `json:"status"`
-	ContainerID string         `json:"container_id"`
-	Error       string         `json:"error"`
-	Data        map[string]any `json:"result_data,omitempty"`
-}
-
 // writeResult writes the report of a job, so that it can be delivered however
 // long the server is away. A full disk leaves the report to be made from the
 // job's state, without data.
 func (a *Agent) writeResult(j *job, outcome ending, data map[string]any) {
+	_, checked := a.cfg.Reporter.(Checker) // readMetrics had it check the data
 	saved := savedResult{
 		Version:     recordVersion,
+		Checked:     checked,
 		CommandID:   j.order.Command.ID,
 		Status:      outcome.State.wireStatus(),
 		ContainerID: outcome.ContainerID,
 		Error:       outcome.Error,
 		Data:        data,
 	}
-	if err := writeJSON(j.path(resultFile), saved); err != nil {
+	if err := writeResultFile(j.path(resultFileName), saved); err != nil {
 		a.log.Warn("report not written", "job", j.id, "err", err)
 	}
 }
 
-// readResult returns the report of a job that has ended.
-func (j *job) readResult() Result {
-	var saved savedResult
-	text, err := os.ReadFile(j.path(resultFile))
-	if err == nil {
-		err = json.Unmarshal(text, &saved)
-	}
-	if err != nil {
-		outcome := j.snapshot().Outcome
-		return Result{
-			CommandID:   j.order.Command.ID,
-			Status:      outcome.State.wireStatus(),
-			ContainerID: outcome.ContainerID,
-			Error:       outcome.Error,
-		}
-	}
-	return Result{
-		CommandID:   saved.CommandID,
-		Status:      saved.Status,
-		ContainerID: saved.ContainerID,
-		Error:       saved.Error,
-		Data:        saved.Data,
+// bareResult returns the report of a job that has ended, without data.
+func (j *job) bareResult() EncodedResult {
+	outcome := j.snapshot().Outcome
+	return EncodedResult{
+		CommandID:   j.order.Command.ID,
+		Status:      outcome.State.wireStatus(),
+		ContainerID: outcome.ContainerID,
+		Error:       outcome.Error,
 	}
 }
 

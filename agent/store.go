@@ -17,12 +17,12 @@ import (
 
 // The files of a job's directory; see the package comment.
 const (
-	orderFile    = "command.json"
-	recordFile   = "job.json"
-	logFile      = "log"
-	resultsDir   = "results"
-	resultFile   = "result.json"
-	deliveryFile = "delivery"
+	orderFile      = "command.json"
+	recordFile     = "job.json"
+	logFile        = "log"
+	resultsDir     = "results"
+	resultFileName = "result.json"
+	deliveryFile   = "delivery"
 )
 
 // newPrefix is that of the directory of a job that is being written, or removed.

@@ -94,6 +94,8 @@ var (
 	_ agent.Inquirer = inquiringLink{}
 
 	_ agent.TestFinder = inquiringLink{}
+
+	_ agent.EncodedReporter = link{}
 )
 
 // Register makes the agent known, and calls Config.Registered the first time.
@@ -153,6 +155,19 @@ func (l link) ReportLog(ctx context.Context, testID, text string) error {
 // ReportResult delivers a result.
 func (l link) ReportResult(ctx context.Context, agentID string, result agent.Result) error {
 	return l.do(ctx, func() error { return l.cfg.Server.ReportResult(ctx, agentID, result) })
+}
+
+// ReportEncodedResult delivers a result, decoded for a server that takes it only
+// so.
+func (l link) ReportEncodedResult(ctx context.Context, agentID string, result agent.EncodedResult) error {
+	if r, ok := l.cfg.Server.(agent.EncodedReporter); ok {
+		return l.do(ctx, func() error { return r.ReportEncodedResult(ctx, agentID, result) })
+	}
+	decoded, err := result.Decode()
+	if err != nil {
+		return err
+	}
+	return l.ReportResult(ctx, agentID, decoded)
 }
 
 // CheckResult returns data as the server's rules want it.

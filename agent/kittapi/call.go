@@ -34,6 +34,8 @@ type request struct {
 	body   any // encoded as JSON; nil for none
 	limit  int64
 
+	encoded *encodedBody // takes the place of body
+
 	// answer takes the body of a 2xx. Its error means that the body is not of
 	// the API's shape, so that something else has answered.
 	answer func(body []byte) error
@@ -99,19 +101,22 @@ func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, erro
 	if len(r.query) > 0 {
 		address += "?" + r.query.Encode()
 	}
-	var body io.Reader
+	body := r.encoded
 	if r.body != nil {
 		text, err := encode(r.body)
 		if err != nil {
 			return nil, err
 		}
-		body = bytes.NewReader(text)
+		body = &encodedBody{head: text}
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, address, body)
+	req, err := http.NewRequestWithContext(ctx, r.method, address, nil)
 	if err != nil {
 		return nil, err
 	}
-	if r.body != nil {
+	if body != nil {
+		req.ContentLength = body.length()
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(body.reader()), nil }
+		req.Body, _ = req.GetBody()
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Accept", "application/json")
@@ -120,6 +125,23 @@ func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, erro
 		req.Header.Set("Authorization", "Bearer "+string(token))
 	}
 	return req, nil
+}
+
+// An encodedBody is a body that is JSON already: data between two short texts.
+type encodedBody struct {
+	head, tail []byte
+	data       io.ReaderAt
+	size       int64 // of data, in bytes
+}
+
+func (b *encodedBody) length() int64 { return int64(len(b.head)) + b.size + int64(len(b.tail)) }
+
+// reader returns a reader of the body from its start.
+func (b *encodedBody) reader() io.Reader {
+	if b.size == 0 {
+		return bytes.NewReader(b.head)
+	}
+	return io.MultiReader(bytes.NewReader(b.head), io.NewSectionReader(b.data, 0, b.size), bytes.NewReader(b.tail))
 }
 
 // encode writes v as JSON: valid UTF-8 whatever the texts in v are, and never a

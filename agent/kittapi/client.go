@@ -24,6 +24,8 @@ var (
 	_ agent.Checker    = (*Client)(nil)
 	_ agent.Inquirer   = (*Client)(nil)
 	_ agent.TestFinder = (*Client)(nil)
+
+	_ agent.EncodedReporter = (*Client)(nil)
 )
 
 // New returns a client. It reads the certificate files and makes no request.

@@ -1,6 +1,7 @@
 package kittapi_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -467,7 +468,10 @@ func TestWhatCountsAsTheServersWord(t *testing.T) {
 		"ReportStatus": func(ctx context.Context, c *kittapi.Client) error { return c.ReportStatus(ctx, "t", "running", "") },
 		"ReportLog":    func(ctx context.Context, c *kittapi.Client) error { return c.ReportLog(ctx, "t", "x") },
 		"ReportResult": func(ctx context.Context, c *kittapi.Client) error { return c.ReportResult(ctx, "a", agent.Result{}) },
-		"Test":         func(ctx context.Context, c *kittapi.Client) error { _, err := c.Test(ctx, "t"); return err },
+		"ReportEncodedResult": func(ctx context.Context, c *kittapi.Client) error {
+			return c.ReportEncodedResult(ctx, "a", agent.EncodedResult{Data: strings.NewReader("{}"), Size: 2})
+		},
+		"Test": func(ctx context.Context, c *kittapi.Client) error { _, err := c.Test(ctx, "t"); return err },
 		"HasResult": func(ctx context.Context, c *kittapi.Client) error {
 			_, err := c.HasResult(ctx, "m", "e", "t")
 			return err
@@ -607,4 +611,40 @@ func TestLostAnswers(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, lost, 1)
 	require.Equal(t, test, lost[0].TestID)
+}
+
+// TestAnEncodedResultIsTheSameRequest sends a result from memory and as it lies on
+// disk: the server sees no difference.
+func TestAnEncodedResultIsTheSameRequest(t *testing.T) {
+	t.Parallel()
+	var bodies []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		bodies = append(bodies, fmt.Sprintf("%s %s %d %s %s", r.Method, r.URL, r.ContentLength, r.Header.Get("Content-Type"), body))
+		w.WriteHeader(http.StatusAccepted)
+		fmt.Fprint(w, `{"accepted":true}`)
+	}))
+	defer server.Close()
+	c := newClient(t, kittapi.Config{URL: server.URL})
+	for name, data := range map[string]map[string]any{
+		"data":    {"model": "<m>", "results": []any{map[string]any{"metrics": map[string]any{"x": 1.5}}}},
+		"a lot":   {"model": strings.Repeat("x", 3<<20)},
+		"no data": nil,
+	} {
+		bodies = nil
+		result := agent.Result{CommandID: "c", Status: "failed", ContainerID: "d", Error: `e"}`, Data: data}
+		encoded := agent.EncodedResult{CommandID: "c", Status: "failed", ContainerID: "d", Error: `e"}`}
+		if data != nil {
+			var text bytes.Buffer
+			enc := json.NewEncoder(&text)
+			enc.SetEscapeHTML(false)
+			require.NoError(t, enc.Encode(data))
+			encoded.Size = int64(text.Len() - 1)
+			encoded.Data = bytes.NewReader(text.Bytes())
+		}
+		require.NoError(t, c.ReportResult(t.Context(), "a", result), name)
+		require.NoError(t, c.ReportEncodedResult(t.Context(), "a", encoded), name)
+		require.Len(t, bodies, 2)
+		require.Equal(t, bodies[0], bodies[1], name)
+	}
 }

@@ -1,6 +1,7 @@
 package kittapi
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 
@@ -66,6 +67,30 @@ func (c *Client) ReportResult(ctx context.Context, agentID string, result agent.
 			CommandID: result.CommandID, Status: result.Status, ContainerID: result.ContainerID,
 			Error: result.Error, ResultData: data,
 		},
+		answer: func(b []byte) error { return confirmed(b, "accepted") },
+	})
+}
+
+// ReportEncodedResult is ReportResult for data that [CleanResult] returned and
+// package json encoded. It sends the data as it is, a piece at a time.
+func (c *Client) ReportEncodedResult(ctx context.Context, agentID string, result agent.EncodedResult) error {
+	part, err := segment(agentID)
+	if err != nil {
+		return err
+	}
+	head, err := encode(report{
+		CommandID: result.CommandID, Status: result.Status, ContainerID: result.ContainerID, Error: result.Error,
+	})
+	if err != nil {
+		return err
+	}
+	body := &encodedBody{head: head}
+	if result.Size > 0 {
+		head = append(bytes.TrimSuffix(head, []byte("}\n")), `,"result_data":`...)
+		body = &encodedBody{head: head, data: result.Data, size: result.Size, tail: []byte("}\n")}
+	}
+	return c.do(ctx, request{
+		method: http.MethodPost, path: "/agents/" + part + "/results", key: agentKey, encoded: body,
 		answer: func(b []byte) error { return confirmed(b, "accepted") },
 	})
 }
