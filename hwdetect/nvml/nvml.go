@@ -41,13 +41,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-func (c Config) withDefaults() Config {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	return c
-}
-
 var (
 	_ hwdetect.Source    = (*Source)(nil)
 	_ hwdetect.Telemeter = (*Source)(nil)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -17,6 +18,13 @@ import (
 // Available reports whether this build can use NVML: whether it is for Linux, with
 // cgo and the build tag nvml.
 const Available = true
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
 
 // A Source asks NVML. Its methods are safe for concurrent use.
 type Source struct {
