@@ -90,6 +90,43 @@ func BenchmarkJob(b *testing.B) {
 	b.ReportMetric(float64(m.Sys)/(1<<20), "MiB-from-system")
 }
 
+// BenchmarkLongLines runs a job that prints 20 MiB in lines of some length as fast
+// as it can, to a server that answers at once: the time from print to server, and
+// the memory at the end.
+func BenchmarkLongLines(b *testing.B) {
+	const total = 20 << 20
+	for _, length := range []int{1 << 10, 16 << 10} {
+		b.Run(fmt.Sprint(length), func(b *testing.B) {
+			srv := &agenttest.Server{}
+			text := []byte(strings.Repeat("x", length-1) + "\n")
+			var started time.Time
+			var took time.Duration
+			run := &play{run: func(_ context.Context, _ runner.Job, out runner.Output) (runner.Result, error) {
+				started = time.Now()
+				w := runner.OutputWriter(out)
+				for left := total; left > 0; left -= length {
+					if _, err := w.Write(text); err != nil {
+						return runner.Result{}, err
+					}
+				}
+				return runner.Result{}, nil
+			}}
+			runAgent(b, agent.Config{Name: "bench", Dir: b.TempDir(), Server: srv, Runner: run})
+			before := cpu(b)
+			for b.Loop() {
+				id := srv.Launch("m")
+				require.NoError(b, srv.Wait(b.Context(), id, "completed"))
+				took += time.Since(started) // not the wait for the heartbeat that brought it
+			}
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			b.ReportMetric(total*float64(b.N)/(1<<20)/took.Seconds(), "MiB/s")
+			b.ReportMetric((cpu(b)-before).Seconds()/float64(b.N), "cpu-s/op")
+			b.ReportMetric(float64(m.Sys)/(1<<20), "MiB-from-system")
+		})
+	}
+}
+
 // BenchmarkNextJob measures the time from a job's end to the start of the next
 // one that waits.
 func BenchmarkNextJob(b *testing.B) {

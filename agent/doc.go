@@ -52,7 +52,7 @@
 // Every change of state goes through job.transition, which refuses any other,
 // writes first and acts second. The order of a job's life is in life.go, from
 // the first state to the last; what is told to the server, and when, is in
-// deliver.go; what is picked up again at start is in recover.go and repair.go.
+// deliver.go and ship.go; what is picked up again at start is in recover.go and repair.go.
 //
 // # Stopping
 //

@@ -1,0 +1,90 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// flood prints n lines of the given length at once, each with its number in
+// front.
+func flood(n, length int) func(context.Context, runner.Job, runner.Output) (runner.Result, error) {
+	return func(_ context.Context, _ runner.Job, out runner.Output) (runner.Result, error) {
+		var b bytes.Buffer
+		w := runner.OutputWriter(out)
+		for i := range n {
+			fmt.Fprintf(&b, "line %d %s\n", i, strings.Repeat("x", length))
+			if b.Len() > 64<<10 || i == n-1 {
+				if _, err := w.Write(b.Bytes()); err != nil {
+					return runner.Result{}, err
+				}
+				b.Reset()
+			}
+		}
+		return runner.Result{}, nil
+	}
+}
+
+// TestAFullRequestDoesNotWait floods the log of a server that answers at once:
+// requests are full, and none that is full waits for more lines.
+func TestAFullRequestDoesNotWait(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ lines, length int }{{60_000, 10}, {8_000, 1 << 10}, {500, 16 << 10}, {50, 60 << 10}} {
+		t.Run(fmt.Sprint(tt.length), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				srv := &agenttest.Server{}
+				_, stop := start(t, agent.Config{Server: srv, Runner: &play{run: flood(tt.lines, tt.length)}})
+				defer stop()
+				id := srv.Launch("m")
+				require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+				begun := time.Now()
+				require.NoError(t, srv.WaitEnded(within(t, time.Minute), id))
+				require.Less(t, time.Since(begun), 500*time.Millisecond)
+
+				n := 0
+				for _, line := range srv.Lines(id) {
+					if strings.HasPrefix(line, "line ") {
+						require.True(t, strings.HasPrefix(line, fmt.Sprintf("line %d x", n)))
+						n++
+					}
+				}
+				require.Equal(t, tt.lines, n)
+				most := tt.lines * (tt.length + 10) / (100 << 10)
+				// The first are sent one by one, until more than a few wait.
+				require.LessOrEqual(t, len(srv.Rows(id)), max(most, tt.lines/1900)+40)
+				for _, row := range srv.Rows(id) {
+					require.LessOrEqual(t, len(row), 128<<10)
+				}
+			})
+		})
+	}
+}
+
+// TestLinesThatTrickleInAFloodArePaced prints a line a millisecond to a server
+// that is slower: requests keep their distance, so they are few.
+func TestLinesThatTrickleInAFloodArePaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{Fault: func(string) error {
+			<-time.After(10 * time.Millisecond)
+			return nil
+		}}
+		_, stop := start(t, agent.Config{Server: srv, Runner: &play{run: prints(5_000, time.Millisecond)}})
+		defer stop()
+		id := srv.Launch("m")
+		require.NoError(t, srv.WaitEnded(within(t, time.Minute), id))
+		require.Equal(t, numbered(5_000), benchmarkLines(srv.Lines(id)))
+		require.Less(t, len(srv.Rows(id)), 200)
+	})
+}
