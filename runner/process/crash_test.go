@@ -107,33 +107,9 @@ func TestResumeOfARunThatVanished(t *testing.T) {
 	}
 }
 
-// TestARunWithoutItsSpecIsEnded loses the spec of a run whose benchmark lives.
-func TestARunWithoutItsSpecIsEnded(t *testing.T) {
-	t.Parallel()
-	job, dir := crashJob(t)
-	require.NoError(t, writeState(dir, specFile, sleepSpec()))
-	exe, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.Command(exe, "supervise", dir)
-	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
-	require.NoError(t, cmd.Start())
-	var s started
-	require.Eventually(t, func() bool {
-		s, _, err = readState[started](dir, startedFile)
-		return err == nil && s.Child.PID != 0
-	}, 10*time.Second, 5*time.Millisecond)
-	require.NoError(t, os.Remove(filepath.Join(dir, specFile)))
-	_, err = New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
-	require.ErrorIs(t, err, runner.ErrLost)
-	require.False(t, s.Child.alive())
-	_ = cmd.Wait() // with whatever code
-}
-
-// TestKilledSupervisor kills the supervisor and expects the benchmark to be
-// found and ended: nobody could say how it ended.
-func TestKilledSupervisor(t *testing.T) {
-	t.Parallel()
-	job, dir := crashJob(t)
+// supervised starts a supervisor, and returns it once its benchmark lives.
+func supervised(t *testing.T, dir string) (*exec.Cmd, started) {
+	t.Helper()
 	require.NoError(t, writeState(dir, specFile, sleepSpec()))
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -146,6 +122,27 @@ func TestKilledSupervisor(t *testing.T) {
 		s, found, err = readState[started](dir, startedFile)
 		return err == nil && found && s.Child.PID != 0
 	}, 10*time.Second, 5*time.Millisecond)
+	return cmd, s
+}
+
+// TestARunWithoutItsSpecIsEnded loses the spec of a run whose benchmark lives.
+func TestARunWithoutItsSpecIsEnded(t *testing.T) {
+	t.Parallel()
+	job, dir := crashJob(t)
+	cmd, s := supervised(t, dir)
+	require.NoError(t, os.Remove(filepath.Join(dir, specFile)))
+	_, err := New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrLost)
+	require.False(t, s.Child.alive())
+	_ = cmd.Wait() // with whatever code
+}
+
+// TestKilledSupervisor kills the supervisor and expects the benchmark to be
+// found and ended: nobody could say how it ended.
+func TestKilledSupervisor(t *testing.T) {
+	t.Parallel()
+	job, dir := crashJob(t)
+	cmd, s := supervised(t, dir)
 	require.True(t, s.Child.alive())
 	for _, sig := range []os.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGINT} {
 		require.NoError(t, cmd.Process.Signal(sig))
