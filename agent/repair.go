@@ -103,7 +103,7 @@ func modified(paths ...string) time.Time {
 // repaired again, and no command whose payload is missing. Where the disk refuses
 // the files the job exists in memory, and is repaired again by the next start.
 func repair(dir string, o order, rec record, orderErr, recordErr error) *job {
-	damage := errors.Join(orderErr, recordErr)
+	damage := also(orderErr, recordErr)
 	if o.Command.TestID == "" {
 		o.Command.TestID = rec.TestID
 	}
@@ -128,9 +128,20 @@ func repair(dir string, o order, rec record, orderErr, recordErr error) *job {
 		err = writeJSON(j.path(orderFile), o)
 	}
 	if err != nil {
-		j.damage = errors.Join(damage, err)
+		j.damage = also(damage, err)
 	}
 	return j
+}
+
+// also returns both errors as one, on one line; either may be nil.
+func also(err, other error) error {
+	switch {
+	case err == nil:
+		return other
+	case other == nil:
+		return err
+	}
+	return fmt.Errorf("%w; %w", err, other)
 }
 
 // moveAside keeps a file that could not be read under another name, if it is

@@ -88,6 +88,7 @@ func TestAnUnreadableFileLeavesAJobToAbandon(t *testing.T) {
 					}
 					j := loadBad(t, s)
 					require.Error(t, j.damage)
+					require.NotContains(t, j.damage.Error(), "\n")
 					for range 2 {
 						rec := j.snapshot()
 						require.True(t, rec.abandoned())
