@@ -10,22 +10,24 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // guard refuses what a web page of another origin makes a browser send, before
 // any route sees it. Such a page can reach every address that the browser can,
 // and by DNS rebinding it does so under a name of its own (RFC 6454 compares
 // names, not addresses). So the API answers only to names that are the agent's.
-func (a *Agent) guard(next http.Handler) http.Handler {
+func (a *api) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, reason := a.objection(r)
 		if status == 0 {
 			next.ServeHTTP(w, r)
 			return
 		}
-		a.sayOnce(fmt.Sprint("API request refused ", status), func() {
+		a.notices.LogOnce(fmt.Sprint("API request refused ", status), func() {
 			a.log.WarnContext(r.Context(), "API request refused", "reason", reason, "from", r.RemoteAddr,
-				"host", printableUpTo(200, r.Host), "origin", printableUpTo(200, r.Header.Get("Origin")))
+				"host", base.Printable(r.Host, 200), "origin", base.Printable(r.Header.Get("Origin"), 200))
 		})
 		fail(w, status, reason)
 	})
@@ -33,14 +35,14 @@ func (a *Agent) guard(next http.Handler) http.Handler {
 
 // objection returns the status and the text with which a request is refused, and
 // 0 if there is nothing against it.
-func (a *Agent) objection(r *http.Request) (status int, reason string) {
+func (a *api) objection(r *http.Request) (status int, reason string) {
 	switch {
 	case slices.ContainsFunc(r.Header.Values("Sec-Fetch-Site"), isForeignSite),
 		slices.ContainsFunc(r.Header.Values("Origin"), func(origin string) bool { return isForeignOrigin(origin, r) }):
 		return http.StatusForbidden, "Forbidden: the request comes from a web page that is not the agent's"
 	case (a.cfg.Token == "" || fromBrowser(r)) && !overUnixSocket(r) && !a.answersTo(hostName(r.Host)):
 		return http.StatusForbidden, fmt.Sprintf("Forbidden: the agent does not answer to the name %q; "+
-			"use its address, or add the name to allowed_hosts in agent.yaml", printableUpTo(200, hostName(r.Host)))
+			"use its address, or add the name to allowed_hosts in agent.yaml", base.Printable(hostName(r.Host), 200))
 	case r.ContentLength != 0 && !isJSON(r):
 		return http.StatusUnsupportedMediaType, "Invalid JSON body: send it with the header Content-Type: application/json"
 	}
@@ -74,7 +76,7 @@ func fromBrowser(r *http.Request) bool {
 // answersTo reports whether host is a name under which the agent serves its API:
 // any address, localhost, the machine's own name, or one of Config.AllowedHosts.
 // A request without a name is HTTP/1.0, which no browser speaks.
-func (a *Agent) answersTo(host string) bool {
+func (a *api) answersTo(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil || host == "" {
 		return true
 	}

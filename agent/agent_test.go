@@ -20,6 +20,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
@@ -135,7 +136,7 @@ func TestOneJobFromStartToEnd(t *testing.T) {
 		require.Equal(t, []string{"queued", "dispatched", "running", "completed"}, srv.History(id))
 		require.Equal(t, numbered(100), benchmarkLines(srv.Lines(id)))
 		require.Len(t, srv.Results(), 1)
-		require.Equal(t, "completed", srv.Results()[0].Status)
+		require.Equal(t, reporter.Completed, srv.Results()[0].Status)
 		require.Equal(t, "/models/llama", srv.Results()[0].Data["model"])
 		require.Len(t, run.ran(), 1)
 		synctest.Wait()
@@ -400,7 +401,7 @@ func TestARefusalIsSaidOnceAndTheResultStillGoes(t *testing.T) {
 				logs.Add(1)
 			}
 			if kind == "log" || kind == "status" {
-				return &agent.RefusedError{Status: 403, Message: word}
+				return &reporter.RejectedError{Code: 403, Message: word}
 			}
 			return nil
 		}
@@ -424,7 +425,7 @@ func TestRefusedReportsAreTriedAgain(t *testing.T) {
 		srv.Fault = func(kind string) error {
 			if (kind == "log" || kind == "status") && time.Now().Before(until) {
 				refused.Add(1)
-				return &agent.RefusedError{Status: 403, Message: "Invalid authentication token"}
+				return &reporter.RejectedError{Code: 403, Message: "Invalid authentication token"}
 			}
 			return nil
 		}
@@ -465,10 +466,10 @@ type poisoned struct {
 	tries *atomic.Int32
 }
 
-func (p *poisoned) ReportResult(ctx context.Context, id string, r agent.Result) error {
+func (p *poisoned) ReportResult(ctx context.Context, id string, r reporter.Result) error {
 	p.tries.Add(1)
 	if len(r.Data) > 0 {
-		return fmt.Errorf("status 500: %w", agent.ErrBroken)
+		return fmt.Errorf("status 500: %w", reporter.ErrServerFailed)
 	}
 	return p.Server.ReportResult(ctx, id, r)
 }

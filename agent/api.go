@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -12,8 +13,10 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/logstream"
 )
@@ -50,7 +53,12 @@ const (
 // localhost, the machine's name or one of Config.AllowedHosts. With a token that
 // Host is asked of browsers only. A body that is not application/json is refused
 // with 415.
-func (a *Agent) Handler() http.Handler {
+func (a *Agent) Handler() http.Handler { return (&api{a}).handler() }
+
+// api serves the agent's HTTP API.
+type api struct{ *Agent }
+
+func (a *api) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/commands", a.authorized(a.postCommand))
 	mux.HandleFunc("GET /api/logs/{id}", a.authorized(a.getLogs))
@@ -63,7 +71,7 @@ func (a *Agent) Handler() http.Handler {
 }
 
 // authorized lets only those callers through to next that present the token.
-func (a *Agent) authorized(next http.HandlerFunc) http.HandlerFunc {
+func (a *api) authorized(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case a.cfg.Token == "" && !fromThisMachine(r):
@@ -79,7 +87,7 @@ func (a *Agent) authorized(next http.HandlerFunc) http.HandlerFunc {
 // presentsToken reports whether a request bears the agent's token. Digests are
 // compared, so that the time taken tells nothing about the token, its length
 // included.
-func (a *Agent) presentsToken(r *http.Request) bool {
+func (a *api) presentsToken(r *http.Request) bool {
 	want := sha256.Sum256([]byte("Bearer " + string(a.cfg.Token)))
 	got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
@@ -87,14 +95,14 @@ func (a *Agent) presentsToken(r *http.Request) bool {
 
 // trusts reports whether a caller may see what the protocol doesn't show to
 // everybody: one on this machine, or with the token.
-func (a *Agent) trusts(r *http.Request) bool {
+func (a *api) trusts(r *http.Request) bool {
 	return fromThisMachine(r) || a.cfg.Token != "" && a.presentsToken(r)
 }
 
 // getStatus answers how the agent fares. The protocol leaves it open to
 // everybody, so what the protocol doesn't have is for callers with the token and
 // those on this machine.
-func (a *Agent) getStatus(w http.ResponseWriter, r *http.Request) {
+func (a *api) getStatus(w http.ResponseWriter, r *http.Request) {
 	s := a.Status()
 	if a.trusts(r) {
 		answer(w, http.StatusOK, s)
@@ -106,7 +114,7 @@ func (a *Agent) getStatus(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (a *Agent) postCommand(w http.ResponseWriter, r *http.Request) {
+func (a *api) postCommand(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		fail(w, http.StatusRequestEntityTooLarge, "Body too large: at most 1 MiB is taken")
@@ -136,8 +144,8 @@ func (a *Agent) postCommand(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// readCommand reads a command, and whom one that stops a job is aimed at: the
-// payload's id, or its own where the payload names none.
+// readCommand reads a command, and the target of one that stops a job: the payload's
+// id, or its own if the payload has none.
 func readCommand(body []byte) (cmd heartbeat.Command, target string, err error) {
 	if err := checkNesting("JSON body", body); err != nil {
 		return cmd, "", err
@@ -152,22 +160,21 @@ func readCommand(body []byte) (cmd heartbeat.Command, target string, err error) 
 		}
 	}
 	cmd.Payload = fields["payload"]
-	var p payload
-	if len(cmd.Payload) > 0 && string(cmd.Payload) != "null" {
-		if err := json.Unmarshal(cmd.Payload, &p); err != nil {
+	var payload struct {
+		CommandID string `json:"command_id"`
+		TestID    string `json:"test_id"`
+		jobs.Spec        // checked here too, whatever the type
+	}
+	if !emptyPayload(cmd.Payload) {
+		if err := json.Unmarshal(cmd.Payload, &payload); err != nil {
 			return cmd, "", payloadError(err)
 		}
 	}
-	for _, id := range []string{p.CommandID, p.TestID, cmd.ID, cmd.TestID} {
-		if id != "" {
-			return cmd, id, nil
-		}
-	}
-	return cmd, "", nil
+	return cmd, cmp.Or(payload.CommandID, payload.TestID, cmd.ID, cmd.TestID), nil
 }
 
 // postCancel stops a job and answers once it has stopped.
-func (a *Agent) postCancel(w http.ResponseWriter, r *http.Request, cmd heartbeat.Command, target string) {
+func (a *api) postCancel(w http.ResponseWriter, r *http.Request, cmd heartbeat.Command, target string) {
 	if target == "" {
 		fail(w, http.StatusBadRequest, "Invalid "+cmd.Type+": name the job by command_id or test_id")
 		return
@@ -194,30 +201,30 @@ func (a *Agent) postCancel(w http.ResponseWriter, r *http.Request, cmd heartbeat
 	}
 }
 
-func (a *Agent) commandID(id string) string {
-	if j := a.find(id); j != nil {
-		return j.order.Command.ID
+func (a *api) commandID(id string) string {
+	if j := a.registry.find(id); j != nil {
+		return j.Command.ID
 	}
 	return id
 }
 
-func (a *Agent) postEngineStatus(w http.ResponseWriter, cmd heartbeat.Command) {
+func (a *api) postEngineStatus(w http.ResponseWriter, cmd heartbeat.Command) {
 	engines := a.engines()
-	s, err := parseCommand(cmd, true)
+	c, err := parseCommand(cmd, true)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	if s.Engine == "" {
+	if c.Spec.Engine == "" {
 		answer(w, http.StatusOK, map[string]any{"engines": engines})
 		return
 	}
-	answer(w, http.StatusOK, engineState(engines, s.Engine))
+	answer(w, http.StatusOK, engineState(engines, c.Spec.Engine))
 }
 
 // postJob accepts a command that becomes a job.
-func (a *Agent) postJob(w http.ResponseWriter, cmd heartbeat.Command) {
-	id, err := a.submit(cmd, sourceAPI)
+func (a *api) postJob(w http.ResponseWriter, cmd heartbeat.Command) {
+	id, err := a.intake.submit(cmd, jobs.FromAPI)
 	_, bad := errors.AsType[*CommandError](err)
 	switch {
 	case err == nil:
@@ -242,65 +249,67 @@ func failNotRunning(w http.ResponseWriter) {
 	fail(w, http.StatusServiceUnavailable, "The agent is stopping and takes no commands; try again when it is back")
 }
 
-func (a *Agent) getLogs(w http.ResponseWriter, r *http.Request) {
-	run, leave, err := a.visit()
+func (a *api) getLogs(w http.ResponseWriter, r *http.Request) {
+	stopped, release, err := a.registry.acquire()
 	if err != nil {
 		failNotRunning(w)
 		return
 	}
-	defer leave()
-	// Whoever serves the Handler may have its readers outlive Run, which waits
-	// for them: there is nothing more to come.
+	defer release()
+	// A program that serves the Handler itself may have readers that outlive Run,
+	// which waits for them: there is nothing more to come.
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
-	defer context.AfterFunc(run, stop)()
-	r = r.WithContext(ctx)
-	j := a.find(r.PathValue("id"))
-	if j == nil {
-		fail(w, http.StatusNotFound, "No logs for this command")
-		return
-	}
-	log, release, err := a.readLog(r.Context(), j)
-	if err != nil || log == nil {
-		if err != nil {
-			a.log.Warn("log not read", "job", j.id, "err", err)
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-stopped:
+			stop()
+		case <-over:
 		}
+	}()
+	r = r.WithContext(ctx)
+	j := a.registry.find(r.PathValue("id"))
+	if j == nil || !a.awaitLog(ctx, j) {
 		fail(w, http.StatusNotFound, "No logs for this command")
 		return
 	}
-	defer a.releaseLog(j, release)
+	log, closeLog, err := a.logs.open(j)
+	if err != nil {
+		a.log.Warn("log not read", "job", j.ID, "err", err)
+		fail(w, http.StatusNotFound, "No logs for this command")
+		return
+	}
+	defer closeLog()
 	a.streams.Add(1)
 	defer a.streams.Add(-1)
-	logstream.ServeSSE(w, r, log, j.order.Command.ID)
+	logstream.ServeSSE(w, r, log, j.Command.ID)
 }
 
-// readLog returns a job's log for a reader, nil if it has none. A job that
-// waits has none yet: the reader waits with it.
-func (a *Agent) readLog(ctx context.Context, j *job) (*logstream.Log, func() error, error) {
-	for j.state() == StateAccepted {
-		changed := j.changes.wait()
-		if j.state() != StateAccepted {
-			break
+// awaitLog reports whether j has a log. A job that waits has none yet: the reader waits
+// with it.
+func (a *api) awaitLog(ctx context.Context, j *jobs.Job) bool {
+	for {
+		changed := j.Changed()
+		if j.State() != jobs.StateAccepted {
+			return j.Log.Exists()
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, nil, ctx.Err()
+			return false
 		}
 	}
-	if !j.logs.exists() {
-		return nil, nil, nil
-	}
-	return a.useLog(j)
 }
 
-func (a *Agent) getEngines(w http.ResponseWriter, _ *http.Request) {
+func (a *api) getEngines(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"engines": a.engines()})
 }
 
 // postStop makes the agent stop once its running jobs have ended, or ends them
 // first.
-func (a *Agent) postStop(w http.ResponseWriter, r *http.Request) {
+func (a *api) postStop(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Mode string `json:"mode"`
 	}
@@ -322,11 +331,8 @@ func (a *Agent) postStop(w http.ResponseWriter, r *http.Request) {
 
 // getHealth answers whether the agent's loops work, which is more than that
 // the process lives: a state that cannot be written means that it doesn't.
-func (a *Agent) getHealth(w http.ResponseWriter, _ *http.Request) {
-	a.mu.Lock()
-	accepting := a.accepting
-	a.mu.Unlock()
-	if !accepting {
+func (a *api) getHealth(w http.ResponseWriter, _ *http.Request) {
+	if !a.registry.isAccepting() {
 		answer(w, http.StatusServiceUnavailable, map[string]any{"status": "stopping"})
 		return
 	}
@@ -339,12 +345,12 @@ func (a *Agent) getHealth(w http.ResponseWriter, _ *http.Request) {
 
 // serve serves the API on listener, if there is one, until ctx is done. The
 // returned function waits for it to end.
-func (a *Agent) serve(ctx context.Context, listener net.Listener) (wait func() error) {
+func (a *api) serve(ctx context.Context, listener net.Listener) (wait func() error) {
 	if listener == nil {
 		return func() error { return nil }
 	}
 	server := &http.Server{
-		Handler:           a.Handler(),
+		Handler:           a.handler(),
 		TLSConfig:         a.cfg.TLS,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
@@ -356,7 +362,8 @@ func (a *Agent) serve(ctx context.Context, listener net.Listener) (wait func() e
 		ConnContext:       boundBuffer,
 	}
 	served := make(chan error, 1)
-	a.background.Go(func() {
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		var err error
 		if a.cfg.TLS != nil {
 			err = server.ServeTLS(listener, "", "")
@@ -368,7 +375,7 @@ func (a *Agent) serve(ctx context.Context, listener net.Listener) (wait func() e
 		}
 		served <- err
 	})
-	a.background.Go(func() {
+	serving.Go(func() {
 		<-ctx.Done()
 		closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
@@ -377,6 +384,7 @@ func (a *Agent) serve(ctx context.Context, listener net.Listener) (wait func() e
 		}
 	})
 	return func() error {
+		serving.Wait()
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("agent: serve the API: %w", err)
 		}

@@ -3,7 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
+
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 )
 
 // Errors of Cancel.
@@ -20,33 +24,34 @@ var (
 	ErrStopping = errors.New("the agent stops; its next start ends the job")
 )
 
-// Cancel stops the job of the command or test with the given id, on behalf of
-// by, which the report names: a job that waits is taken out of the line, a
-// benchmark that runs is ended, first politely and after Config.StopGrace by
-// force. It returns once the job has ended, or when ctx is done, which doesn't
-// take the request back. While Run isn't running the error matches
+// Cancel stops the job of the command or test with the given id, on behalf of by,
+// which the report names. A job that waits is taken out of the queue; a running
+// benchmark is ended, first with a signal that it can handle and after
+// Config.StopGrace by force. It returns once the job has ended, or when ctx is done,
+// which doesn't withdraw the request. While Run isn't running the error matches
 // [ErrNotAccepting].
 func (a *Agent) Cancel(ctx context.Context, id, by string) error {
-	run, leave, err := a.visit()
+	stopped, release, err := a.registry.acquire()
 	if err != nil {
 		return err
 	}
-	defer leave()
-	j := a.find(id)
+	defer release()
+	j := a.registry.find(id)
 	if j == nil {
 		return ErrNoJob
 	}
-	if err := a.cancel(j, cancellation{By: by}); err != nil {
-		return err
+	if j.State().Ended() {
+		return ErrEnded
 	}
+	a.requestCancel(j, by)
 	for {
-		changed := j.changes.wait()
-		if j.over() {
+		changed := j.Changed()
+		if j.State().Ended() && !a.queue.holdsSlot(j) {
 			return nil
 		}
 		select {
 		case <-changed:
-		case <-run.Done():
+		case <-stopped:
 			return ErrStopping
 		case <-ctx.Done():
 			return ctx.Err()
@@ -54,64 +59,43 @@ func (a *Agent) Cancel(ctx context.Context, id, by string) error {
 	}
 }
 
-// find returns the job of the command or test with the given id, nil if there
-// is none.
-func (a *Agent) find(id string) *job {
-	if id == "" {
-		return nil
+// requestCancel stops j, and writes the request to disk at the same time, so that a
+// disk that doesn't answer keeps no benchmark running. It waits for neither. The
+// caller has acquired the registry.
+func (a *Agent) requestCancel(j *jobs.Job, by string) {
+	first := j.RequestCancel(jobs.Cancellation{By: orDefault(by, "user"), At: time.Now()})
+	if first {
+		a.log.Info("cancelling job", "job", j.ID, "by", j.Cancelled().By)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if safe, _ := safeID(id); a.jobs[safe] != nil {
-		return a.jobs[safe]
+	waiting := a.queue.remove(j)
+	a.queue.stop(j, errCancelled)
+	_, release, err := a.registry.acquire()
+	if err != nil {
+		return // the caller's own keeps that from happening
 	}
-	// Of several jobs of one test the one that can still be stopped is meant.
-	var found *job
-	for _, j := range a.jobs {
-		if j.testID() == id && (found == nil || found.state().Ended()) {
-			found = j
+	go func() {
+		defer release()
+		if first {
+			if err := j.SaveCancel(); err != nil {
+				a.log.Warn("cancel not written", "job", j.ID, "err", err)
+			}
 		}
-	}
-	return found
-}
-
-// cancel writes down that j is to be stopped, then stops it.
-func (a *Agent) cancel(j *job, c cancellation) error {
-	c.At = time.Now()
-	if c.By == "" {
-		c.By = "user"
-	}
-	if j.state().Ended() {
-		return ErrEnded
-	}
-	if j.cancelled() == nil {
-		// Written first: a crash from here on ends the job at the next start.
-		if err := j.update(func(rec *record) { rec.Cancel = &c }); err != nil {
-			a.log.Warn("cancel not written", "job", j.id, "err", err)
+		if waiting {
+			a.executor.finalizeWaiting(j, cancelled(j.Cancelled()))
 		}
-		a.log.Info("cancelling job", "job", j.id, "by", c.By)
-	}
-	if a.queue.remove(j) {
-		a.concludeWaiting(j, cancelledOutcome(j.cancelled()))
-	} else {
-		j.stopWith(errCancelled)
-	}
-	return nil
+	}()
 }
 
-// stopWith ends the job's turn for the given reason, if it has one.
-func (j *job) stopWith(cause error) {
-	j.mu.Lock()
-	stop := j.stop
-	j.mu.Unlock()
-	if stop != nil {
-		stop(cause)
+// stoppedOnServer stops a job whose test the server calls ended.
+func (a *Agent) stoppedOnServer(j *jobs.Job, test reporter.Test) {
+	_, release, err := a.registry.acquire()
+	if err != nil || j.State().Ended() {
+		return
 	}
-}
-
-// over reports whether the job has ended and given back its turn.
-func (j *job) over() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.rec.State.Ended() && j.stop == nil
+	defer release()
+	by := "server"
+	if who, ok := strings.CutPrefix(test.Error, "Cancelled by "); ok && who != "" {
+		by = printable(who) + " on the server"
+	}
+	a.requestCancel(j, by)
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -21,9 +22,9 @@ func (cfg Config) limits() (limits []string) {
 	if cfg.Reporter == nil {
 		return append(limits, "Reporter is missing: results stay on this machine")
 	}
-	_, inquires := cfg.Reporter.(Inquirer)
+	_, inquires := reporter.As[reporter.Inquirer](cfg.Reporter)
 	add(inquires, "Reporter is no Inquirer: after a lost answer lines and results may arrive twice, and lost commands are not found")
-	_, checks := cfg.Reporter.(Checker)
+	_, checks := reporter.As[reporter.Checker](cfg.Reporter)
 	add(checks, "Reporter is no Checker: results are sent as the benchmark wrote them")
 	return limits
 }

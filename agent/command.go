@@ -1,9 +1,6 @@
 package agent
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,15 +11,17 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // The types of command that an agent knows.
 const (
-	TypeRunTest        = "run_test"
+	TypeRunTest        = jobs.TypeRunTest
 	TypeRunContainer   = "run_container"
 	TypeStopContainer  = "stop_container"
-	TypeCleanupStorage = "cleanup_storage"
+	TypeCleanupStorage = jobs.TypeCleanupStorage
 	TypeStartEngine    = "start_engine"
 	TypeStopEngine     = "stop_engine"
 	TypeInstallEngine  = "install_engine"
@@ -40,14 +39,15 @@ var (
 	knownSuites  = []string{"quick", "standard", "performance"}
 )
 
-var (
-	idPattern   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	wordPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-)
+var wordPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// maxModelPath is the longest model path that is taken, in bytes: PATH_MAX of
-// Linux.
-const maxModelPath = 4096
+// Bounds of a command, whoever sends it.
+const (
+	maxPayload   = 1 << 20 // bytes
+	maxNesting   = 32      // levels of objects and lists in a payload; the server's own have 2
+	maxTestID    = 256     // bytes of a test's id; the server's own have 16
+	maxModelPath = 4096    // bytes: PATH_MAX of Linux
+)
 
 // A CommandError says what is wrong with a command.
 type CommandError struct {
@@ -67,77 +67,104 @@ func badCommand(format string, args ...any) error {
 	return &CommandError{Text: fmt.Sprintf(format, args...)}
 }
 
-// spec is what a command asks for, with defaults in place of what it left out.
-type spec struct {
-	Type      string
-	Model     string
-	Engine    string
-	Suite     string
-	Mode      string
-	Benchmark string // shown to people; it doesn't reach `kitt run`
-}
-
-// payload is the part of a command's payload that the agent reads. Everything
-// in it is a stranger's.
-type payload struct {
-	ModelPath     string `json:"model_path,omitempty"`
-	EngineName    string `json:"engine_name,omitempty"`
-	SuiteName     string `json:"suite_name,omitempty"`
-	EngineMode    string `json:"engine_mode,omitempty"`
-	BenchmarkName string `json:"benchmark_name,omitempty"`
-	CommandID     string `json:"command_id,omitempty"` // of cancel and stop_container
-	TestID        string `json:"test_id,omitempty"`    // likewise
-}
-
-// parseCommand checks cmd and returns what it asks for. Its errors are
-// CommandErrors. An operator is held to the words that the protocol lists;
-// those of the server come unchecked and are `kitt run`'s to judge.
-func parseCommand(cmd heartbeat.Command, operator bool) (spec, error) {
-	s := spec{Type: cmd.Type}
+// parseCommand checks cmd and returns it as a job keeps it. Its errors are
+// CommandErrors. An operator is held to the words that the protocol lists; those of
+// the server come unchecked, and `kitt run` judges them.
+func parseCommand(cmd heartbeat.Command, operator bool) (jobs.Command, error) {
+	c := jobs.Command{ID: cmd.ID, TestID: cmd.TestID, Type: cmd.Type}
 	if err := checkPayload(cmd.Payload); err != nil {
-		return s, err
+		return c, err
 	}
-	var p payload
 	if !emptyPayload(cmd.Payload) {
-		if err := json.Unmarshal(cmd.Payload, &p); err != nil {
-			return s, payloadError(err)
+		if err := json.Unmarshal(cmd.Payload, &c.Spec); err != nil {
+			return c, payloadError(err)
 		}
 	}
-	s.Model, s.Engine, s.Suite, s.Mode, s.Benchmark = p.ModelPath, p.EngineName, p.SuiteName, p.EngineMode, p.BenchmarkName
-	switch cmd.Type {
-	case TypeRunTest:
-		return s.checkRunTest(operator)
-	case TypeCleanupStorage:
-		s = spec{Type: s.Type, Model: s.Model}
-		if s.Model == cleanupAll {
-			s.Model = ""
-		}
-		return s, checkText("model_path", s.Model, maxModelPath)
-	case TypeRunContainer, TypeStartEngine, TypeStopEngine, TypeInstallEngine:
-		return s, badCommand("Unsupported command type: %s (this agent runs benchmarks through run_test only)", cmd.Type)
-	case TypeStopContainer, TypeCheckDocker, TypeEngineStatus, TypeCancel:
-		return s, nil
-	case "":
-		return s, badCommand("Invalid command: type is missing")
-	}
-	return s, badCommand("Unknown command type: %s", printable(cmd.Type))
+	return checkCommand(c, operator)
 }
 
-// checkRunTest fills in the protocol's defaults and checks what a benchmark is
-// asked to run on.
-func (s spec) checkRunTest(operator bool) (spec, error) {
+// checkCommand checks c and returns it with the protocol's defaults in place of what
+// it left out.
+func checkCommand(c jobs.Command, operator bool) (jobs.Command, error) {
+	switch c.Type {
+	case TypeRunTest:
+		return checkRunTest(c, operator)
+	case TypeCleanupStorage:
+		c.Spec = jobs.Spec{Model: c.Spec.Model}
+		if c.Spec.Model == cleanupAll {
+			c.Spec.Model = ""
+		}
+		return c, checkText("model_path", c.Spec.Model, maxModelPath)
+	case TypeRunContainer, TypeStartEngine, TypeStopEngine, TypeInstallEngine:
+		return c, badCommand("Unsupported command type: %s (this agent runs benchmarks through run_test only)", c.Type)
+	case TypeStopContainer, TypeCheckDocker, TypeEngineStatus, TypeCancel:
+		return c, nil
+	case "":
+		return c, badCommand("Invalid command: type is missing")
+	}
+	return c, badCommand("Unknown command type: %s", printable(c.Type))
+}
+
+// jobType reports whether commands of this type become jobs.
+func jobType(t string) bool { return t == TypeRunTest || t == TypeCleanupStorage }
+
+func checkRunTest(c jobs.Command, operator bool) (jobs.Command, error) {
+	s := &c.Spec
 	s.Engine = orDefault(s.Engine, "vllm")
 	s.Suite = orDefault(s.Suite, "quick")
 	s.Benchmark = printable(orDefault(s.Benchmark, "throughput"))
 	switch {
 	case !wordPattern.MatchString(s.Engine), operator && !slices.Contains(knownEngines, s.Engine):
-		return s, badCommand("Invalid engine: %s", printable(s.Engine))
+		return c, badCommand("Invalid engine: %s", printable(s.Engine))
 	case !wordPattern.MatchString(s.Suite), operator && !slices.Contains(knownSuites, s.Suite):
-		return s, badCommand("Invalid suite: %s", printable(s.Suite))
+		return c, badCommand("Invalid suite: %s", printable(s.Suite))
 	case s.Mode != "" && s.Mode != "docker" && s.Mode != "native":
-		return s, badCommand("Invalid engine_mode: %s (docker, native or nothing)", printable(s.Mode))
+		return c, badCommand("Invalid engine_mode: %s (docker, native or nothing)", printable(s.Mode))
 	}
-	return s, checkModel(s.Model)
+	return c, checkModel(s.Model)
+}
+
+// checkPayload rejects a payload that is too large or nested too deeply to be worth
+// reading.
+func checkPayload(text []byte) error {
+	if len(text) > maxPayload {
+		return badCommand("Invalid payload: %d bytes, at most %d are allowed", len(text), maxPayload)
+	}
+	return checkNesting("payload", text)
+}
+
+// checkNesting rejects JSON that has more than maxNesting levels.
+func checkNesting(what string, text []byte) error {
+	if nesting(text) > maxNesting {
+		return badCommand("Invalid %s: objects and lists are nested more than %d levels deep", what, maxNesting)
+	}
+	return nil
+}
+
+// nesting returns how many levels of objects and lists the JSON in text has.
+func nesting(text []byte) int {
+	depth, deepest, quoted := 0, 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+			deepest = max(deepest, depth)
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return deepest
+}
+
+// emptyPayload reports whether a payload asks for nothing.
+func emptyPayload(text []byte) bool {
+	raw := strings.TrimSpace(string(text))
+	return raw == "" || raw == "null"
 }
 
 // checkModel refuses model paths that could mean something other than a model
@@ -182,42 +209,8 @@ func payloadError(err error) error {
 	return badCommand("Invalid payload: it is not JSON")
 }
 
-// printable returns text as it may stand in an error: short and without
-// anything that a terminal would act on.
-func printable(text string) string { return printableUpTo(80, text) }
-
-// printableUpTo is printable with another limit, in characters.
-func printableUpTo(most int, text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, text)
-	if utf8.RuneCountInString(text) > most {
-		text = string([]rune(text)[:most]) + "…"
-	}
-	return text
-}
-
-// newID returns a fresh id in the server's form: 16 hexadecimal digits.
-func newID() string {
-	var b [8]byte
-	rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
-}
-
-// safeID returns the id under which a command is kept: its own, or one derived
-// from it where its own could not name a directory. The same command always
-// gets the same id, so that it is still run at most once.
-func safeID(id string) (safe string, own bool) {
-	if idPattern.MatchString(id) {
-		return id, true
-	}
-	sum := sha256.Sum256([]byte(id))
-	return "invalid-" + hex.EncodeToString(sum[:8]), false
-}
+// printable returns a short text from elsewhere as one that is safe to print.
+func printable(text string) string { return base.Printable(text, 80) }
 
 func orDefault(text, otherwise string) string {
 	if text == "" {

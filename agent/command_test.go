@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
@@ -15,22 +16,22 @@ func TestParseCommand(t *testing.T) {
 	long := strings.Repeat("x", maxModelPath+1)
 	for _, tt := range []struct {
 		name, kind, payload string
-		want                spec
+		want                jobs.Spec
 		wantErr             string
 	}{
 		{
 			name: "defaults", kind: TypeRunTest, payload: `{"model_path": "qwen2.5:7b"}`,
-			want: spec{Type: TypeRunTest, Model: "qwen2.5:7b", Engine: "vllm", Suite: "quick", Benchmark: "throughput"},
+			want: jobs.Spec{Model: "qwen2.5:7b", Engine: "vllm", Suite: "quick", Benchmark: "throughput"},
 		},
 		{
 			name: "as the server sends it", kind: TypeRunTest,
 			payload: `{"benchmark_name": "throughput", "engine_mode": "docker", "engine_name": "vllm", "model_path": "/mnt/models/meta-llama/Llama-3.1-8B", "profile_id": "", "suite_name": "quick", "unheard": [1]}`,
-			want:    spec{Type: TypeRunTest, Model: "/mnt/models/meta-llama/Llama-3.1-8B", Engine: "vllm", Suite: "quick", Mode: "docker", Benchmark: "throughput"},
+			want:    jobs.Spec{Model: "/mnt/models/meta-llama/Llama-3.1-8B", Engine: "vllm", Suite: "quick", Mode: "docker", Benchmark: "throughput"},
 		},
-		{name: "everything", kind: TypeCleanupStorage, payload: `{"model_path": "__cleanup__"}`, want: spec{Type: TypeCleanupStorage}},
-		{name: "one model", kind: TypeCleanupStorage, payload: `{"model_path": "a/b"}`, want: spec{Type: TypeCleanupStorage, Model: "a/b"}},
-		{name: "no payload", kind: TypeCleanupStorage, want: spec{Type: TypeCleanupStorage}},
-		{name: "null payload", kind: TypeCleanupStorage, payload: "null", want: spec{Type: TypeCleanupStorage}},
+		{name: "everything", kind: TypeCleanupStorage, payload: `{"model_path": "__cleanup__"}`, want: jobs.Spec{}},
+		{name: "one model", kind: TypeCleanupStorage, payload: `{"model_path": "a/b"}`, want: jobs.Spec{Model: "a/b"}},
+		{name: "no payload", kind: TypeCleanupStorage, want: jobs.Spec{}},
+		{name: "null payload", kind: TypeCleanupStorage, payload: "null", want: jobs.Spec{}},
 		{name: "no model", kind: TypeRunTest, payload: `{}`, wantErr: "Invalid model_path: it is empty"},
 		{name: "a flag for a model", kind: TypeRunTest, payload: `{"model_path": "--config=/etc/shadow"}`, wantErr: "would be read as a flag"},
 		{name: "dots", kind: TypeRunTest, payload: `{"model_path": "/models/../etc"}`, wantErr: "leads out of its directory"},
@@ -58,7 +59,7 @@ func TestParseCommand(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			require.Equal(t, tt.want, got)
+			require.Equal(t, jobs.Command{ID: "c", Type: tt.kind, Spec: tt.want}, got)
 		})
 	}
 }
@@ -77,22 +78,6 @@ func TestOperatorsWordsAreTheProtocols(t *testing.T) {
 	}
 }
 
-func TestSafeID(t *testing.T) {
-	t.Parallel()
-	for _, id := range []string{"2cf1fe73bb3b43c0", "a", "A.b_c-d"} {
-		safe, own := safeID(id)
-		require.True(t, own)
-		require.Equal(t, id, safe)
-	}
-	for _, id := range []string{"", ".", "..", "../x", "a/b", ".hidden", "a b", "é", strings.Repeat("a", 65), "a\x00"} {
-		safe, own := safeID(id)
-		require.False(t, own, "%q", id)
-		require.Regexp(t, `^invalid-[0-9a-f]{16}$`, safe)
-		again, _ := safeID(id)
-		require.Equal(t, safe, again)
-	}
-}
-
 // FuzzParseCommand looks for payloads that get past the checks with something
 // that could mean more than a name to a file system or a command line.
 func FuzzParseCommand(f *testing.F) {
@@ -101,14 +86,15 @@ func FuzzParseCommand(f *testing.F) {
 	f.Add(TypeCleanupStorage, []byte(`{"model_path": "../.."}`))
 	f.Add("", []byte(`null`))
 	f.Fuzz(func(t *testing.T, kind string, payload []byte) {
-		s, err := parseCommand(heartbeat.Command{ID: "c", Type: kind, Payload: payload}, false)
+		c, err := parseCommand(heartbeat.Command{ID: "c", Type: kind, Payload: payload}, false)
 		if err != nil {
 			require.NotContains(t, err.Error(), "\n")
 			return
 		}
-		if s.Type != TypeRunTest {
+		if c.Type != TypeRunTest {
 			return
 		}
+		s := c.Spec
 		for _, word := range []string{s.Model, s.Engine, s.Suite} {
 			require.NotEmpty(t, word)
 			require.False(t, strings.HasPrefix(word, "-"), "%q", word)

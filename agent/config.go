@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/runner"
@@ -62,7 +63,7 @@ type Config struct {
 	// results stay in Dir. A Reporter that is a Checker, an Inquirer, a TestFinder
 	// or an EncodedReporter too is used as such.
 	Server   Server
-	Reporter Reporter
+	Reporter reporter.Reporter
 
 	// Runner runs benchmarks. One that is a [runner.Resumer], Cleaner or Sweeper
 	// too is used as such.
@@ -172,7 +173,7 @@ type Retention struct {
 // withDefaults returns cfg with defaults in place of zero values.
 func (cfg Config) withDefaults() Config {
 	if cfg.Reporter == nil {
-		if r, ok := cfg.Server.(Reporter); ok {
+		if r, ok := cfg.Server.(reporter.Reporter); ok {
 			cfg.Reporter = r
 		}
 	}
@@ -265,6 +266,17 @@ func (cfg Config) validate() error {
 		fault("Keep.MaxBytes is %d, which is negative", cfg.Keep.MaxBytes)
 	}
 	return errors.Join(faults...)
+}
+
+// port returns the port that the server is told.
+func (cfg Config) port() int {
+	if cfg.Port != 0 || cfg.Listener == nil {
+		return cfg.Port
+	}
+	if addr, ok := cfg.Listener.Addr().(*net.TCPAddr); ok {
+		return addr.Port
+	}
+	return 0
 }
 
 // inPlace is the storage of an agent that was given none: models are used where

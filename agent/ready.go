@@ -22,13 +22,10 @@ func (r readiness) String() string {
 // since. A server that is away after that doesn't make an agent unready: it runs
 // what it has, and keeps its reports.
 func (a *Agent) readiness() readiness {
-	a.mu.Lock()
-	accepting := a.accepting
-	a.mu.Unlock()
 	if since, _ := a.uptime(); since.IsZero() {
 		return readiness{status: "stopped", reason: "the agent was not started"}
 	}
-	if !accepting {
+	if !a.registry.isAccepting() {
 		return readiness{status: "stopping", reason: "the agent is stopping and takes no commands"}
 	}
 	if err := a.Alive(); err != nil {
@@ -48,7 +45,7 @@ func (a *Agent) readiness() readiness {
 
 // getReady answers whether the agent can take work. Its loops may work while it
 // can't, which is what /healthz is about.
-func (a *Agent) getReady(w http.ResponseWriter, r *http.Request) {
+func (a *api) getReady(w http.ResponseWriter, r *http.Request) {
 	ready := a.readiness()
 	switch {
 	case ready.reason == "":

@@ -15,6 +15,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
@@ -33,7 +34,7 @@ func probe(t *testing.T, a *agent.Agent, path, from string) (code int, status, r
 // TestReadyIsWhatTheServerAccepts follows an agent through the states of
 // its server. It works in all of them.
 func TestReadyIsWhatTheServerAccepts(t *testing.T) {
-	refused := &agent.RefusedError{Status: 403, Message: "Invalid token for this agent"}
+	refused := &reporter.RejectedError{Code: 403, Message: "Invalid token for this agent"}
 	away := errors.New("connection refused")
 	type state struct {
 		after          string // what the server does then, by name

@@ -6,140 +6,115 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
-// recoverJobs reads the jobs of the agent before this one, and returns those
-// that had their turn, which continueJobs is to give them again.
-func (a *Agent) recoverJobs() ([]*job, error) {
-	jobs, ignored, err := a.store.load()
+// recoverJobs reads the jobs of the agent before this one, and returns those that
+// held a slot, for resumeAll.
+func (a *Agent) recoverJobs(store *jobs.Store) (begun []*jobs.Job, err error) {
+	all, ignored, err := store.Load()
 	if err != nil {
 		return nil, err
 	}
 	for _, err := range ignored {
 		a.log.Warn("directory is a copy of a job and is ignored; move it out of the jobs directory", "err", err)
 	}
-	var begun []*job
 	var waiting, undelivered, damaged int
-	for _, j := range jobs {
-		// What the command asks for follows from what was written, so it was
-		// checked when it was accepted; a stricter agent refuses it now.
-		spec, fault := parseCommand(j.order.Command, false)
-		j.spec = spec
-		j.recovered = true
-		if j.damage != nil {
+	for _, j := range all {
+		if j.Damage != nil {
 			damaged++
 			a.reportDamaged(j)
 		}
-		a.mu.Lock()
-		a.jobs[j.id] = j
-		a.mu.Unlock()
-		state := j.state()
-		switch {
+		a.registry.add(j)
+		switch state := j.State(); {
 		case state.Ended():
-		case state == StateAccepted && fault != nil:
-			a.concludeWaiting(j, failure(fault))
-		case state == StateAccepted:
+		case state == jobs.StateAccepted:
+			// It was checked when it was accepted; a stricter agent refuses it now.
+			if _, fault := checkCommand(j.Command, false); fault != nil {
+				a.executor.finalizeWaiting(j, failed(fault))
+				break
+			}
 			a.queue.add(j)
 			waiting++
 		default:
-			j.resumed = state == StateRunning
-			// It had its turn, so it gets it again before all that wait, however
-			// many run at once.
+			// It gets its slot back before all that wait, however many run at once.
 			a.queue.admit(j)
 			begun = append(begun, j)
 		}
-		if a.settled(j) {
-			j.done.Store(true)
-		} else {
+		if a.outbox.Recover(j) {
 			undelivered++
-			a.dispatchCourier(j)
 		}
 	}
-	if len(jobs) > 0 {
+	if len(all) > 0 {
 		a.log.Info("jobs found", "resumed", len(begun), "waiting", waiting, "undelivered", undelivered, "damaged", damaged)
 	}
-	a.lookup.Store(true)
+	a.reconciler.lookUpSoon()
 	return begun, nil
 }
 
-// continueJobs gives jobs their turn again, each from the state in which it was
-// left; the table in the package comment says how. Jobs that are to be abandoned
-// come first, and nothing else begins until their benchmarks have ended: it
-// would share the GPUs with them. It returns early when ctx is done.
-func (a *Agent) continueJobs(ctx context.Context, jobs []*job) {
-	var lost, rest []*job
-	for _, j := range jobs {
-		if j.snapshot().abandoned() {
-			lost = append(lost, j)
+// reportDamaged says that files of a job could not be read.
+func (a *Agent) reportDamaged(j *jobs.Job) {
+	a.log.Error("job could not be read", "job", j.ID, "dir", j.Dir, "err", j.Damage)
+	a.notices.Warn(fmt.Sprintf("Job %s could not be read (%v); what could not be read is set aside in %s", j.ID, j.Damage, j.Dir))
+}
+
+// resumeAll continues jobs that held a slot, each from the state in which it was
+// left; the table of jobs.State says how. Jobs that are to be abandoned come first,
+// and nothing else begins until their benchmarks have ended: it would share the GPUs
+// with them. It returns early when ctx is done.
+func (e *executor) resumeAll(ctx context.Context, begun []*jobs.Job) {
+	var abandoned []<-chan struct{}
+	var rest []*jobs.Job
+	for _, j := range begun {
+		if j.Record().Abandoned() {
+			abandoned = append(abandoned, e.start(j))
 		} else {
 			rest = append(rest, j)
 		}
 	}
-	var over []<-chan struct{}
-	for _, j := range lost {
-		over = append(over, a.begin(j))
-	}
-	for _, ended := range over {
+	for _, over := range abandoned {
 		select {
-		case <-ended:
+		case <-over:
 		case <-ctx.Done():
 			return
 		}
 	}
 	for _, j := range rest {
-		a.begin(j)
+		e.start(j)
 	}
-	a.releaseStale()
 }
 
-// releaseStale gives up the leases of jobs that need none any more, beside
-// everything else: a storage that cannot answer holds nothing up. Holders that
-// are none of this agent's jobs are somebody else's affair.
-func (a *Agent) releaseStale() {
-	keeper, ok := a.cfg.Storage.(storage.LeaseKeeper)
+// releaseStaleLeases releases the leases of jobs that need none any more. It runs
+// concurrently with everything else: a storage that cannot answer holds nothing up.
+// Holders that are not jobs of this agent are none of its business.
+func (a *Agent) releaseStaleLeases(ctx context.Context) {
+	keeper, ok := storage.As[storage.LeaseKeeper](a.cfg.Storage)
 	if !ok {
 		return
 	}
-	live := map[string]bool{}
-	for _, j := range a.allJobs() {
-		live[j.id] = !j.state().Ended()
+	_, release, err := a.registry.acquire()
+	if err != nil {
+		return
 	}
-	jobs := a.store.dir
-	a.background.Go(func() {
-		ctx, cancel := context.WithTimeout(a.drainContext(), time.Minute)
-		defer cancel()
-		// A job that is accepted meanwhile is none of these, so it is asked about
-		// as it is now.
-		released, err := keeper.ReleaseExcept(ctx, func(holder string) bool {
-			dir, id := filepath.Split(holder)
-			return filepath.Clean(dir) != jobs || live[id] || a.isLive(id)
-		})
-		if err != nil {
-			a.log.Warn("old claims on models not given up", "err", err)
-		}
-		for _, holder := range released {
-			a.log.Info("claim on a model given up whose job has ended", "job", printable(filepath.Base(holder)))
-		}
+	defer release()
+	dir := filepath.Join(a.cfg.Dir, "jobs")
+	live := map[string]bool{}
+	for _, j := range a.registry.all() {
+		live[j.ID] = !j.State().Ended()
+		dir = filepath.Dir(j.Dir)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	// A job that is accepted meanwhile is not in live, so the registry is asked, too.
+	released, err := keeper.ReleaseExcept(ctx, func(holder string) bool {
+		parent, id := filepath.Split(holder)
+		return filepath.Clean(parent) != dir || live[id] || a.registry.isLive(id)
 	})
-}
-
-// isLive reports whether there is a job of that name that has not ended.
-func (a *Agent) isLive(id string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	j := a.jobs[id]
-	return a.reserved[id] || j != nil && !j.state().Ended()
-}
-
-func (a *Agent) drainContext() context.Context {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.drainCtx
-}
-
-// reportDamaged says that files of a job could not be read.
-func (a *Agent) reportDamaged(j *job) {
-	a.log.Error("job could not be read", "job", j.id, "dir", j.dir, "err", j.damage)
-	a.warn(fmt.Sprintf("Job %s could not be read (%v); what could not be read is set aside in %s", j.id, j.damage, j.dir))
+	if err != nil {
+		a.log.Warn("stale leases not released", "err", err)
+	}
+	for _, holder := range released {
+		a.log.Info("lease of a job that has ended released", "job", printable(filepath.Base(holder)))
+	}
 }

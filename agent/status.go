@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/storage"
@@ -117,10 +118,10 @@ func (a *Agent) Status() Status {
 		Warnings:  []string{},
 	}
 	for _, j := range append(active, a.queue.line()...) {
-		s.Jobs = append(s.Jobs, j.status())
+		s.Jobs = append(s.Jobs, a.jobStatus(j))
 	}
 	for _, j := range a.lastEnded(&s) {
-		s.Recent = append(s.Recent, j.status())
+		s.Recent = append(s.Recent, a.jobStatus(j))
 	}
 	if beat.Interval > heartbeat.OfflineAfter {
 		s.Warnings = append(s.Warnings, fmt.Sprintf(
@@ -130,71 +131,67 @@ func (a *Agent) Status() Status {
 		s.Warnings = append(s.Warnings, "GPU trouble: "+telemetry.Sick)
 	}
 	s.Warnings = append(s.Warnings, a.host.warn()...)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	s.Draining = a.stopWhenIdle
-	s.Warnings = append(s.Warnings, a.warnings...)
+	s.Draining = a.stopWhenIdle.Load()
+	s.Warnings = append(s.Warnings, a.notices.Warnings()...)
 	return s
 }
 
-// Jobs returns how all jobs fare that the agent has in its directory, in the
-// order in which they were accepted. After Run it says how they were left.
+// Jobs returns the status of all jobs in the agent's directory, in the order in which
+// they were accepted. After Run it says how they were left.
 func (a *Agent) Jobs() []JobStatus {
-	jobs := a.allJobs()
-	slices.SortFunc(jobs, func(a, b *job) int { return a.order.AcceptedAt.Compare(b.order.AcceptedAt) })
-	all := make([]JobStatus, len(jobs))
-	for i, j := range jobs {
-		all[i] = j.status()
+	all := []JobStatus{}
+	for _, j := range a.registry.all() {
+		all = append(all, a.jobStatus(j))
 	}
 	return all
 }
 
-// lastEnded returns the jobs that ended last, and counts in s those that are
-// undelivered.
-func (a *Agent) lastEnded(s *Status) []*job {
-	var ended []*job
-	for _, j := range a.allJobs() {
-		if !j.state().Ended() {
+// lastEnded returns the jobs that ended last, latest first, and counts in s those that
+// are undelivered.
+func (a *Agent) lastEnded(s *Status) []*jobs.Job {
+	var ended []*jobs.Job
+	for _, j := range a.registry.all() {
+		if !j.State().Ended() {
 			continue
 		}
 		ended = append(ended, j)
-		if !j.done.Load() {
+		if !a.outbox.Delivered(j) {
 			s.Undelivered++
 		}
 	}
-	slices.SortFunc(ended, func(a, b *job) int { return b.snapshot().EndedAt.Compare(a.snapshot().EndedAt) })
+	slices.SortFunc(ended, func(a, b *jobs.Job) int { return b.Record().EndedAt.Compare(a.Record().EndedAt) })
 	return ended[:min(len(ended), recentJobs)]
 }
 
-// status returns how the job fares.
-func (j *job) status() JobStatus {
-	rec := j.snapshot()
+// jobStatus returns the status of j. It waits for no disk.
+func (a *Agent) jobStatus(j *jobs.Job) JobStatus {
+	rec, spec := j.Record(), j.Command.Spec
 	s := JobStatus{
-		CommandID:  j.order.Command.ID,
-		TestID:     j.testID(),
-		Type:       j.spec.Type,
+		CommandID:  j.Command.ID,
+		TestID:     j.TestID(),
+		Type:       j.Command.Type,
 		State:      rec.State,
-		Model:      printable(j.spec.Model),
-		Engine:     j.spec.Engine,
-		Suite:      j.spec.Suite,
-		AcceptedAt: j.order.AcceptedAt,
+		Model:      printable(spec.Model),
+		Engine:     spec.Engine,
+		Suite:      spec.Suite,
+		AcceptedAt: j.AcceptedAt,
 		StartedAt:  rec.StartedAt,
 		EndedAt:    rec.EndedAt,
-		Copy:       j.progress.get(),
-		LogLines:   max(rec.LogLines, j.logs.lines()),
-		Dir:        j.dir,
+		Copy:       a.executor.copyProgress(j),
+		LogLines:   max(rec.LogLines, j.Log.Lines()),
+		Dir:        j.Dir,
 	}
 	if rec.Outcome != nil {
 		s.Error, s.Class, s.Fix = rec.Outcome.Error, rec.Outcome.Class, rec.Outcome.Fix
 	}
-	if rec.Cancel != nil {
-		s.CancelledBy = rec.Cancel.By
+	if c := j.Cancelled(); c != nil {
+		s.CancelledBy = c.By
 	}
 	return s
 }
 
-// task is what heartbeats call the job: its test's id, or its own where it is
-// for no test.
-func (j *job) task() string { return cmp.Or(printable(j.testID()), j.id) }
+// taskName is what heartbeats call a job: its test's id, or its own if it is for no
+// test.
+func taskName(j *jobs.Job) string { return cmp.Or(printable(j.TestID()), j.ID) }
 
 func round2(x float64) float64 { return float64(int64(x*100+0.5)) / 100 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -208,7 +209,7 @@ func TestABenchmarkThatCannotBeEnded(t *testing.T) {
 // quiet is a server that can't say which test a command belongs to.
 type quiet struct {
 	agent.Server
-	agent.Reporter
+	reporter.Reporter
 }
 
 func TestATestThatNobodyKnowsHoldsNothingUp(t *testing.T) {

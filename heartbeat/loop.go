@@ -309,8 +309,8 @@ func (l *Loop) id() string {
 // isRefusal reports whether the server itself rejected the request, in contrast to
 // an outage.
 func isRefusal(err error) bool {
-	var r interface{ Refused() bool }
-	return errors.As(err, &r) && r.Refused()
+	var r interface{ Rejected() bool }
+	return errors.As(err, &r) && r.Rejected()
 }
 
 // rejects reports whether err is an answer that lets the agent do nothing: a

@@ -15,11 +15,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// refusal is a server's final word, as agent.RefusedError is.
+// refusal is a server's final word, as reporter.RejectedError is.
 type refusal struct{}
 
-func (refusal) Error() string { return "Invalid token for this agent" }
-func (refusal) Refused() bool { return true }
+func (refusal) Error() string  { return "Invalid token for this agent" }
+func (refusal) Rejected() bool { return true }
 
 // script is a Client that answers as told and notes when it was asked.
 type script struct {

@@ -219,7 +219,7 @@ func (i intent) find(runners []Runner) Runner {
 }
 
 func writeIntent(dir string, i intent) error {
-	return base.WriteJSON(filepath.Join(dir, fallbackFile), i)
+	return base.WriteJSON(filepath.Join(dir, fallbackFile), i, maxFallbackFile)
 }
 
 func readIntent(dir string) (intent, error) {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
@@ -39,7 +40,7 @@ type Server struct {
 	mu       sync.Mutex
 	agents   map[string]string // name by id
 	tests    []*test
-	results  []agent.Result
+	results  []reporter.Result
 	beats    []heartbeat.Beat
 	regs     []agent.Registration
 	settings map[string]string
@@ -57,11 +58,11 @@ type test struct {
 }
 
 var (
-	_ agent.Server     = (*Server)(nil)
-	_ agent.Reporter   = (*Server)(nil)
-	_ agent.Inquirer   = (*Server)(nil)
-	_ agent.TestFinder = (*Server)(nil)
-	_ agent.Checker    = (*Server)(nil)
+	_ agent.Server        = (*Server)(nil)
+	_ reporter.Reporter   = (*Server)(nil)
+	_ reporter.Inquirer   = (*Server)(nil)
+	_ reporter.TestFinder = (*Server)(nil)
+	_ reporter.Checker    = (*Server)(nil)
 )
 
 // Launch queues a benchmark of the model with the given path and returns the
@@ -157,7 +158,7 @@ func (s *Server) Lines(testID string) []string {
 }
 
 // Results returns the results that were delivered, in order.
-func (s *Server) Results() []agent.Result {
+func (s *Server) Results() []reporter.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.results)
@@ -303,16 +304,16 @@ func (s *Server) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) 
 }
 
 // errNoTest is the server's word on a test that it doesn't know.
-func errNoTest() error { return &agent.RefusedError{Status: 404, Message: "Quick test not found"} }
+func errNoTest() error { return &reporter.RejectedError{Code: 404, Message: "Quick test not found"} }
 
 // ReportStatus sets a test's status.
-func (s *Server) ReportStatus(ctx context.Context, testID, status, reason string) error {
+func (s *Server) ReportStatus(ctx context.Context, testID string, status reporter.Status, reason string) error {
 	return s.do(ctx, "status", func() error {
 		t := s.findLocked(testID)
 		if t == nil {
 			return errNoTest()
 		}
-		t.set(status, reason)
+		t.set(string(status), reason)
 		return nil
 	})
 }
@@ -330,7 +331,7 @@ func (s *Server) ReportLog(ctx context.Context, testID, text string) error {
 }
 
 // ReportResult keeps a result.
-func (s *Server) ReportResult(ctx context.Context, _ string, result agent.Result) error {
+func (s *Server) ReportResult(ctx context.Context, _ string, result reporter.Result) error {
 	return s.do(ctx, "result", func() error {
 		s.results = append(s.results, result)
 		return nil
@@ -346,14 +347,14 @@ func (s *Server) CheckResult(data map[string]any) (map[string]any, []string) {
 }
 
 // Test returns the record of a test.
-func (s *Server) Test(ctx context.Context, testID string) (agent.Test, error) {
-	var answer agent.Test
+func (s *Server) Test(ctx context.Context, testID string) (reporter.Test, error) {
+	var answer reporter.Test
 	err := s.do(ctx, "ask", func() error {
 		t := s.findLocked(testID)
 		if t == nil {
 			return errNoTest()
 		}
-		answer = agent.Test{ID: testID, CommandID: t.cmd.ID, Status: t.status, Error: t.reason}
+		answer = reporter.Test{ID: testID, CommandID: t.cmd.ID, Status: reporter.Status(t.status), Error: t.reason}
 		return nil
 	})
 	return answer, err
@@ -378,7 +379,7 @@ func (s *Server) LogRows(ctx context.Context, testID string) ([]string, error) {
 func (s *Server) HasResult(ctx context.Context, model, engine, timestamp string) (bool, error) {
 	var has bool
 	err := s.do(ctx, "ask", func() error {
-		has = slices.ContainsFunc(s.results, func(r agent.Result) bool {
+		has = slices.ContainsFunc(s.results, func(r reporter.Result) bool {
 			return r.Data["model"] == model && r.Data["engine"] == engine && r.Data["timestamp"] == timestamp
 		})
 		return nil
@@ -388,12 +389,12 @@ func (s *Server) HasResult(ctx context.Context, model, engine, timestamp string)
 
 // Dispatched returns the commands that were handed out and nothing was heard
 // of.
-func (s *Server) Dispatched(ctx context.Context, _ string) ([]agent.DispatchedCommand, error) {
-	var commands []agent.DispatchedCommand
+func (s *Server) Dispatched(ctx context.Context, _ string) ([]reporter.DispatchedCommand, error) {
+	var commands []reporter.DispatchedCommand
 	err := s.do(ctx, "ask", func() error {
 		for _, t := range s.tests {
 			if t.status == "dispatched" {
-				commands = append(commands, agent.DispatchedCommand{Command: t.cmd, CreatedAt: t.created})
+				commands = append(commands, reporter.DispatchedCommand{Command: t.cmd, CreatedAt: t.created})
 			}
 		}
 		return nil

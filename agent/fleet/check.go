@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/logstream"
 )
 
@@ -35,7 +36,7 @@ func (c Check) OK() bool { return c.Lost == 0 && c.Extra == 0 && c.Differ == 0 }
 // log line by line. It is for jobs that have ended and are delivered, as after
 // Run. An error means that the server could not be asked or a log not be read.
 func (f *Fleet) Check(ctx context.Context) (Check, error) {
-	ask, ok := f.cfg.Server.(agent.Inquirer)
+	ask, ok := f.cfg.Server.(reporter.Inquirer)
 	if !ok {
 		return Check{}, errors.New("fleet: the server cannot be asked what it holds")
 	}
@@ -54,7 +55,7 @@ func (f *Fleet) Check(ctx context.Context) (Check, error) {
 }
 
 // add holds one job against the server.
-func (c *Check) add(ctx context.Context, ask agent.Inquirer, name string, j agent.JobStatus) error {
+func (c *Check) add(ctx context.Context, ask reporter.Inquirer, name string, j agent.JobStatus) error {
 	have, err := readLog(ctx, j.Dir)
 	if err != nil {
 		return fmt.Errorf("read log: %w", err)
@@ -76,9 +77,9 @@ func (c *Check) add(ctx context.Context, ask agent.Inquirer, name string, j agen
 	lost, extra := difference(have, there)
 	c.Lost += lost
 	c.Extra += extra
-	end := "failed"
+	end := reporter.Failed
 	if j.State == agent.StateCompleted {
-		end = "completed"
+		end = reporter.Completed
 	}
 	if test.Status == end && slices.Equal(have, there) {
 		return nil

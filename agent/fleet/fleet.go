@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
@@ -34,10 +35,10 @@ const MaxAgents = 100_000
 
 // A Server is the control plane that a fleet's agents register with and report
 // to, such as a kittapi.Client. Its methods are called by many agents at once.
-// One that is an [agent.Inquirer] or an [agent.Checker] too is used as such.
+// One that is an [reporter.Inquirer] or an [reporter.Checker] too is used as such.
 type Server interface {
 	agent.Server
-	agent.Reporter
+	reporter.Reporter
 }
 
 // Config says what a Fleet is made of. Server, Dir and Groups are required; the

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
@@ -76,7 +77,7 @@ func (m *meter) stopped(v *virtual) {
 // holds if the fleet's server can.
 func (m *meter) connect(v *virtual) agent.Server {
 	l := link{m, v}
-	if ask, ok := m.cfg.Server.(agent.Inquirer); ok {
+	if ask, ok := m.cfg.Server.(reporter.Inquirer); ok {
 		return inquiringLink{l, ask}
 	}
 	return l
@@ -89,13 +90,13 @@ type link struct {
 }
 
 var (
-	_ agent.Reporter = link{}
-	_ agent.Checker  = link{}
-	_ agent.Inquirer = inquiringLink{}
+	_ reporter.Reporter = link{}
+	_ reporter.Checker  = link{}
+	_ reporter.Inquirer = inquiringLink{}
 
-	_ agent.TestFinder = inquiringLink{}
+	_ reporter.TestFinder = inquiringLink{}
 
-	_ agent.EncodedReporter = link{}
+	_ reporter.EncodedReporter = link{}
 )
 
 // Register makes the agent known, and calls Config.Registered the first time.
@@ -128,7 +129,7 @@ func (l link) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (an
 }
 
 // ReportStatus sets a test's status.
-func (l link) ReportStatus(ctx context.Context, testID, status, reason string) error {
+func (l link) ReportStatus(ctx context.Context, testID string, status reporter.Status, reason string) error {
 	err := l.do(ctx, func() error { return l.cfg.Server.ReportStatus(ctx, testID, status, reason) })
 	if err == nil {
 		switch status {
@@ -153,14 +154,14 @@ func (l link) ReportLog(ctx context.Context, testID, text string) error {
 }
 
 // ReportResult delivers a result.
-func (l link) ReportResult(ctx context.Context, agentID string, result agent.Result) error {
+func (l link) ReportResult(ctx context.Context, agentID string, result reporter.Result) error {
 	return l.do(ctx, func() error { return l.cfg.Server.ReportResult(ctx, agentID, result) })
 }
 
 // ReportEncodedResult delivers a result, decoded for a server that takes it only
 // so.
-func (l link) ReportEncodedResult(ctx context.Context, agentID string, result agent.EncodedResult) error {
-	if r, ok := l.cfg.Server.(agent.EncodedReporter); ok {
+func (l link) ReportEncodedResult(ctx context.Context, agentID string, result reporter.EncodedResult) error {
+	if r, ok := l.cfg.Server.(reporter.EncodedReporter); ok {
 		return l.do(ctx, func() error { return r.ReportEncodedResult(ctx, agentID, result) })
 	}
 	decoded, err := result.Decode()
@@ -172,7 +173,7 @@ func (l link) ReportEncodedResult(ctx context.Context, agentID string, result ag
 
 // CheckResult returns data as the server's rules want it.
 func (l link) CheckResult(data map[string]any) (clean map[string]any, notes []string) {
-	if c, ok := l.cfg.Server.(agent.Checker); ok {
+	if c, ok := l.cfg.Server.(reporter.Checker); ok {
 		return c.CheckResult(data)
 	}
 	return data, nil
@@ -181,11 +182,11 @@ func (l link) CheckResult(data map[string]any) (clean map[string]any, notes []st
 // inquiringLink is a link to a server that can be asked.
 type inquiringLink struct {
 	link
-	ask agent.Inquirer
+	ask reporter.Inquirer
 }
 
 // Test returns the server's record of a test.
-func (l inquiringLink) Test(ctx context.Context, testID string) (test agent.Test, err error) {
+func (l inquiringLink) Test(ctx context.Context, testID string) (test reporter.Test, err error) {
 	err = l.do(ctx, func() (err error) {
 		test, err = l.ask.Test(ctx, testID)
 		return err
@@ -212,7 +213,7 @@ func (l inquiringLink) HasResult(ctx context.Context, model, engine, timestamp s
 }
 
 // Dispatched returns the commands that were handed out and nothing was heard of.
-func (l inquiringLink) Dispatched(ctx context.Context, name string) (commands []agent.DispatchedCommand, err error) {
+func (l inquiringLink) Dispatched(ctx context.Context, name string) (commands []reporter.DispatchedCommand, err error) {
 	err = l.do(ctx, func() (err error) {
 		commands, err = l.ask.Dispatched(ctx, name)
 		return err
@@ -223,7 +224,7 @@ func (l inquiringLink) Dispatched(ctx context.Context, name string) (commands []
 // FindTest returns the id of the test that a command belongs to, empty if the
 // server cannot be asked for that.
 func (l inquiringLink) FindTest(ctx context.Context, name, commandID string) (id string, err error) {
-	finder, ok := l.ask.(agent.TestFinder)
+	finder, ok := l.ask.(reporter.TestFinder)
 	if !ok {
 		return "", nil
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
@@ -204,7 +205,7 @@ func (c *Client) Heartbeat(ctx context.Context, id string, b heartbeat.Beat) (he
 			return err
 		},
 	})
-	if refused, ok := errors.AsType[*agent.RefusedError](err); ok && refused.Status == http.StatusNotFound && refused.Message == agentUnknown {
+	if refused, ok := errors.AsType[*reporter.RejectedError](err); ok && refused.Code == http.StatusNotFound && refused.Message == agentUnknown {
 		return heartbeat.Answer{}, fmt.Errorf("agent %q: %w", id, heartbeat.ErrUnknownAgent)
 	}
 	return answer, err

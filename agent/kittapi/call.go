@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 )
 
 // Bounds of answers.
@@ -168,9 +168,9 @@ func (c *Client) fault(r request, resp *http.Response, body []byte) error {
 	case own && (status == http.StatusBadRequest || status == http.StatusForbidden || status == http.StatusNotFound):
 		return c.refused(r.key, status, text)
 	case status == http.StatusInternalServerError && own:
-		err = fmt.Errorf("%w: %s", agent.ErrBroken, printable(text))
+		err = fmt.Errorf("%w: %s", reporter.ErrServerFailed, printable(text))
 	case status == http.StatusInternalServerError:
-		err = agent.ErrBroken
+		err = reporter.ErrServerFailed
 	case status/100 == 3:
 		err = fmt.Errorf("%s to %q: server_url should name the address that it leads to", resp.Status, printable(resp.Header.Get("Location")))
 	case status == http.StatusNotFound:
@@ -179,7 +179,7 @@ func (c *Client) fault(r request, resp *http.Response, body []byte) error {
 		err = fmt.Errorf("%s (%s)", resp.Status, contentType(resp))
 	}
 	if after, ok := retryAfter(resp.Header); ok {
-		return &agent.RetryAfterError{After: after, Err: err}
+		return &reporter.RetryAfterError{After: after, Err: err}
 	}
 	return err
 }
@@ -232,8 +232,8 @@ func contentType(resp *http.Response) string {
 // refused here, as the server's router would refuse it for ever.
 func segment(id string) (string, error) {
 	if id == "" || id == "." || id == ".." || strings.Contains(id, "/") {
-		return "", &agent.RefusedError{
-			Status:  http.StatusNotFound,
+		return "", &reporter.RejectedError{
+			Code:    http.StatusNotFound,
 			Message: fmt.Sprintf("%q cannot stand in an address of the server", printable(id)),
 		}
 	}

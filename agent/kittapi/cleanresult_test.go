@@ -19,6 +19,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -304,7 +305,7 @@ func TestWhateverGoesIn(t *testing.T) {
 			data["system_info"] = rapid.MapOfN(rapid.SampledFrom(keyNames), resultValue(2), 0, 6).Draw(r, "system")
 		}
 		keeps(r, data)
-		require.NoError(r, c.ReportResult(t.Context(), "gpu-01", agent.Result{Data: data}))
+		require.NoError(r, c.ReportResult(t.Context(), "gpu-01", reporter.Result{Data: data}))
 		require.Empty(r, s.Breaches())
 	})
 }

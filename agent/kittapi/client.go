@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 )
 
 // A Client speaks to one KITT server. Its methods are safe for concurrent use;
@@ -19,13 +20,13 @@ type Client struct {
 }
 
 var (
-	_ agent.Server     = (*Client)(nil)
-	_ agent.Reporter   = (*Client)(nil)
-	_ agent.Checker    = (*Client)(nil)
-	_ agent.Inquirer   = (*Client)(nil)
-	_ agent.TestFinder = (*Client)(nil)
+	_ agent.Server        = (*Client)(nil)
+	_ reporter.Reporter   = (*Client)(nil)
+	_ reporter.Checker    = (*Client)(nil)
+	_ reporter.Inquirer   = (*Client)(nil)
+	_ reporter.TestFinder = (*Client)(nil)
 
-	_ agent.EncodedReporter = (*Client)(nil)
+	_ reporter.EncodedReporter = (*Client)(nil)
 )
 
 // New returns a client. It reads the certificate files and makes no request.

@@ -19,6 +19,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
@@ -136,7 +137,7 @@ func TestHeartbeat(t *testing.T) {
 
 	_, err = c.Heartbeat(t.Context(), "nobody", heartbeat.Beat{})
 	require.ErrorIs(t, err, heartbeat.ErrUnknownAgent)
-	_, refused := errors.AsType[*agent.RefusedError](err)
+	_, refused := errors.AsType[*reporter.RejectedError](err)
 	require.False(t, refused)
 	_, err = c.Heartbeat(t.Context(), "rack1/gpu", heartbeat.Beat{})
 	require.ErrorContains(t, err, "cannot stand in an address")
@@ -161,11 +162,11 @@ func TestReports(t *testing.T) {
 	lines[4] = "bad �� end ���"
 	require.Equal(t, lines, rows)
 
-	result := agent.Result{CommandID: "c1", Status: "failed", Error: "Exit 1", Data: map[string]any{
+	result := reporter.Result{CommandID: "c1", Status: "failed", Error: "Exit 1", Data: map[string]any{
 		"model": "m", "engine": "vllm", "timestamp": "2026-11-23T16:16:01.500082", "results": nil, "passed": false,
 	}}
 	require.NoError(t, c.ReportResult(t.Context(), reg.AgentID, result))
-	require.NoError(t, c.ReportResult(t.Context(), "gpu-01", agent.Result{CommandID: "c2", Status: "completed"}))
+	require.NoError(t, c.ReportResult(t.Context(), "gpu-01", reporter.Result{CommandID: "c2", Status: "completed"}))
 	require.Len(t, s.Results(), 1)
 	require.NotContains(t, s.Results()[0], "results")
 	require.Equal(t, "Exit 1", s.Reports()[0].Error)
@@ -176,7 +177,7 @@ func TestReports(t *testing.T) {
 	require.NoError(t, c.ReportStatus(t.Context(), test, "failed", kittapi.CancelledByUser))
 	got, err := c.Test(t.Context(), test)
 	require.NoError(t, err)
-	require.Equal(t, "failed", got.Status)
+	require.Equal(t, reporter.Failed, got.Status)
 	require.Equal(t, "Cancelled by user", got.Error)
 	require.Empty(t, s.Breaches())
 	for _, r := range s.RequestLog() {
@@ -196,7 +197,7 @@ func TestHasResult(t *testing.T) {
 	require.NoError(t, err)
 	for i := range 45 {
 		at := fmt.Sprintf("2026-11-23T16:%02d:00", i)
-		require.NoError(t, c.ReportResult(t.Context(), "gpu-01", agent.Result{Data: map[string]any{"model": "m", "engine": "vllm", "timestamp": at}}))
+		require.NoError(t, c.ReportResult(t.Context(), "gpu-01", reporter.Result{Data: map[string]any{"model": "m", "engine": "vllm", "timestamp": at}}))
 	}
 	// One of a Python agent, with what is no JSON.
 	resp, err := http.Post(s.URL+"/api/v1/agents/gpu-01/results", "application/json", strings.NewReader(
@@ -393,30 +394,30 @@ func TestWhatCountsAsTheServersWord(t *testing.T) {
 	type check func(t *testing.T, err error)
 	outage := func(t *testing.T, err error) {
 		require.Error(t, err)
-		_, refused := errors.AsType[*agent.RefusedError](err)
+		_, refused := errors.AsType[*reporter.RejectedError](err)
 		require.False(t, refused, "%v", err)
 		require.NotErrorIs(t, err, heartbeat.ErrUnknownAgent)
-		require.NotErrorIs(t, err, agent.ErrBroken)
+		require.NotErrorIs(t, err, reporter.ErrServerFailed)
 	}
 	refusal := func(status int, text string) check {
 		return func(t *testing.T, err error) {
-			refused, ok := errors.AsType[*agent.RefusedError](err)
+			refused, ok := errors.AsType[*reporter.RejectedError](err)
 			require.True(t, ok, "%v", err)
-			require.Equal(t, status, refused.Status)
+			require.Equal(t, status, refused.Code)
 			require.True(t, strings.HasPrefix(refused.Message, text), refused.Message)
 		}
 	}
-	broken := func(t *testing.T, err error) { require.ErrorIs(t, err, agent.ErrBroken) }
+	broken := func(t *testing.T, err error) { require.ErrorIs(t, err, reporter.ErrServerFailed) }
 	unauthorized := func(t *testing.T, err error) {
 		outage(t, err)
 		require.ErrorIs(t, err, kittapi.ErrUnauthorized)
 	}
 	after := func(want time.Duration) check {
 		return func(t *testing.T, err error) {
-			retry, ok := errors.AsType[*agent.RetryAfterError](err)
+			retry, ok := errors.AsType[*reporter.RetryAfterError](err)
 			require.True(t, ok, "%v", err)
 			require.Equal(t, want, retry.After)
-			_, refused := errors.AsType[*agent.RefusedError](err)
+			_, refused := errors.AsType[*reporter.RejectedError](err)
 			require.False(t, refused)
 		}
 	}
@@ -467,9 +468,9 @@ func TestWhatCountsAsTheServersWord(t *testing.T) {
 		},
 		"ReportStatus": func(ctx context.Context, c *kittapi.Client) error { return c.ReportStatus(ctx, "t", "running", "") },
 		"ReportLog":    func(ctx context.Context, c *kittapi.Client) error { return c.ReportLog(ctx, "t", "x") },
-		"ReportResult": func(ctx context.Context, c *kittapi.Client) error { return c.ReportResult(ctx, "a", agent.Result{}) },
+		"ReportResult": func(ctx context.Context, c *kittapi.Client) error { return c.ReportResult(ctx, "a", reporter.Result{}) },
 		"ReportEncodedResult": func(ctx context.Context, c *kittapi.Client) error {
-			return c.ReportEncodedResult(ctx, "a", agent.EncodedResult{Data: strings.NewReader("{}"), Size: 2})
+			return c.ReportEncodedResult(ctx, "a", reporter.EncodedResult{Data: strings.NewReader("{}"), Size: 2})
 		},
 		"Test": func(ctx context.Context, c *kittapi.Client) error { _, err := c.Test(ctx, "t"); return err },
 		"HasResult": func(ctx context.Context, c *kittapi.Client) error {
@@ -632,8 +633,8 @@ func TestAnEncodedResultIsTheSameRequest(t *testing.T) {
 		"no data": nil,
 	} {
 		bodies = nil
-		result := agent.Result{CommandID: "c", Status: "failed", ContainerID: "d", Error: `e"}`, Data: data}
-		encoded := agent.EncodedResult{CommandID: "c", Status: "failed", ContainerID: "d", Error: `e"}`}
+		result := reporter.Result{CommandID: "c", Status: "failed", ContainerID: "d", Error: `e"}`, Data: data}
+		encoded := reporter.EncodedResult{CommandID: "c", Status: "failed", ContainerID: "d", Error: `e"}`}
 		if data != nil {
 			var text bytes.Buffer
 			enc := json.NewEncoder(&text)

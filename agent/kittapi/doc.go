@@ -1,8 +1,8 @@
 // Package kittapi is the client of a KITT server.
 //
 // A [Client] is an [agent.Server], through which an agent registers and beats,
-// an [agent.Reporter] with an [agent.Checker]'s rules about result data, and an
-// [agent.Inquirer]. It also has the few calls that a command line needs. It
+// an [reporter.Reporter] with an [reporter.Checker]'s rules about result data, and an
+// [reporter.Inquirer]. It also has the few calls that a command line needs. It
 // neither retries nor keeps an order: it makes one request a call and says
 // plainly what became of it, and the agent decides.
 //
@@ -14,11 +14,11 @@
 //
 //	answer                                error
 //	2xx, with the fields of this call     none
-//	400, 403, 404 with {"error": text}    *agent.RefusedError
+//	400, 403, 404 with {"error": text}    *reporter.RejectedError
 //	404 "Agent not found" to a heartbeat  heartbeat.ErrUnknownAgent
 //	401                                   an outage that matches ErrUnauthorized
-//	500                                   an outage that matches agent.ErrBroken
-//	any of these with Retry-After         an outage in an *agent.RetryAfterError
+//	500                                   an outage that matches reporter.ErrServerFailed
+//	any of these with Retry-After         an outage in an *reporter.RetryAfterError
 //	HTML, redirects, cut or huge answers  an outage
 //
 // # Two tokens

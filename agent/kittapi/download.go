@@ -18,7 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 )
 
 // Artifacts that a KITT server offers for download.
@@ -76,7 +76,7 @@ func (c *Client) Download(ctx context.Context, a Artifact, file *os.File) (Downl
 		if isMissing(err) {
 			return Downloaded{}, fmt.Errorf("the server offers no %s: %w", a.Name, err)
 		}
-		if _, refused := errors.AsType[*agent.RefusedError](err); refused || errors.Is(err, agent.ErrBroken) || d.hopeless || failures >= downloadTries {
+		if _, refused := errors.AsType[*reporter.RejectedError](err); refused || errors.Is(err, reporter.ErrServerFailed) || d.hopeless || failures >= downloadTries {
 			return Downloaded{}, fmt.Errorf("download of %s: %w", a.Name, err)
 		}
 		c.log.DebugContext(ctx, "download cut", "artifact", a.Name, "bytes", d.done, "err", err)
@@ -256,8 +256,8 @@ func (c *Client) Digest(ctx context.Context, a Artifact) (string, error) {
 
 // isMissing reports whether the server has nothing at the address of a call.
 func isMissing(err error) bool {
-	refused, ok := errors.AsType[*agent.RefusedError](err)
-	return ok && refused.Status == http.StatusNotFound || errors.Is(err, errNoRoute)
+	refused, ok := errors.AsType[*reporter.RejectedError](err)
+	return ok && refused.Code == http.StatusNotFound || errors.Is(err, errNoRoute)
 }
 
 // contentRange reads a Content-Range of bytes (RFC 9110, 14.4): where a part

@@ -17,9 +17,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 )
 
 func emptyFile(t testing.TB) *os.File {
@@ -79,7 +79,7 @@ func TestDownload(t *testing.T) {
 	require.ErrorContains(t, err, "more than 299999")
 
 	_, err = c.Download(t.Context(), kittapi.Artifact{Name: kittapi.ArtifactPackage, MaxBytes: 1}, emptyFile(t))
-	require.ErrorIs(t, err, agent.ErrBroken, "a server that can't build the package")
+	require.ErrorIs(t, err, reporter.ErrServerFailed, "a server that can't build the package")
 	require.ErrorContains(t, err, "Failed to build agent package")
 }
 

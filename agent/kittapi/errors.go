@@ -9,7 +9,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
@@ -85,7 +85,7 @@ func (c *Client) refused(k key, status int, text string) error {
 			text += ": " + hint
 		}
 	}
-	return &agent.RefusedError{Status: status, Message: text}
+	return &reporter.RejectedError{Code: status, Message: text}
 }
 
 // unreachable adds to the error of a request without an answer what may be done

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
@@ -17,12 +18,12 @@ import (
 const maxPages = 50
 
 // Test returns the server's record of a test.
-func (c *Client) Test(ctx context.Context, testID string) (agent.Test, error) {
+func (c *Client) Test(ctx context.Context, testID string) (reporter.Test, error) {
 	row, err := c.TestByID(ctx, testID)
 	if err != nil {
-		return agent.Test{}, err
+		return reporter.Test{}, err
 	}
-	return agent.Test{ID: row.ID, CommandID: row.CommandID, Status: row.Status, Error: row.Error}, nil
+	return reporter.Test{ID: row.ID, CommandID: row.CommandID, Status: reporter.Status(row.Status), Error: row.Error}, nil
 }
 
 // LogRows returns all rows of a test's log, in order. A row is what one
@@ -133,8 +134,8 @@ func parseResults(body []byte) (resultPage, error) {
 // Dispatched returns the commands that the server handed out to the named agent
 // and heard nothing of since, oldest first. The server's times bear no zone;
 // those of tests are taken for this machine's local time.
-func (c *Client) Dispatched(ctx context.Context, agentName string) ([]agent.DispatchedCommand, error) {
-	var commands []agent.DispatchedCommand
+func (c *Client) Dispatched(ctx context.Context, agentName string) ([]reporter.DispatchedCommand, error) {
+	var commands []reporter.DispatchedCommand
 	for page := 1; page <= maxPages; page++ {
 		rows, err := c.Tests(ctx, Filter{Agent: agentName, Status: "dispatched", Page: page, PerPage: 100})
 		if err != nil {
@@ -149,7 +150,7 @@ func (c *Client) Dispatched(ctx context.Context, agentName string) ([]agent.Disp
 	}
 	// The list is the newest first, but by text: two forms of time stand in it.
 	slices.Reverse(commands)
-	slices.SortStableFunc(commands, func(a, b agent.DispatchedCommand) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	slices.SortStableFunc(commands, func(a, b reporter.DispatchedCommand) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return commands, nil
 }
 
@@ -178,7 +179,7 @@ func (c *Client) FindTest(ctx context.Context, agentName, commandID string) (str
 
 // command returns the command that a heartbeat's answer would have held for the
 // test.
-func (t TestRow) command() agent.DispatchedCommand {
+func (t TestRow) command() reporter.DispatchedCommand {
 	kind := agent.TypeRunTest
 	switch {
 	case t.EngineName == "cleanup":
@@ -198,7 +199,7 @@ func (t TestRow) command() agent.DispatchedCommand {
 		text = []byte("{}") // texts and JSON always encode
 	}
 	created, _ := ParseTime(t.CreatedAt)
-	return agent.DispatchedCommand{
+	return reporter.DispatchedCommand{
 		Command:   heartbeat.Command{ID: t.CommandID, TestID: t.ID, Type: kind, Payload: text},
 		CreatedAt: created,
 	}

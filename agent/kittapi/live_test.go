@@ -12,6 +12,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
@@ -121,11 +122,11 @@ func refusals(t *testing.T, c *kittapi.Client) {
 	for _, err := range []error{
 		c.ReportLog(t.Context(), "nope", "x"),
 		c.ReportStatus(t.Context(), "nope", "running", ""),
-		c.ReportResult(t.Context(), "nobody", agent.Result{CommandID: "c", Status: "failed"}),
+		c.ReportResult(t.Context(), "nobody", reporter.Result{CommandID: "c", Status: "failed"}),
 	} {
-		var refused *agent.RefusedError
+		var refused *reporter.RejectedError
 		require.ErrorAs(t, err, &refused)
-		require.Equal(t, 404, refused.Status)
+		require.Equal(t, 404, refused.Code)
 	}
 }
 
@@ -138,7 +139,7 @@ func results(t *testing.T, c *kittapi.Client, agentID, at string) {
 		"results":     []any{map[string]any{"test_name": "throughput", "run_number": 1, "passed": true, "metrics": map[string]any{"avg_tps": 100.0}}},
 		"system_info": map[string]any{"gpu": map[string]any{"model": "H100", "vram_gb": 80, "count": 8}},
 	}
-	require.NoError(t, c.ReportResult(ctx, agentID, agent.Result{CommandID: "c", Status: "completed", Data: good}))
+	require.NoError(t, c.ReportResult(ctx, agentID, reporter.Result{CommandID: "c", Status: "completed", Data: good}))
 	has, err := c.HasResult(ctx, "llama "+at, "vllm", at)
 	require.NoError(t, err)
 	require.True(t, has)
@@ -151,7 +152,7 @@ func results(t *testing.T, c *kittapi.Client, agentID, at string) {
 		{"suite_name": "\xed\xa0\x80"},
 	} {
 		bad["timestamp"] = at
-		require.NoError(t, c.ReportResult(ctx, agentID, agent.Result{CommandID: "c", Status: "completed", Data: bad}))
+		require.NoError(t, c.ReportResult(ctx, agentID, reporter.Result{CommandID: "c", Status: "completed", Data: bad}))
 		_, err := c.Heartbeat(ctx, agentID, heartbeat.Beat{})
 		require.NoError(t, err, "the server was hurt by %v", bad)
 	}

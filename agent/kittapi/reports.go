@@ -5,16 +5,16 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 )
 
 // ReportStatus sets a test's status: running, completed or failed, the last two
 // with a reason. The server takes any step, also one back from completed to
 // running, so the caller must not send one.
-func (c *Client) ReportStatus(ctx context.Context, testID, status, reason string) error {
+func (c *Client) ReportStatus(ctx context.Context, testID string, status reporter.Status, reason string) error {
 	body := struct {
-		Status string `json:"status"`
-		Error  string `json:"error"`
+		Status reporter.Status `json:"status"`
+		Error  string          `json:"error"`
 	}{status, reason}
 	return c.post(ctx, testID, "/status", body)
 }
@@ -42,17 +42,17 @@ func (c *Client) post(ctx context.Context, testID, what string, body any) error 
 // report is the body of a result. The server reads ResultData and nothing else,
 // and stores nothing where it is left out.
 type report struct {
-	CommandID   string         `json:"command_id"`
-	Status      string         `json:"status"`
-	ContainerID string         `json:"container_id"`
-	Error       string         `json:"error"`
-	ResultData  map[string]any `json:"result_data,omitempty"`
+	CommandID   string          `json:"command_id"`
+	Status      reporter.Status `json:"status"`
+	ContainerID string          `json:"container_id"`
+	Error       string          `json:"error"`
+	ResultData  map[string]any  `json:"result_data,omitempty"`
 }
 
 // ReportResult delivers the result of a job for the agent with the given id or
 // name. Its data is mended by [CleanResult] first. The server keeps no result
 // from being stored twice; see [Client.HasResult].
-func (c *Client) ReportResult(ctx context.Context, agentID string, result agent.Result) error {
+func (c *Client) ReportResult(ctx context.Context, agentID string, result reporter.Result) error {
 	part, err := segment(agentID)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (c *Client) ReportResult(ctx context.Context, agentID string, result agent.
 
 // ReportEncodedResult is ReportResult for data that [CleanResult] returned and
 // package json encoded. It sends the data as it is, a piece at a time.
-func (c *Client) ReportEncodedResult(ctx context.Context, agentID string, result agent.EncodedResult) error {
+func (c *Client) ReportEncodedResult(ctx context.Context, agentID string, result reporter.EncodedResult) error {
 	part, err := segment(agentID)
 	if err != nil {
 		return err

@@ -10,9 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/fleet"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 )
 
 // simulateReport is what `simulate --json` prints.
@@ -163,7 +163,7 @@ type launcher struct {
 func (l *launcher) launch(ctx context.Context, name, agentID string) error {
 	for l.count(name) < l.s.jobs {
 		_, err := l.client.Launch(ctx, kittapi.Launch{AgentID: agentID, Model: l.s.model, Engine: l.s.engine, Suite: l.s.suite, Force: true})
-		_, refused := errors.AsType[*agent.RefusedError](err)
+		_, refused := errors.AsType[*reporter.RejectedError](err)
 		if refused || errors.Is(err, kittapi.ErrUnauthorized) {
 			l.mu.Lock()
 			l.refused = fmt.Errorf("the server launches no tests for --jobs: %w", err)

@@ -114,6 +114,8 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 		return fmt.Errorf("the agent's API: %w; choose another port with --port, or port: in agent.yaml", err)
 	}
 	parts.config.Listener = listener
+	log.Info("agent started", "version", thisBuild().Version, "name", cfg.Name, "server", cfg.ServerURL,
+		"listening", listener.Addr().String(), "runner", cfg.Runner, "config", cfg.Path)
 	a, err := agent.New(parts.config)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -123,8 +125,6 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	defer watch.Wait()
 	defer stopWatching()
 	watch.Go(func() { certs.Watch(watching, files, log) })
-	log.Info("agent started", "version", thisBuild().Version, "name", cfg.Name, "server", cfg.ServerURL,
-		"listening", listener.Addr().String(), "runner", cfg.Runner, "config", cfg.Path)
 	return runTelling(ctx, cfg, a, log)
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 )
@@ -176,7 +177,7 @@ func stopTest(ctx context.Context, cfg *config.Config, server *kittapi.Client, l
 	say := func(format string, args ...any) { r.Said = append(r.Said, fmt.Sprintf(format, args...)) }
 	row, err := server.TestByID(ctx, r.TestID)
 	if err != nil {
-		if refused, ok := errors.AsType[*agent.RefusedError](err); ok && refused.Status == 404 {
+		if refused, ok := errors.AsType[*reporter.RejectedError](err); ok && refused.Code == 404 {
 			return fmt.Errorf("the server has no test %s; kitt-agent test list shows this agent's", quote(r.TestID))
 		}
 		return err

@@ -13,8 +13,8 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/selfupdate"
 )
@@ -86,7 +86,7 @@ func (env *environment) fetchFromServer(ctx context.Context, cfg *config.Config,
 	artifact.Progress = bar.set
 	got, err := server.Download(ctx, artifact, file)
 	bar.end(err)
-	if errors.Is(err, agent.ErrBroken) { // as KITT 1.7 is without the tools to build its own package
+	if errors.Is(err, reporter.ErrServerFailed) { // as KITT 1.7 is without the tools to build its own package
 		return fmt.Errorf("%w; a package from elsewhere is taken with --from URL or --from FILE", err)
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,7 @@ func TestJSONFiles(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "f.json")
 	require.ErrorIs(t, base.ReadJSON(path, new(int), 10), os.ErrNotExist)
-	require.NoError(t, base.WriteJSON(path, []int{1, 2, 3}))
+	require.NoError(t, base.WriteJSON(path, []int{1, 2, 3}, 8))
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, "[1,2,3]\n", string(text))
@@ -28,7 +29,8 @@ func TestJSONFiles(t *testing.T) {
 	require.NoError(t, base.ReadJSON(path, &back, 8))
 	require.Equal(t, []int{1, 2, 3}, back)
 	require.ErrorIs(t, base.ReadJSON(path, &back, 7), base.ErrTooLarge)
-	require.Error(t, base.WriteJSON(path, func() {}))
+	require.Error(t, base.WriteJSON(path, func() {}, 8))
+	require.ErrorIs(t, base.WriteJSON(path, []int{1, 2, 3, 4}, 8), base.ErrTooLarge)
 	require.NoError(t, base.ReadJSON(path, &back, 8), "a failed write leaves the file")
 
 	require.NoError(t, os.WriteFile(path, []byte("[1"), 0o600))
@@ -36,6 +38,28 @@ func TestJSONFiles(t *testing.T) {
 	require.ErrorContains(t, base.ReadJSON(filepath.Dir(path), &back, 8), "not a regular file")
 	require.NoError(t, base.SyncDir(filepath.Dir(path)))
 	require.ErrorIs(t, base.SyncDir(path+"/nowhere"), unix.ENOTDIR)
+}
+
+func TestEncodeJSON(t *testing.T) {
+	t.Parallel()
+	text, err := base.EncodeJSON("<&>\u2028")
+	require.NoError(t, err)
+	require.Equal(t, "\"<&>\\u2028\"\n", string(text))
+}
+
+func TestBroadcast(t *testing.T) {
+	t.Parallel()
+	var b base.Broadcast
+	b.Send() // nobody waits
+	first, second := b.Wait(), b.Wait()
+	b.Send()
+	<-first
+	<-second
+	select {
+	case <-b.Wait():
+		t.Error("an old Send wakes a new Wait")
+	default:
+	}
 }
 
 func TestExists(t *testing.T) {
@@ -75,5 +99,26 @@ func TestBootID(t *testing.T) {
 	require.Equal(t, base.BootID(), base.BootID())
 	if base.Exists("/proc/sys/kernel/random/boot_id") {
 		require.Len(t, base.BootID(), 36)
+	}
+}
+
+func TestJSONStream(t *testing.T) {
+	t.Parallel()
+	var name, inner string
+	var yes, no bool
+	s := base.NewJSONStream(strings.NewReader(`{"skipped":[{"name":"x"},[1e999]],"name":"a","yes":true,"no":"text","inner":{"name":"b","more":{}},"name2":1}`))
+	require.NoError(t, s.Object(map[string]func() error{
+		"name": s.Text(&name), "yes": s.Bool(&yes), "no": s.Bool(&no),
+		"inner": func() error { return s.Object(map[string]func() error{"name": s.Text(&inner)}) },
+	}))
+	require.Equal(t, []any{"a", "b", true, false}, []any{name, inner, yes, no})
+
+	for _, text := range []string{`[1,{"name":"x"}]`, `"name"`, `null`, `7`} {
+		s := base.NewJSONStream(strings.NewReader(text))
+		require.NoError(t, s.Object(map[string]func() error{"name": s.Text(&name)}), text)
+	}
+	for _, text := range []string{``, `{"name":`, `{"x":[`, `{"name":"a"`} {
+		s := base.NewJSONStream(strings.NewReader(text))
+		require.Error(t, s.Object(map[string]func() error{"name": s.Text(&name)}), text)
 	}
 }

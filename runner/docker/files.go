@@ -47,7 +47,7 @@ func writeRecord(job runner.Job, rec record) error {
 	path := recordPath(job)
 	err := os.MkdirAll(filepath.Dir(path), 0o700)
 	if err == nil {
-		err = base.WriteJSON(path, rec)
+		err = base.WriteJSON(path, rec, maxRecord)
 	}
 	if err != nil {
 		return fmt.Errorf("note down the run: %w", err)

@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+const (
+	// minResumeTime is the minimum time that a resumed run gets, though its time
+	// limit has passed: it may have ended before that while no agent looked.
+	minResumeTime = time.Minute
+
+	// cleanTimeout is what a Cleaner gets beyond the grace of what it stops.
+	cleanTimeout = 30 * time.Second
+
+	// abandonRetry is the time between attempts to end an abandoned benchmark.
+	abandonRetry = 10 * time.Second
+)
+
+// benchmark runs the job to its end, or follows its run after a restart.
+func (x *execution) benchmark(ctx context.Context) {
+	started := x.job.Record().StartedAt
+	if limit := x.cfg.MaxJobDuration; limit > 0 {
+		end := started.Add(limit)
+		if least := time.Now().Add(minResumeTime); x.resumed && end.Before(least) {
+			end = least
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, end, errTimeLimit)
+		defer cancel()
+	}
+	out := output{x.jobLog}
+	result, err := x.runOrResume(ctx, out)
+	if errors.Is(context.Cause(ctx), runner.ErrDetach) {
+		_, resumes := runner.As[runner.Resumer](x.cfg.Runner)
+		switch {
+		case errors.Is(err, runner.ErrCannotResume), !resumes && isContextError(ctx, err):
+			err = runner.ErrCannotResume
+		case isContextError(ctx, err):
+			return // the benchmark keeps running; the next start finds it
+		}
+	}
+	if errors.Is(err, runner.ErrStillRunning) {
+		x.log.Warn("benchmark was stopped and may still be running", "job", x.job.ID, "err", err)
+		_ = out.WriteMessage(fmt.Sprintf("Warning: %v", err))
+	}
+	o := x.outcome(ctx, result, err)
+	if cutShort(o) {
+		x.cleanLeftovers(started, out)
+	}
+	x.recordOutcome(o)
+}
+
+// runOrResume runs the job, unless an agent before this one did. A run starts at
+// most once: a started one is resumed or lost.
+func (x *execution) runOrResume(ctx context.Context, out output) (result runner.Result, err error) {
+	defer x.catch(ctx, "runner", &err)
+	job := x.runnerJob()
+	resumer, ok := runner.As[runner.Resumer](x.cfg.Runner)
+	if !ok {
+		var cancel func()
+		ctx, cancel = runner.WithoutDetach(ctx)
+		defer cancel()
+	}
+	if !x.resumed {
+		return x.cfg.Runner.Run(ctx, job, out)
+	}
+	if !ok {
+		return runner.Result{}, &runner.Error{
+			Kind: runner.ClassLost,
+			Text: "the agent was stopped while the benchmark ran, and this kind of run cannot be continued",
+			Err:  runner.ErrLost,
+		}
+	}
+	result, err = resumer.Resume(ctx, job, runner.Position(out.log.Position()), out)
+	if errors.Is(err, runner.ErrNotStarted) {
+		return x.cfg.Runner.Run(ctx, job, out)
+	}
+	return result, err
+}
+
+// runnerJob returns the job as its runner gets it.
+func (x *execution) runnerJob() runner.Job {
+	rec, spec := x.job.Record(), x.job.Command.Spec
+	return runner.Job{
+		ID:         x.job.ID,
+		Dir:        x.job.Dir,
+		ResultsDir: x.job.ResultsDir(),
+		Model:      rec.ModelPath,
+		Engine:     spec.Engine,
+		Suite:      spec.Suite,
+		Mode:       spec.Mode,
+		Image:      rec.Image,
+		GPUs:       x.gpus(),
+		StopGrace:  x.cfg.StopGrace,
+	}
+}
+
+// gpus returns the GPUs that a benchmark gets, as [runner.Job] names them.
+func (e *executor) gpus() []string {
+	m := e.host.description()
+	found := m != nil && len(m.GPUs) > 0
+	if e.cfg.GPUs == GPUAll || e.cfg.GPUs == GPUAuto && found {
+		return []string{runner.AllGPUs}
+	}
+	return nil
+}
+
+// cleanLeftovers ends what a benchmark that was stopped from outside left running,
+// such as engine containers. While another benchmark runs, it is unknown whose they
+// are.
+func (x *execution) cleanLeftovers(since time.Time, out runner.Output) {
+	cleaner, ok := runner.As[runner.Cleaner](x.cfg.Runner)
+	if !ok {
+		return
+	}
+	if x.queue.othersRun(x.job) {
+		_ = out.WriteMessage("Other benchmarks are running: engine containers that this one may have left are not removed")
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), x.cfg.StopGrace+cleanTimeout)
+	defer cancel()
+	clean := func() (err error) {
+		defer x.catch(ctx, "runner", &err)
+		return cleaner.Clean(ctx, x.runnerJob(), since, out)
+	}
+	if err := clean(); err != nil {
+		x.log.Warn("what the benchmark left behind was not removed", "job", x.job.ID, "err", err)
+		_ = out.WriteMessage(fmt.Sprintf("What the benchmark left behind could not be removed: %v", err))
+	}
+}
+
+// isContextError reports whether err is what a run returns because ctx ended, and
+// not an end of its own at the same moment.
+func isContextError(ctx context.Context, err error) bool {
+	return err != nil && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err()))
+}
+
+// discard is an Output that keeps nothing.
+var discard = runner.NewOutput(io.Discard)

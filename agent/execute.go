@@ -1,0 +1,233 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
+	"github.com/kirizan/kitt-agent/agent/internal/notices"
+	"github.com/kirizan/kitt-agent/agent/internal/outbox"
+	"github.com/kirizan/kitt-agent/agent/reporter"
+	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/logstream"
+	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/storage"
+)
+
+// An executor takes jobs that hold a slot through their states, each in a goroutine
+// of its own: it fetches the model, runs the benchmark and makes the result.
+type executor struct {
+	cfg      Config
+	log      *slog.Logger
+	settings *settings
+	queue    *queue
+	host     *hostMonitor
+	outbox   *outbox.Outbox
+	notices  *notices.Board
+	logs     *jobLogs
+	nudge    func() // asks for a heartbeat now
+
+	copies  sync.Map // *jobs.Job → storage.Progress, of models that are being copied
+	running sync.WaitGroup
+}
+
+// Causes that end an execution early, in addition to runner.ErrDetach.
+var (
+	errCancelled = errors.New("cancelled")
+	errTimeLimit = errors.New("time limit reached")
+)
+
+// start executes j, which holds a slot of the queue. The channel is closed when j has
+// given the slot back.
+func (e *executor) start(j *jobs.Job) (over <-chan struct{}) {
+	ended := make(chan struct{})
+	ctx, stop := context.WithCancelCause(context.Background())
+	e.queue.begin(j, stop)
+	if j.Cancelled() != nil {
+		stop(errCancelled)
+	}
+	e.running.Go(func() {
+		defer close(ended)
+		defer stop(nil)
+		x := &execution{executor: e, job: j, resumed: j.State() == jobs.StateRunning}
+		x.execute(ctx)
+		e.queue.release(j)
+		j.Notify()
+		e.nudge()
+	})
+	return ended
+}
+
+// detachAll detaches the running benchmarks, stops those that cannot be resumed, and
+// waits for all executions.
+func (e *executor) detachAll() {
+	for _, j := range e.queue.active() {
+		e.queue.stop(j, runner.ErrDetach)
+	}
+	overdue := time.AfterFunc(e.cfg.StopGrace+cleanTimeout, func() {
+		for _, j := range e.queue.active() {
+			e.log.Warn("job ignores the stop, waiting for it", "job", j.ID, "state", string(j.State()))
+		}
+	})
+	defer overdue.Stop()
+	e.running.Wait()
+}
+
+// An execution is one job's time in its slot. The cause of its context says why it
+// ends early: runner.ErrDetach leaves the job in its state for the next start,
+// anything else ends the job.
+type execution struct {
+	*executor
+	job     *jobs.Job
+	resumed bool // whether an agent before this one handed the job to a runner
+
+	jobLog *logstream.Log // nil if it cannot be opened
+	lease  *storage.Lease // on the model; nil while there is none
+}
+
+// execute takes the job from the state that it is in through all others, until it
+// has ended or ctx is done. It is called again after a restart.
+func (x *execution) execute(ctx context.Context) {
+	log, release, err := x.logs.open(x.job)
+	if err == nil {
+		x.jobLog = log
+		defer release()
+	}
+	switch rec := x.job.Record(); {
+	case rec.Abandoned():
+		x.abandon(ctx, *rec.Outcome)
+		return
+	case err != nil:
+		x.abandon(ctx, failed(fmt.Errorf("open the job's log: %w", err)))
+		return
+	}
+	if x.resumed && !log.Finished() {
+		log.Note("The agent was restarted; the benchmark continues if it still runs")
+	}
+	for !x.job.State().Ended() {
+		before := x.job.State()
+		switch before {
+		case jobs.StateAccepted:
+			x.startPreparing()
+		case jobs.StatePreparing:
+			x.prepare(ctx)
+		case jobs.StateRunning:
+			x.renewLease(ctx)
+			x.benchmark(ctx)
+		case jobs.StateFinishing:
+			x.renewLease(ctx)
+			x.finish()
+		}
+		after := x.job.State()
+		if errors.Is(context.Cause(ctx), runner.ErrDetach) && after != jobs.StateFinishing {
+			return // the next start continues from here, and has the lease
+		}
+		if after == before {
+			x.log.Error("job is stuck; this is a bug", "job", x.job.ID, "state", string(before))
+			return
+		}
+	}
+}
+
+// startPreparing takes the job out of accepted.
+func (x *execution) startPreparing() {
+	if spec := x.job.Command.Spec; x.job.IsBenchmark() {
+		x.jobLog.Note("Agent starting benchmark: " + spec.Benchmark)
+		x.jobLog.Note("Engine: " + spec.Engine)
+		x.jobLog.Note("Model: " + spec.Model)
+	}
+	if err := x.job.Transition(jobs.StatePreparing, true, nil); err != nil {
+		x.finalize(x.job, x.jobLog, failed(err))
+		return
+	}
+	x.nudge()
+}
+
+// recordOutcome records how the job's work ended. What is left is its report.
+func (x *execution) recordOutcome(o jobs.Outcome) {
+	err := x.job.Transition(jobs.StateFinishing, false, func(rec *jobs.Record) { rec.Outcome = &o })
+	if err != nil {
+		x.log.Error("state not written", "job", x.job.ID, "err", err)
+	}
+}
+
+// finish makes the report of a job that ended, releases its lease on the model and
+// ends its log. It can be repeated after a crash.
+func (x *execution) finish() {
+	o := *x.job.Record().Outcome
+	var data map[string]any
+	if o.State == jobs.StateCompleted && x.job.IsBenchmark() {
+		data = x.readMetrics()
+	}
+	x.releaseLease()
+	x.saveResult(x.job, o, data)
+	x.finalize(x.job, x.jobLog, o)
+}
+
+// saveResult writes the report of a job. If the disk is full the report is made from
+// the job's record later, without data.
+func (e *executor) saveResult(j *jobs.Job, o jobs.Outcome, data map[string]any) {
+	_, checked := reporter.As[reporter.Checker](e.cfg.Reporter) // readMetrics had it check the data
+	if err := outbox.SaveResult(j, o, data, checked); err != nil {
+		e.log.Warn("report not written", "job", j.ID, "err", err)
+	}
+}
+
+// finalizeWaiting ends a job that never held a slot, with the reason in its log.
+func (e *executor) finalizeWaiting(j *jobs.Job, o jobs.Outcome) {
+	log, release, err := e.logs.open(j)
+	if err != nil {
+		e.log.Warn("log not opened", "job", j.ID, "err", err)
+		e.finalize(j, nil, o)
+		return
+	}
+	defer release()
+	e.finalize(j, log, o)
+}
+
+// finalize ends a job: the log gets its last lines, then the state is written, then
+// all who wait hear of it. log may be nil.
+func (e *executor) finalize(j *jobs.Job, log *logstream.Log, o jobs.Outcome) {
+	if log != nil {
+		if text := logReason(o); text != "" {
+			log.Note(text)
+		}
+		log.Note(logEnding(j, o))
+		if err := log.Finish(logEnd(o)); err != nil {
+			e.log.Warn("end of the log not written", "job", j.ID, "err", err)
+		}
+	}
+	if !base.Exists(j.Path(jobs.ResultFile)) {
+		e.saveResult(j, o, nil)
+	}
+	err := j.Transition(o.State, false, func(rec *jobs.Record) {
+		rec.EndedAt = time.Now()
+		rec.Outcome = &o
+		if log != nil {
+			rec.LogLines = log.Len()
+		}
+	})
+	if err != nil {
+		e.log.Error("state not written", "job", j.ID, "err", err)
+	}
+	attrs := []any{"job", j.ID, "status", string(o.State), "took", time.Since(j.AcceptedAt).Round(time.Millisecond)}
+	if o.Error != "" {
+		attrs = append(attrs, "err", o.Error)
+	}
+	e.log.Info("job ended", attrs...)
+}
+
+// catch makes a panic of a part that the program brought, such as its runner, an
+// error of this one job. A job that ends the process would end the next one too, as
+// soon as it is resumed. Defer it directly.
+func (x *execution) catch(ctx context.Context, part string, err *error) {
+	if p := recover(); p != nil {
+		x.log.ErrorContext(ctx, part+" panicked", "job", x.job.ID, "panic", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("the %s panicked: %v", part, p)
+	}
+}

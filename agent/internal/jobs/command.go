@@ -1,0 +1,46 @@
+package jobs
+
+import "time"
+
+// A Command is what a job was asked to do, checked and bounded.
+type Command struct {
+	ID     string `json:"command_id"`
+	TestID string `json:"test_id"` // the server's test; empty if there is none, or none is known
+	Type   string `json:"type"`    // TypeRunTest or TypeCleanupStorage; of a job that failed at once, any text
+	Spec   Spec   `json:"payload"`
+}
+
+// The types of command that become jobs, in the words of the KITT protocol.
+const (
+	TypeRunTest        = "run_test"
+	TypeCleanupStorage = "cleanup_storage"
+)
+
+// A Spec says on what a job works, with defaults in place of what the command
+// left out. Its JSON is the part of a command's payload that the agent reads.
+type Spec struct {
+	Model     string `json:"model_path,omitempty"` // of a cleanup: empty means every copy
+	Engine    string `json:"engine_name,omitempty"`
+	Suite     string `json:"suite_name,omitempty"`
+	Mode      string `json:"engine_mode,omitempty"`    // docker, native or empty
+	Benchmark string `json:"benchmark_name,omitempty"` // shown to people; it doesn't reach `kitt run`
+}
+
+// A Source says where a command came from.
+type Source string
+
+// The sources.
+const (
+	FromServer   Source = "server"    // a heartbeat's answer
+	FromRecovery Source = "recovered" // found among the server's dispatched tests
+	FromAPI      Source = "api"       // POST /api/commands
+	FromProgram  Source = "program"   // Agent.Submit
+)
+
+// commandFile is command.json.
+type commandFile struct {
+	Version    int       `json:"version"`
+	Command    Command   `json:"command"`
+	Source     Source    `json:"source"`
+	AcceptedAt time.Time `json:"accepted_at"`
+}

@@ -1,0 +1,82 @@
+package jobs
+
+import (
+	"strings"
+	"time"
+)
+
+// version is that of the files in a job's directory. A newer agent reads what an
+// older one wrote, and an older one what a newer one wrote: keys are only added.
+const version = 1
+
+// A Record is job.json: what became of a job.
+type Record struct {
+	Version     int           `json:"version"`
+	State       State         `json:"state"`
+	TestID      string        `json:"test_id,omitempty"`  // as in command.json, which may be damaged
+	AskTest     bool          `json:"ask_test,omitempty"` // whether the server is to be asked for the test
+	ChangedAt   time.Time     `json:"changed_at"`
+	StartedAt   time.Time     `json:"started_at,omitzero"` // when the runner was first asked
+	EndedAt     time.Time     `json:"ended_at,omitzero"`
+	ModelPath   string        `json:"model_path,omitempty"` // what the benchmark runs on
+	ModelOrigin string        `json:"model_origin,omitempty"`
+	Image       string        `json:"image,omitempty"`
+	LogLines    int64         `json:"log_lines,omitempty"` // once it has ended
+	Outcome     *Outcome      `json:"outcome,omitempty"`   // once it is known; not changed after that
+	Cancel      *Cancellation `json:"cancel,omitempty"`    // once it was requested
+}
+
+// A Cancellation is a request to stop a job.
+type Cancellation struct {
+	By string    `json:"by"` // for a person: "user", "server", …
+	At time.Time `json:"at"`
+}
+
+// An Outcome says how a job ended.
+type Outcome struct {
+	State       State  `json:"state"`           // completed, failed or cancelled
+	Error       string `json:"error,omitempty"` // one sentence for a person
+	Class       string `json:"class,omitempty"` // of the failure, for a machine
+	Fix         string `json:"fix,omitempty"`   // what to do about it, where that is known
+	ExitCode    int    `json:"exit_code"`       // of the benchmark; -1 where there is none
+	Runner      string `json:"runner,omitempty"`
+	ContainerID string `json:"container_id,omitempty"`
+}
+
+// Abandoned reports whether the job's run is to be ended and not continued.
+func (r Record) Abandoned() bool { return r.State == StateRunning && r.Outcome != nil }
+
+// newRecord returns the record of a command that was accepted.
+func newRecord(c commandFile) Record {
+	return Record{Version: version, State: StateAccepted, TestID: c.Command.TestID, ChangedAt: c.AcceptedAt}
+}
+
+// maxText bounds each text of a record that comes from outside, in bytes.
+const maxText = 16 << 10
+
+// bounded returns r with the texts that a runner, a storage or a caller chose cut
+// to maxText, so that the record can be read back.
+func (r Record) bounded() Record {
+	if r.Outcome != nil {
+		o := *r.Outcome
+		for _, text := range []*string{&o.Error, &o.Class, &o.Fix, &o.Runner, &o.ContainerID} {
+			*text = Cut(*text, maxText)
+		}
+		r.Outcome = &o
+	}
+	if r.Cancel != nil {
+		c := *r.Cancel
+		c.By = Cut(c.By, maxText)
+		r.Cancel = &c
+	}
+	return r
+}
+
+// Cut returns text, or its beginning and an ellipsis if it has more than limit
+// bytes.
+func Cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "…"
+}

@@ -1,0 +1,199 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/kirizan/kitt-agent/logstream"
+)
+
+// How lines are sent. The server shows each request as one line, so one line per
+// request is the only form that reads well. But the cost is per request, so lines
+// that wait are joined.
+const (
+	joinBacklog  = 32                     // more lines waiting than this are joined,
+	joinAge      = 400 * time.Millisecond // and so are lines that have waited this long,
+	joinFor      = 500 * time.Millisecond // and those that follow within this time,
+	joinPace     = 50 * time.Millisecond  // in requests at least so far apart, unless they are full
+	maxJoinLines = 2000
+	maxJoinBytes = 128 << 10 // larger bodies may not get an answer when they are refused
+)
+
+// A logSender sends a job's log.
+type logSender struct {
+	*sender
+	log     *logstream.Log
+	reader  *logstream.Reader
+	waiting batch
+
+	sent      time.Time // when the last request was made
+	joinUntil time.Time // lines are joined up to then
+}
+
+func (s *logSender) run(ctx, drain context.Context) error {
+	if err := s.reconcile(ctx, drain); err != nil {
+		return err
+	}
+	s.reader = s.log.Reader(s.file.get().Next)
+	defer s.reader.Close()
+	for {
+		if s.waiting.empty() {
+			records, err := s.next(ctx, drain)
+			if errors.Is(err, io.EOF) {
+				s.checkpoint(func(c *checkpoint) { c.Log = true })
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			s.waiting.add(records)
+		}
+		join := s.join(s.waiting.records[0])
+		if join {
+			if err := s.gather(ctx, drain); err != nil {
+				return err
+			}
+		}
+		next, lines := s.waiting.take(join)
+		if err := s.post(ctx, drain, next, lines); err != nil {
+			return err
+		}
+	}
+}
+
+// join reports whether lines are joined now, of which first has waited longest. In
+// a flood they are joined for a while, even when few are waiting at one moment.
+func (s *logSender) join(first logstream.Record) bool {
+	now := time.Now()
+	if s.log.Len()-first.Seq > joinBacklog || now.Sub(first.Time) > joinAge {
+		s.joinUntil = now.Add(joinFor)
+	}
+	return now.Before(s.joinUntil)
+}
+
+// gather adds records to those that wait, until they fill a request or until the
+// next one is due.
+func (s *logSender) gather(ctx, drain context.Context) error {
+	due, cancel := context.WithDeadline(drain, s.sent.Add(joinPace))
+	defer cancel()
+	for !s.waiting.full() {
+		wait := due
+		if s.log.Len() > s.reader.Seq() {
+			wait = ctx // it is there, so nothing is waited for
+		}
+		records, err := s.reader.Next(wait)
+		switch {
+		case err == nil:
+			s.waiting.add(records)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, io.EOF), due.Err() != nil:
+			return nil
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// next returns the next records, waiting for some if there are none. While the
+// agent stops it doesn't wait.
+func (s *logSender) next(ctx, drain context.Context) ([]logstream.Record, error) {
+	records, err := s.reader.Next(drain)
+	if err == nil || drain.Err() == nil || errors.Is(err, io.EOF) {
+		return records, err
+	}
+	if s.log.Len() > s.reader.Seq() || s.log.Finished() {
+		return s.reader.Next(ctx) // it is there, so nothing is waited for
+	}
+	return nil, errDraining
+}
+
+// post sends lines, after which everything before record next is accepted.
+func (s *logSender) post(ctx, drain context.Context, next int64, lines []string) error {
+	done := func(c *checkpoint) {
+		c.Next = next
+		c.Lines += int64(len(lines))
+	}
+	if len(lines) == 0 {
+		s.checkpoint(done)
+		return nil
+	}
+	s.sent = time.Now()
+	want := s.file.get().Lines + int64(len(lines))
+	return s.report(ctx, drain, report{
+		what: "log",
+		accepted: func(ctx context.Context) (bool, error) {
+			held, err := s.held(ctx)
+			return held >= want, err
+		},
+		send: func(ctx context.Context) error {
+			return s.cfg.Reporter.ReportLog(ctx, s.job.TestID(), strings.Join(lines, "\n"))
+		},
+		done: done,
+	})
+}
+
+// held returns how many lines of the log the server holds, 0 if it cannot be asked.
+func (s *logSender) held(ctx context.Context) (int64, error) {
+	if s.ask == nil {
+		return 0, nil
+	}
+	rows, err := s.ask.LogRows(ctx, s.job.TestID())
+	if err != nil {
+		return 0, err
+	}
+	var lines int64
+	for _, row := range rows {
+		lines += 1 + int64(strings.Count(row, "\n"))
+	}
+	return lines, nil
+}
+
+// reconcile asks the server how many lines it holds, and continues after those: an
+// agent before this one may have sent some and ended before the answer.
+func (s *logSender) reconcile(ctx, drain context.Context) error {
+	if !s.job.Recovered || s.ask == nil {
+		return nil
+	}
+	var held int64
+	err := s.report(ctx, drain, report{
+		what: "question for the log",
+		send: func(ctx context.Context) (err error) {
+			held, err = s.held(ctx)
+			return err
+		},
+		done: func(*checkpoint) {},
+	})
+	if err != nil {
+		return err
+	}
+	return s.skip(ctx, held)
+}
+
+// skip moves the checkpoint past the first held lines of the log.
+func (s *logSender) skip(ctx context.Context, held int64) error {
+	c := s.file.get()
+	reader := s.log.Reader(c.Next)
+	defer reader.Close()
+	for c.Lines < held && c.Next < s.log.Len() {
+		records, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range records {
+			if c.Lines == held {
+				break
+			}
+			if _, ok := sendable(records[i]); ok {
+				c.Lines++
+			}
+			c.Next = records[i].Seq + 1
+		}
+	}
+	s.checkpoint(func(now *checkpoint) { now.Next, now.Lines = c.Next, c.Lines })
+	return nil
+}

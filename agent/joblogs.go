@@ -1,0 +1,106 @@
+package agent
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
+	"github.com/kirizan/kitt-agent/logstream"
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// jobLogs opens the logs of jobs.
+type jobLogs struct {
+	secrets []string
+	log     *slog.Logger
+	closed  func(*jobs.Job) // called after a user has released a job's log
+}
+
+// open opens j's log for the caller, who calls release once when done. A job whose
+// log has no end, because of a full disk or a crash, gets it now.
+func (l *jobLogs) open(j *jobs.Job) (log *logstream.Log, release func(), err error) {
+	log, done, err := j.Log.Use(logstream.Options{Secrets: l.secrets, Logger: l.log.With("job", j.ID)})
+	if err != nil {
+		return nil, nil, err
+	}
+	if rec := j.Record(); rec.State.Ended() && !log.Finished() {
+		if err := log.Finish(logEnd(*rec.Outcome)); err != nil {
+			l.log.Warn("end of the log not written", "job", j.ID, "err", err)
+		}
+	}
+	return log, func() {
+		if err := done(); err != nil {
+			l.log.Warn("log not closed", "job", j.ID, "err", err)
+		}
+		l.closed(j)
+	}, nil
+}
+
+// logEnd returns an outcome as the end of a log.
+func logEnd(o jobs.Outcome) logstream.Final {
+	return logstream.Final{Status: string(o.State), Error: o.Error}
+}
+
+// output is the [runner.Output] that writes to a job's log. Its methods never
+// fail: the log itself says what the disk did not take.
+type output struct{ log *logstream.Log }
+
+var _ runner.Output = output{}
+
+// WriteMessage writes each line of text as a line of the agent's own.
+func (o output) WriteMessage(text string) error {
+	for line := range strings.Lines(text) {
+		o.log.Note(strings.TrimRight(line, "\r\n"))
+	}
+	return nil
+}
+
+// WriteOutput appends what the benchmark printed.
+func (o output) WriteOutput(p []byte, at time.Time, from runner.Position) error {
+	o.log.Append(p, at, logstream.Position(from))
+	return nil
+}
+
+// A messageWriter turns text in pieces of any size into whole lines of the agent's
+// own in a job's log.
+type messageWriter struct {
+	log *logstream.Log
+
+	mu   sync.Mutex
+	open []byte // a line that has not ended. guarded by mu
+}
+
+// maxOpenLine bounds a line that doesn't end, in bytes.
+const maxOpenLine = 64 << 10
+
+func (w *messageWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open = append(w.open, p...)
+	for {
+		line, rest, ok := bytes.Cut(w.open, []byte("\n"))
+		if !ok {
+			break
+		}
+		w.log.Note(strings.TrimSuffix(string(line), "\r"))
+		w.open = rest
+	}
+	if len(w.open) > maxOpenLine {
+		w.log.Note(string(w.open))
+		w.open = nil
+	}
+	return len(p), nil
+}
+
+// flush ends an open line.
+func (w *messageWriter) flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.open) > 0 {
+		w.log.Note(string(w.open))
+		w.open = nil
+	}
+}

@@ -1,0 +1,76 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/kirizan/kitt-agent/agent/reporter"
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// metricsFile is what a benchmark writes into its results directory at its very
+// end.
+const metricsFile = "metrics.json"
+
+// readMetrics returns what the benchmark measured, in a form that the server
+// accepts; nil if there is nothing. A job whose metrics are missing or broken has
+// completed all the same. Its log says what is wrong with them, and the files stay.
+func (x *execution) readMetrics() map[string]any {
+	data, err := readMetricsFile(filepath.Join(x.job.ResultsDir(), metricsFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		x.jobLog.Note("Warning: the benchmark wrote no " + metricsFile + "; there is no result to show")
+		return nil
+	case err != nil:
+		x.jobLog.Note(fmt.Sprintf("Warning: %s cannot be used (%v); it is kept in %s", metricsFile, err, x.job.ResultsDir()))
+		return nil
+	}
+	if checker, ok := reporter.As[reporter.Checker](x.cfg.Reporter); ok {
+		var changes []string
+		data, changes = checker.CheckResult(data)
+		for _, change := range changes {
+			x.jobLog.Note("Warning: " + metricsFile + ": " + change)
+		}
+	}
+	if passed, ok := data["passed"].(bool); ok && !passed {
+		x.jobLog.Note("Warning: the benchmark ran to its end, but did not pass: " + failedTests(data))
+	}
+	return data
+}
+
+func readMetricsFile(path string) (map[string]any, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return runner.ReadMetrics(f)
+}
+
+// failedTests names the tests of a result that did not pass.
+func failedTests(data map[string]any) string {
+	results, _ := data["results"].([]any)
+	var names []string
+	for _, r := range results {
+		test, _ := r.(map[string]any)
+		name, _ := test["test_name"].(string)
+		if passed, ok := test["passed"].(bool); ok && !passed && name != "" {
+			names = append(names, printable(name))
+		}
+	}
+	if len(names) == 0 {
+		return "it says \"passed\": false"
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// Classes of failure that are the agent's own.
+const (
+	classCancelled = "cancelled"
+	classTimeLimit = "time-limit"
+)
+
+// outcome returns how a job ended, from what its run or its preparation returned and
+// from the cause of ctx.
+func (x *execution) outcome(ctx context.Context, result runner.Result, err error) jobs.Outcome {
+	o := jobs.Outcome{State: jobs.StateCompleted} // also when a cancel came a moment too late
+	cause := context.Cause(ctx)
+	switch {
+	case err == nil:
+	case errors.Is(cause, errCancelled):
+		o = cancelled(x.job.Cancelled())
+	case errors.Is(cause, errTimeLimit):
+		o = failed(&runner.Error{
+			Kind:   classTimeLimit,
+			Text:   fmt.Sprintf("stopped after max_job_duration of %s", x.cfg.MaxJobDuration),
+			Remedy: "raise max_job_duration in agent.yaml if the benchmark needs longer",
+		})
+	default:
+		o = failed(err)
+	}
+	o.Runner, o.ContainerID = result.Runner, result.ContainerID
+	return o
+}
+
+// cancelled is the outcome of a job that was stopped on request.
+func cancelled(c *jobs.Cancellation) jobs.Outcome {
+	by := "user"
+	if c != nil && c.By != "" {
+		by = c.By
+	}
+	return jobs.Outcome{State: jobs.StateCancelled, Error: "Cancelled by " + by, Class: classCancelled, ExitCode: -1}
+}
+
+// failed is the outcome of a job that failed because of err.
+func failed(err error) jobs.Outcome {
+	o := jobs.Outcome{State: jobs.StateFailed, Error: err.Error(), Class: "error", ExitCode: -1}
+	var classed interface {
+		error
+		Class() string
+		Fix() string
+	}
+	if errors.As(err, &classed) {
+		o.Class, o.Fix = classed.Class(), classed.Fix()
+	}
+	if exit, ok := errors.AsType[*runner.ExitError](err); ok {
+		o.ExitCode = exit.Code
+	}
+	return o
+}
+
+// cutShort reports whether the benchmark was ended from outside, so that it had no
+// chance to stop its engines itself.
+func cutShort(o jobs.Outcome) bool {
+	switch o.Class {
+	case classCancelled, classTimeLimit, runner.ClassSignal, runner.ClassOOM, runner.ClassLost:
+		return true
+	}
+	return false
+}
+
+// logReason returns why the job ended, for its log; empty if it completed.
+func logReason(o jobs.Outcome) string {
+	if o.Error == "" || o.State == jobs.StateCancelled {
+		return o.Error
+	}
+	return "Error: " + o.Error
+}
+
+// logEnding returns the last line of the job's log.
+func logEnding(j *jobs.Job, o jobs.Outcome) string {
+	what := "Benchmark"
+	if j.Command.Type == jobs.TypeCleanupStorage {
+		what = "Cleanup"
+	}
+	return what + " " + string(o.State)
+}

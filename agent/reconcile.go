@@ -1,0 +1,174 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
+	"github.com/kirizan/kitt-agent/agent/internal/notices"
+	"github.com/kirizan/kitt-agent/agent/reporter"
+	"github.com/kirizan/kitt-agent/heartbeat"
+)
+
+// reconcileTimeout bounds one round of questions to the server.
+const reconcileTimeout = 25 * time.Second
+
+// After a long outage many agents return to a server together. Each looks for what
+// it missed at a random time within lookUpStep for each failed attempt after the
+// first, and within lookUpSpread at most.
+const (
+	lookUpStep   = 10 * time.Second
+	lookUpSpread = 90 * time.Second
+)
+
+// A reconciler asks the server what heartbeats don't say: whether tests that wait or
+// run here were stopped there, and which commands were handed out whose delivery was
+// lost.
+type reconciler struct {
+	cfg      Config
+	log      *slog.Logger
+	ask      reporter.Inquirer // nil if the server cannot be asked
+	registry *registry
+	queue    *queue
+	notices  *notices.Board
+
+	// receive accepts a lost command; stopped stops the job of a test that the
+	// server calls ended. Set once, before run.
+	receive func(context.Context, heartbeat.Command, jobs.Source)
+	stopped func(*jobs.Job, reporter.Test)
+
+	pokes chan struct{} // asks for a round; holds at most one
+
+	mu       sync.Mutex
+	lookUpAt time.Time // when to look for lost commands; zero for never. guarded by mu
+}
+
+func newReconciler(cfg Config, registry *registry, queue *queue, notices *notices.Board) *reconciler {
+	r := &reconciler{cfg: cfg, log: cfg.Logger, registry: registry, queue: queue, notices: notices, pokes: make(chan struct{}, 1)}
+	r.ask, _ = reporter.As[reporter.Inquirer](cfg.Reporter)
+	return r
+}
+
+// poke asks for a round of questions now. It never waits.
+func (r *reconciler) poke() {
+	select {
+	case r.pokes <- struct{}{}:
+	default: // one is asked for already
+	}
+}
+
+// lookUpSoon makes the next round look for lost commands.
+func (r *reconciler) lookUpSoon() { r.lookUpBy(time.Now()) }
+
+// lookUpAfter makes the agent look for lost commands after an outage with that many
+// failed attempts.
+func (r *reconciler) lookUpAfter(failures int) {
+	at := time.Now()
+	if spread := min(time.Duration(failures-1)*lookUpStep, lookUpSpread); spread > 0 {
+		at = at.Add(rand.N(spread))
+	}
+	r.lookUpBy(at)
+}
+
+func (r *reconciler) lookUpBy(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lookUpAt.IsZero() || at.Before(r.lookUpAt) {
+		r.lookUpAt = at
+	}
+}
+
+// untilLookUp returns how long it is until lost commands are looked for; due is false
+// if no time is set.
+func (r *reconciler) untilLookUp() (wait time.Duration, due bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Until(r.lookUpAt), !r.lookUpAt.IsZero()
+}
+
+// run does rounds until ctx is done: one after each poke, and one when a look-up that
+// was spread over some time is due.
+func (r *reconciler) run(ctx context.Context) {
+	if r.ask == nil {
+		return
+	}
+	timer := time.NewTimer(lookUpSpread)
+	defer timer.Stop()
+	for {
+		var later <-chan time.Time
+		if wait, due := r.untilLookUp(); due && wait > 0 {
+			timer.Reset(wait)
+			later = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.pokes:
+		case <-later:
+		}
+		r.round(ctx)
+	}
+}
+
+func (r *reconciler) round(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
+	defer cancel()
+	if wait, due := r.untilLookUp(); due && wait <= 0 {
+		r.mu.Lock()
+		r.lookUpAt = time.Time{}
+		r.mu.Unlock()
+		if err := r.findLost(ctx); err != nil {
+			r.lookUpSoon() // after the next heartbeat
+			r.log.DebugContext(ctx, "server not asked for lost commands", "err", err)
+		}
+	}
+	r.findStopped(ctx)
+}
+
+// findLost accepts the commands that the server handed out to this agent and that
+// never arrived.
+func (r *reconciler) findLost(ctx context.Context) error {
+	if r.cfg.RecoverWithin < 0 {
+		return nil
+	}
+	commands, err := r.ask.Dispatched(ctx, r.cfg.Name)
+	if err != nil {
+		return err
+	}
+	for _, cmd := range commands {
+		id, _ := jobs.SafeID(orDefault(cmd.ID, cmd.TestID))
+		if r.registry.knows(id) {
+			continue
+		}
+		if age := time.Since(cmd.CreatedAt); !cmd.CreatedAt.IsZero() && age > r.cfg.RecoverWithin {
+			r.notices.LogOnce("expired "+id, func() {
+				r.log.WarnContext(ctx, "command that the server handed out long ago is not run",
+					"job", id, "age", age.Round(time.Minute), "limit", r.cfg.RecoverWithin)
+			})
+			continue
+		}
+		r.log.InfoContext(ctx, "command found whose delivery was lost", "job", id)
+		r.receive(ctx, cmd.Command, jobs.FromRecovery)
+	}
+	return nil
+}
+
+// findStopped stops the jobs whose tests the server calls ended.
+func (r *reconciler) findStopped(ctx context.Context) {
+	for _, j := range append(r.queue.active(), r.queue.line()...) {
+		if j.TestID() == "" || j.State().Ended() || j.Cancelled() != nil {
+			continue
+		}
+		test, err := r.ask.Test(ctx, j.TestID())
+		if err != nil {
+			r.log.DebugContext(ctx, "server not asked about a test", "job", j.ID, "err", err)
+			return // asking about the others would fail as well
+		}
+		if test.Status.Stopped() {
+			r.stopped(j, test)
+		}
+	}
+}
