@@ -1,0 +1,34 @@
+package printable
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+func FuzzLine(f *testing.F) {
+	f.Add("team/m")
+	f.Add("a\nb\xff\xfe \u202e")
+	f.Fuzz(func(t *testing.T, text string) {
+		line := Line(text)
+		require.True(t, utf8.ValidString(line))
+		require.False(t, strings.ContainsFunc(line, unicode.IsControl), "%q", line)
+		require.Equal(t, line, Line(line), "escaping twice changes nothing")
+	})
+}
+
+func TestSize(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 16 << 40: "16 TiB", 1<<63 - 1: "8 EiB"} {
+		require.Equal(t, want, Size(n))
+	}
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, `"a", "b\n"`, Names("a", "b\n"))
+	require.Empty(t, Names())
+}
