@@ -18,31 +18,31 @@ const (
 	holderTwo = "storagetest-2"
 )
 
-// Test checks that s, which must be able to provide model and no model of the
-// name /absent/model.gguf, keeps the promises of [storage.Storage]. It returns
-// every breach that it finds, joined. The model may be removed by it, if s is
-// what copied it.
+// Test checks that s satisfies the contract of [storage.Storage]. s must be able to
+// provide model, and no model named /absent/model.gguf. Test returns every violation
+// that it finds, joined. It may remove the model if s copied it.
 func Test(ctx context.Context, s storage.Storage, model string) error {
 	t := &tester{s: s, model: model}
 	t.usage(ctx)
 	t.absent(ctx)
 	t.cancelled(ctx)
 	t.leases(ctx)
-	t.together(ctx)
-	return errors.Join(t.breaches...)
+	t.concurrently(ctx)
+	t.settings()
+	return errors.Join(t.violations...)
 }
 
 type tester struct {
 	s        storage.Storage
 	model    string
-	breaches []error
+	violations []error
 }
 
-func (t *tester) breach(format string, args ...any) {
-	t.breaches = append(t.breaches, fmt.Errorf(format, args...))
+func (t *tester) violation(format string, args ...any) {
+	t.violations = append(t.violations, fmt.Errorf(format, args...))
 }
 
-// acquire calls Acquire, whose answer is a lease or an error.
+// acquire calls Acquire, which must return a lease or an error.
 func (t *tester) acquire(ctx context.Context, req storage.Request) (*storage.Lease, error) {
 	lease, err := t.s.Acquire(ctx, req)
 	if lease == nil && err == nil {
@@ -54,10 +54,10 @@ func (t *tester) acquire(ctx context.Context, req storage.Request) (*storage.Lea
 func (t *tester) usage(ctx context.Context) {
 	u, err := t.s.Usage(ctx)
 	if err != nil {
-		t.breach("Usage: %w", err)
+		t.violation("Usage: %w", err)
 	}
 	if u.FreeBytes < 0 || u.UsedBytes < 0 || u.ModelCount < 0 {
-		t.breach("Usage: negative: %+v", u)
+		t.violation("Usage: negative: %+v", u)
 	}
 }
 
@@ -65,11 +65,11 @@ func (t *tester) absent(ctx context.Context) {
 	for _, name := range []string{"", "/absent/model.gguf"} {
 		lease, err := t.acquire(ctx, storage.Request{Model: name, Holder: holderOne})
 		if err == nil {
-			t.breach("Acquire of %q gave a lease on %q", name, lease.Path)
+			t.violation("Acquire of %q returned a lease on %q", name, lease.Path)
 			t.release(lease)
 		}
 		if name != "" && err != nil && !errors.Is(err, storage.ErrNotFound) {
-			t.breach("Acquire of %q: the error does not match ErrNotFound: %w", name, err)
+			t.violation("Acquire of %q: the error does not match ErrNotFound: %w", name, err)
 		}
 	}
 }
@@ -81,29 +81,29 @@ func (t *tester) cancelled(ctx context.Context) {
 	lease, err := t.acquire(ctx, storage.Request{Model: t.model, Holder: holderOne})
 	switch {
 	case err == nil:
-		t.breach("Acquire with a done context gave a lease")
+		t.violation("Acquire with a done context returned a lease")
 		t.release(lease)
 	case !errors.Is(err, cause) && !errors.Is(err, context.Canceled):
-		t.breach("Acquire with a done context: the error does not say so: %w", err)
+		t.violation("Acquire with a done context: the error does not match the context's: %w", err)
 	}
 }
 
 func (t *tester) leases(ctx context.Context) {
 	one, err := t.acquire(ctx, storage.Request{Model: t.model, Holder: holderOne})
 	if err != nil {
-		t.breach("Acquire of %q: %w", t.model, err)
+		t.violation("Acquire of %q: %w", t.model, err)
 		return
 	}
-	t.look(one)
+	t.checkLease(one)
 	again, err := t.acquire(ctx, storage.Request{Model: t.model, Holder: holderOne})
 	if err != nil {
-		t.breach("Acquire again for the same holder: %w", err)
+		t.violation("Acquire again for the same holder: %w", err)
 	} else if again.Path != one.Path {
-		t.breach("Acquire again for the same holder: %q instead of %q", again.Path, one.Path)
+		t.violation("Acquire again for the same holder: %q instead of %q", again.Path, one.Path)
 	}
 	two, err := t.acquire(ctx, storage.Request{Model: t.model, Holder: holderTwo})
 	if err != nil {
-		t.breach("Acquire for a second holder: %w", err)
+		t.violation("Acquire for a second holder: %w", err)
 	} else {
 		t.release(two)
 		t.release(two)
@@ -111,52 +111,67 @@ func (t *tester) leases(ctx context.Context) {
 	for _, name := range []string{t.model, ""} {
 		done, err := t.s.Evict(ctx, name)
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			t.breach("Evict of %q: %w", name, err)
+			t.violation("Evict of %q: %w", name, err)
 		}
 		for _, path := range done.Removed {
 			if path == one.Path {
-				t.breach("Evict of %q removed the leased %q", name, path)
+				t.violation("Evict of %q removed the leased %q", name, path)
 			}
 		}
 	}
-	t.look(one)
+	t.checkLease(one)
 	t.release(one)
 }
 
-// look checks a lease's path.
-func (t *tester) look(lease *storage.Lease) {
+// checkLease checks a lease's path.
+func (t *tester) checkLease(lease *storage.Lease) {
 	switch lease.Origin {
 	case storage.OriginIdentifier:
 		if lease.Path != t.model {
-			t.breach("identifier %q became %q", t.model, lease.Path)
+			t.violation("identifier %q became %q", t.model, lease.Path)
 		}
 		return
 	case storage.OriginLocal, storage.OriginCopied, storage.OriginInPlace:
 	default:
-		t.breach("unknown origin %q", lease.Origin)
+		t.violation("unknown origin %q", lease.Origin)
 	}
 	real, err := filepath.EvalSymlinks(lease.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		t.breach("leased %q is not there", lease.Path)
+		t.violation("leased %q does not exist", lease.Path)
 	case err != nil:
-		t.breach("leased %q: %w", lease.Path, err)
+		t.violation("leased %q: %w", lease.Path, err)
 	case !filepath.IsAbs(lease.Path) || real != lease.Path:
-		t.breach("leased %q is not absolute and without links", lease.Path)
+		t.violation("leased %q is not an absolute path without links", lease.Path)
 	}
 	if _, err := os.Stat(lease.Path); err != nil {
-		t.breach("leased %q: %w", lease.Path, err)
+		t.violation("leased %q: %w", lease.Path, err)
 	}
 }
 
 func (t *tester) release(lease *storage.Lease) {
 	if err := lease.Release(); err != nil {
-		t.breach("Release: %w", err)
+		t.violation("Release: %w", err)
 	}
 }
 
-// together has several holders ask at once.
-func (t *tester) together(ctx context.Context) {
+// settings sets a Configurer's settings to what they are.
+func (t *tester) settings() {
+	c, ok := storage.As[storage.Configurer](t.s)
+	if !ok {
+		return
+	}
+	before := c.Settings()
+	if err := c.Configure(before); err != nil {
+		t.violation("Configure with the current Settings: %w", err)
+	}
+	if after := c.Settings(); after != before {
+		t.violation("Configure with the current Settings changed them from %+v to %+v", before, after)
+	}
+}
+
+// concurrently has several holders request the model at the same time.
+func (t *tester) concurrently(ctx context.Context) {
 	var asking sync.WaitGroup
 	leases := make([]*storage.Lease, 4)
 	errs := make([]error, len(leases))
@@ -168,10 +183,10 @@ func (t *tester) together(ctx context.Context) {
 	asking.Wait()
 	for i, lease := range leases {
 		if errs[i] != nil {
-			t.breach("Acquire by several at once: %w", errs[i])
+			t.violation("concurrent Acquire: %w", errs[i])
 			continue
 		}
-		t.look(lease)
+		t.checkLease(lease)
 	}
 	for _, lease := range leases {
 		if lease != nil {

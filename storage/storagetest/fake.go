@@ -1,6 +1,6 @@
-// Package storagetest has what programs and tests need around package storage:
-// a [Fake] storage that copies nothing, and [Test], the contract of
-// [storage.Storage] as code, which every implementation can be held against.
+// Package storagetest supports tests of programs that use package storage: [Fake] is
+// a storage that copies nothing, and [Test] checks whether an implementation
+// satisfies the contract of [storage.Storage].
 package storagetest
 
 import (
@@ -13,43 +13,42 @@ import (
 	"github.com/kirizan/kitt-agent/storage"
 )
 
-// A Fake is a [storage.Storage] that copies nothing. Its zero value has every
-// model at once, under the name by which it was asked for. It records what it
-// was asked. Set its fields before its first use; its methods are safe for
-// concurrent use.
+// A Fake is a [storage.Storage] that copies nothing and records its calls. Its zero
+// value provides every model immediately, under its requested name. Set its fields
+// before its first use. Its methods are safe for concurrent use.
 type Fake struct {
-	// Paths are the local paths of models, by the name that is asked for. A
-	// model without one is handed on as an identifier.
+	// Paths are the local paths of models, by requested name. A model without one is
+	// an identifier.
 	Paths map[string]string
 
-	// Absent are models that there are none of: asking for one fails with
+	// Absent are models that don't exist. A request for one fails with
 	// [storage.ErrNotFound].
 	Absent []string
 
-	// Err, if set, is what every Acquire returns.
+	// Err, if set, is returned by every Acquire.
 	Err error
 
-	// Block, if set, is waited for by every Acquire, which returns early when
-	// its context is done.
+	// Block, if set, blocks every Acquire until it can receive from it or its context
+	// is done.
 	Block <-chan struct{}
 
 	// Steps are reported to Request.Progress, in order, before Acquire returns.
 	Steps []storage.Progress
 
-	// Lines are written to Request.Log, each with a line break behind it.
+	// Lines are written to Request.Log, each followed by a line break.
 	Lines []string
 
-	// State is what Usage returns, with UsageErr.
+	// State and UsageErr are returned by Usage.
 	State    storage.Usage
 	UsageErr error
 
-	// EvictErr, if set, is what Evict returns.
+	// EvictErr, if set, is returned by Evict.
 	EvictErr error
 
 	mu       sync.Mutex
 	acquired []storage.Request
 	held     map[hold]*storage.Lease
-	unleased map[string]bool // copies that nobody holds
+	unleased map[string]bool // copies without a lease
 	released []storage.Request
 	evicted  []string
 	plans    [][]string
@@ -64,7 +63,8 @@ var (
 	_ storage.Configurer = (*Fake)(nil)
 )
 
-// Acquire records req and returns a lease on req.Model, as the fields say.
+// Acquire records req and returns what the fields specify, by default a lease on
+// req.Model.
 func (f *Fake) Acquire(ctx context.Context, req storage.Request) (*storage.Lease, error) {
 	f.mu.Lock()
 	f.acquired = append(f.acquired, req)
@@ -127,7 +127,7 @@ func (f *Fake) Acquire(ctx context.Context, req storage.Request) (*storage.Lease
 	return lease, nil
 }
 
-// heldLocked reports whether anybody holds model. f.mu must be held.
+// heldLocked reports whether there is a lease on model. f.mu must be held.
 func (f *Fake) heldLocked(model string) bool {
 	for h := range f.held {
 		if h.model == model {
@@ -137,8 +137,8 @@ func (f *Fake) heldLocked(model string) bool {
 	return false
 }
 
-// Evict records model and removes what was copied and is not held. Nothing on
-// disk is touched.
+// Evict records model and removes copies without a lease. It touches nothing on
+// disk.
 func (f *Fake) Evict(ctx context.Context, model string) (storage.Eviction, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -184,7 +184,7 @@ func (f *Fake) Plan(models []string) {
 	f.plans = append(f.plans, slices.Clone(models))
 }
 
-// Settings returns what Configure was told last, the zero value before.
+// Settings returns the settings of the last Configure, or zero Settings.
 func (f *Fake) Settings() storage.Settings {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -202,7 +202,7 @@ func (f *Fake) Configure(settings storage.Settings) error {
 	return nil
 }
 
-// Acquired returns the requests that were made, in order.
+// Acquired returns all requests, in order.
 func (f *Fake) Acquired() []storage.Request {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -216,7 +216,7 @@ func (f *Fake) Released() []storage.Request {
 	return slices.Clone(f.released)
 }
 
-// Held returns the models that are held, sorted, each once for every holder.
+// Held returns the models with a lease, sorted, once for each lease.
 func (f *Fake) Held() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -228,21 +228,21 @@ func (f *Fake) Held() []string {
 	return models
 }
 
-// Evicted returns what Evict was asked to remove, in order.
+// Evicted returns the arguments of Evict, in order.
 func (f *Fake) Evicted() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.evicted)
 }
 
-// Plans returns what Plan was told, in order.
+// Plans returns the arguments of Plan, in order.
 func (f *Fake) Plans() [][]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.plans)
 }
 
-// Configured returns what Configure was told, in order.
+// Configured returns the arguments of Configure, in order.
 func (f *Fake) Configured() []storage.Settings {
 	f.mu.Lock()
 	defer f.mu.Unlock()

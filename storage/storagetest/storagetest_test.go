@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestOursAndTheFakeKeepTheContract(t *testing.T) {
+func TestLocalAndTheFakeSatisfyTheContract(t *testing.T) {
 	t.Parallel()
 	share := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(share, "org/m"), 0o755))
@@ -28,6 +28,7 @@ func TestOursAndTheFakeKeepTheContract(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, storagetest.Test(t.Context(), local, "org/m"))
 		require.NoError(t, storagetest.Test(t.Context(), local, "qwen2.5:7b"))
+		require.NoError(t, storagetest.Test(t.Context(), wrapped{local}, "org/m"))
 		require.NoError(t, local.Close())
 	}
 	absent := []string{"/absent/model.gguf"}
@@ -35,7 +36,12 @@ func TestOursAndTheFakeKeepTheContract(t *testing.T) {
 	require.NoError(t, storagetest.Test(t.Context(), &storagetest.Fake{Absent: absent, Paths: map[string]string{"org/m": share}}, "org/m"))
 }
 
-// broken breaks every promise that can be seen from outside.
+// A wrapped storage is found through Unwrap.
+type wrapped struct{ storage.Storage }
+
+func (w wrapped) Unwrap() storage.Storage { return w.Storage }
+
+// broken violates everything in the contract that a caller can see.
 type broken struct{ storagetest.Fake }
 
 func (b *broken) Acquire(context.Context, storage.Request) (*storage.Lease, error) {
@@ -46,20 +52,22 @@ func (b *broken) Evict(context.Context, string) (storage.Eviction, error) {
 	return storage.Eviction{Removed: []string{"relative/path"}}, nil
 }
 
-func TestBreachesAreFound(t *testing.T) {
+func (b *broken) Configure(storage.Settings) error { return errors.New("no settings") }
+
+func TestViolationsAreFound(t *testing.T) {
 	t.Parallel()
-	err := storagetest.Test(t.Context(), &broken{}, "org/m")
-	for _, want := range []string{`Acquire of ""`, "done context gave a lease", "unknown origin", "removed the leased", "not released", "is not there"} {
+	err := storagetest.Test(t.Context(), wrapped{&broken{}}, "org/m")
+	for _, want := range []string{`Acquire of ""`, "done context returned a lease", "unknown origin", "removed the leased", "not released", "does not exist", "current Settings: no settings"} {
 		require.ErrorContains(t, err, want)
 	}
 }
 
-// empty gives nothing at all.
+// empty returns neither a lease nor an error.
 type empty struct{ storagetest.Fake }
 
 func (e *empty) Acquire(context.Context, storage.Request) (*storage.Lease, error) { return nil, nil }
 
-func TestAnEmptyAnswerIsABreach(t *testing.T) {
+func TestAnEmptyAnswerIsAViolation(t *testing.T) {
 	t.Parallel()
 	require.ErrorContains(t, storagetest.Test(t.Context(), &empty{}, "org/m"), `Acquire of "org/m": neither a lease nor an error`)
 }
