@@ -10,7 +10,7 @@ import (
 	"github.com/kirizan/kitt-agent/storage/testdata/copybench"
 )
 
-// BenchmarkCopy copies models from one directory of a disk to another, beside
+// BenchmarkCopy copies models from one directory of a disk to another, compared with
 // Python's copytree. The module testdata/nfsfuse does so from a slow share.
 func BenchmarkCopy(b *testing.B) {
 	share := b.TempDir()
@@ -31,7 +31,7 @@ func BenchmarkCopy(b *testing.B) {
 	}
 }
 
-// BenchmarkAcquire is what a job pays whose model is here already.
+// BenchmarkAcquire measures what a job pays whose model is copied already.
 func BenchmarkAcquire(b *testing.B) {
 	at := newBench(b)
 	write(b, at.share, map[string]string{"m/w": "1", "m/config.json": "{}"})

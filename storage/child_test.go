@@ -102,7 +102,7 @@ func journalled(dir string) int64 {
 	return info.Size()
 }
 
-func TestGoesOnAfterAKill(t *testing.T) {
+func TestResumesAfterAKill(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	const size = 256 << 20
@@ -115,7 +115,7 @@ func TestGoesOnAfterAKill(t *testing.T) {
 	var log safeBuffer
 	lease, err := b.Acquire(t.Context(), storage.Request{Model: "m", Holder: "killed", Log: &log})
 	require.NoError(t, err)
-	require.Contains(t, log.String(), "going on with an interrupted copy")
+	require.Contains(t, log.String(), "resuming an interrupted copy")
 	require.Equal(t, snapshot(t, filepath.Join(b.share, "m")), snapshot(t, lease.Path))
 	require.Equal(t, []string{"m"}, names(t, b.dir))
 }

@@ -2,62 +2,98 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"os/user"
 	"path"
 	"strings"
 	"time"
+
+	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
 )
 
-// Config says how a [Local] storage works. Its zero value is usable.
+// Config configures a [Local]. The zero value is usable.
 type Config struct {
-	// Settings are those to begin with; Configure changes them. An empty Dir
-	// means ~/.kitt/models. They are the machine's own: a share is mounted at
-	// ShareMount wherever that is, but at a place that only Configure named only
-	// if it is below /mnt, /media or /srv.
+	// Settings are the initial settings; Configure changes them. An empty Dir means
+	// ~/.kitt/models. They come from the machine's owner: a share is mounted at
+	// ShareMount wherever that is. At a mount point that only Configure named, a share
+	// is mounted only if that is below /mnt, /media or /srv.
 	Settings
 
-	// Owner names this agent among those that share the storage directory; the
-	// leases of one owner are its own. It should not change.
+	// Owner identifies this agent among those that share the storage directory. Each
+	// lease belongs to one owner. It should not change.
 	Owner string
 
-	// Home is what a leading ~ stands for. Defaults to the user's home.
+	// Home replaces a leading ~ in paths. Defaults to the user's home directory.
 	Home string
 
-	// KeepFree is how many bytes of the disk a copy leaves free.
+	// KeepFree is how many bytes of the disk a copy leaves free. Defaults to 0.
 	KeepFree int64
 
-	// MaxBytes is how many bytes all copies together may take; the least
-	// recently used go before a copy would exceed it. Zero means no limit.
+	// MaxBytes is how many bytes all copies together may take. The least recently
+	// used ones are removed before a copy would exceed it. Zero means no limit.
 	MaxBytes int64
 
-	// Workers is how many parts of large files are copied at once from a
-	// network, from 1 to 64; of small files, which mostly wait for an answer, it
-	// is up to four times as many. Each takes 1 MiB of memory. Defaults to 16.
+	// Workers is how many parts of large files are copied in parallel from a network,
+	// from 1 to 64. Of small files, which mostly wait for an answer, up to four times
+	// as many are. Each worker takes 1 MiB of memory. Defaults to 16.
 	Workers int
 
-	// ShareTimeout is how long one operation on the share, or a mount command,
-	// may take. Defaults to 30 s.
+	// ShareTimeout is how long one operation on the share, or a mount command, may
+	// take. Defaults to 30 s.
 	ShareTimeout time.Duration
 
-	// Logger takes what an operator wants to know. Defaults to discarding it.
+	// Logger receives what an operator wants to know. Defaults to discarding it.
 	Logger *slog.Logger
 }
 
 const (
 	defaultDir          = "~/.kitt/models"
-	defaultWorkers      = 16
+	defaultWorkers      = modelcopy.DefaultWorkers
 	maxWorkers          = 64
 	defaultShareTimeout = 30 * time.Second
-	releaseTimeout      = time.Minute
 )
 
-// state is the settings as they are used: with absolute paths.
+// withDefaults returns cfg with defaults in place of zero values.
+func (cfg Config) withDefaults() (Config, error) {
+	if cfg.Workers == 0 {
+		cfg.Workers = defaultWorkers
+	}
+	if cfg.ShareTimeout == 0 {
+		cfg.ShareTimeout = defaultShareTimeout
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Home == "" {
+		me, err := user.Current()
+		if err != nil {
+			return cfg, fmt.Errorf("config Home: %w", err)
+		}
+		cfg.Home = me.HomeDir
+	}
+	return cfg, nil
+}
+
+// validate checks what isn't part of the settings.
+func (cfg Config) validate() error {
+	var faults []error
+	if cfg.Workers < 1 || cfg.Workers > maxWorkers {
+		faults = append(faults, fmt.Errorf("config Workers: %d is not from 1 to %d", cfg.Workers, maxWorkers))
+	}
+	if cfg.ShareTimeout < 0 || cfg.KeepFree < 0 || cfg.MaxBytes < 0 {
+		faults = append(faults, errors.New("config ShareTimeout, KeepFree, MaxBytes: must not be negative"))
+	}
+	return errors.Join(faults...)
+}
+
+// state is the settings with absolute paths.
 type state struct {
 	Settings
 	dir string
 }
 
-// resolve makes the settings' paths absolute and checks them.
+// resolve checks settings and makes their paths absolute.
 func (cfg Config) resolve(s Settings) (state, error) {
 	const remedy = "set an absolute path"
 	if s.Dir == "" {

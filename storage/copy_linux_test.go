@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kirizan/kitt-agent/storage"
+	"github.com/kirizan/kitt-agent/storage/testdata/testdisk"
 )
 
 func (b *bench) refused(t testing.TB, model, class string) error {
@@ -47,15 +48,15 @@ func TestHuggingFaceTree(t *testing.T) {
 	for name, want := range map[string]string{"model.safetensors": noise(200_000, 1), "config.json": "{}", "same.json": "{}"} {
 		info, err := os.Lstat(filepath.Join(snap, name))
 		require.NoError(t, err)
-		require.True(t, info.Mode().IsRegular(), "what lies elsewhere on the share is followed")
+		require.True(t, info.Mode().IsRegular(), "links to elsewhere on the share are followed")
 		got, err := os.ReadFile(filepath.Join(snap, name))
 		require.NoError(t, err)
 		require.Equal(t, want, string(got))
 	}
 }
 
-// TestFileThatIsALink asks for one file of a Hugging Face cache: a blob does not
-// say by its name what it is.
+// TestFileThatIsALink requests one file of a Hugging Face cache, where the name of a
+// blob doesn't tell its format.
 func TestFileThatIsALink(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -227,7 +228,7 @@ func TestOddTrees(t *testing.T) {
 	write(t, b.share, map[string]string{"loop/file": "1", "elsewhere/file": "2"})
 	text, err := os.Readlink(filepath.Join(b.get(t, "loop"), "again"))
 	require.NoError(t, err)
-	require.Equal(t, ".", text, "a link to where it is stays one")
+	require.Equal(t, ".", text, "a link to the directory that it is in stays a link")
 	link(t, "../elsewhere", filepath.Join(b.share, "far/in"))
 	link(t, "../elsewhere", filepath.Join(b.share, "elsewhere/in"))
 	b.refused(t, "far", storage.ClassLoop)
@@ -281,8 +282,8 @@ func TestChecksumsAndHeaders(t *testing.T) {
 		files map[string]string
 		fails bool
 	}{
-		{"sum beside", map[string]string{"a": "1", "a.sha256": sum("1") + "\n"}, false},
-		{"wrong sum beside", map[string]string{"a": "1", "a.sha256": sum("2")}, true},
+		{"sum in a file next to it", map[string]string{"a": "1", "a.sha256": sum("1") + "\n"}, false},
+		{"wrong sum in a file next to it", map[string]string{"a": "1", "a.sha256": sum("2")}, true},
 		{"sums", map[string]string{"d/a": "1", "d/b": "2", "d/SHA256SUMS": sum("1") + "  a\n" + sum("2") + " *b\n"}, false},
 		{"wrong sums", map[string]string{"d/a": "1", "SHA256SUMS": sum("2") + "  ./d/a\n"}, true},
 		{"wrong tagged sums", map[string]string{"a": "1", "SHA256SUMS": "SHA256 (a) = " + sum("2") + "\n"}, true},
@@ -314,7 +315,7 @@ func TestChecksumsAndHeaders(t *testing.T) {
 
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	disk := storage.Mounted(t, "tmpfs", 16)
+	disk := testdisk.Mount(t, "tmpfs", 16)
 	b := newBench(t, func(c *storage.Config) { c.Dir = filepath.Join(disk, "models") })
 	write(t, b.share, map[string]string{
 		"old/w": noise(5<<20, 1), "new/w": noise(5<<20, 2), "third/w": noise(8<<20, 3), "huge/w": noise(20<<20, 4),
@@ -328,7 +329,7 @@ func TestFullDisk(t *testing.T) {
 	err := b.refused(t, "huge", storage.ClassSpace)
 	require.Contains(t, err.Error(), "old (5 MiB)")
 	require.Contains(t, err.Error(), "too much")
-	require.Equal(t, []string{"new", "old"}, names(t, b.dir), "nothing goes if it would not be enough")
+	require.Equal(t, []string{"new", "old"}, names(t, b.dir), "it removes nothing if that would not be enough")
 
 	held, err := b.Acquire(t.Context(), storage.Request{Model: "old", Holder: "busy"})
 	require.NoError(t, err)
@@ -356,7 +357,7 @@ func TestLimitOfAllCopies(t *testing.T) {
 func TestReflinkedCopies(t *testing.T) {
 	for kind, size := range map[string]int{"xfs": 320, "btrfs": 256} {
 		t.Run(kind, func(t *testing.T) {
-			disk := storage.Mounted(t, kind, size)
+			disk := testdisk.Mount(t, kind, size)
 			b := newBench(t, func(c *storage.Config) {
 				c.ShareMount, c.Dir = filepath.Join(disk, "share"), filepath.Join(disk, "models")
 			})
@@ -381,11 +382,11 @@ func free(t testing.TB, dir string) int64 {
 	return int64(st.Bfree) * st.Bsize
 }
 
-// TestFileSystemWithCoarseTimes is of a disk that keeps whole seconds, as an ext4
-// with small inodes does: its copies are ours to remove all the same.
+// TestFileSystemWithCoarseTimes copies to a disk that stores whole seconds, as ext4
+// does with small inodes. The storage recognizes such copies as its own.
 func TestFileSystemWithCoarseTimes(t *testing.T) {
 	t.Parallel()
-	disk := storage.Mounted(t, "ext4", 64, "-I", "128")
+	disk := testdisk.Mount(t, "ext4", 64, "-I", "128")
 	b := newBench(t, func(c *storage.Config) { c.Dir = filepath.Join(disk, "models") })
 	m := filepath.Join(b.share, "m")
 	write(t, m, map[string]string{"w": noise(5<<20, 1), "small": "1"})
@@ -452,7 +453,7 @@ func TestPartOfAModelThenAllOfIt(t *testing.T) {
 	part, err := b.Acquire(t.Context(), storage.Request{Model: "team/m/a.gguf", Holder: "part"})
 	require.NoError(t, err)
 	_, err = b.Acquire(t.Context(), storage.Request{Model: "team/m", Holder: "all"})
-	require.Equal(t, storage.ClassConflict, classOf(err), "half a model is no model: %v", err)
+	require.Equal(t, storage.ClassConflict, classOf(err), "half a model is not a model: %v", err)
 	require.NoError(t, part.Release())
 	at := b.get(t, "team/m")
 	require.Equal(t, snapshot(t, filepath.Join(b.share, "team/m")), snapshot(t, at))
@@ -462,35 +463,4 @@ func TestPartOfAModelThenAllOfIt(t *testing.T) {
 	done, err := b.Evict(t.Context(), "team/m")
 	require.NoError(t, err)
 	require.Contains(t, done.Kept[0].Reason, "in use by job, inner")
-}
-
-// TestColdModel copies models that are not in the page cache from file systems
-// with rules of their own for reads that pass it by.
-func TestColdModel(t *testing.T) {
-	t.Parallel()
-	// Its end is in the middle of a sector, and its last piece is small.
-	data := noise(90<<20+1234, 7)
-	for _, kind := range []string{"ext4", "xfs", "btrfs", "tmpfs"} {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			share := storage.Mounted(t, kind, 400)
-			write(t, share, map[string]string{"m/w": data, "m/config.json": "{}"})
-			source := filepath.Join(share, "m/w")
-			f, err := os.Open(source)
-			require.NoError(t, err)
-			require.NoError(t, unix.Syncfs(int(f.Fd())))
-			require.NoError(t, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
-			require.NoError(t, f.Close())
-			cold := !storage.InCache(t, source)
-
-			b := newBench(t, func(c *storage.Config) { c.ShareMount = share })
-			got, err := os.ReadFile(filepath.Join(b.get(t, "m"), "w"))
-			require.NoError(t, err)
-			require.True(t, data == string(got), "%d of %d bytes", len(got), len(data))
-			if kind == "tmpfs" || !cold { // that is memory, or a kernel that doesn't tell
-				return
-			}
-			require.False(t, storage.InCache(t, source), "the copy leaves the share's file out of the page cache")
-		})
-	}
 }

@@ -10,19 +10,22 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
 )
 
-// leftStage makes what a kill leaves of a copy that was being made.
-func leftStage(t *testing.T, dir, rel string, made int) *place {
+// leftStage makes what a kill leaves of a copy in progress.
+func leftStage(t *testing.T, dir, rel string, made int) *modelDir {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, path.Dir(rel)), 0o755))
-	p, err := openPlace(dir)
+	p, err := openModelDir(dir, realDisk)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.root.Close()) })
-	require.NoError(t, p.ready())
+	require.NoError(t, p.setUp())
 	require.NoError(t, os.MkdirAll(p.stage(rel)+"/data", 0o700))
 	require.NoError(t, os.WriteFile(p.stage(rel)+"/data/half", []byte("half"), 0o600))
-	claimed, err := os.Create(p.own("claims", keyOf(rel)))
+	claimed, err := os.Create(p.claims.path(rel))
 	require.NoError(t, err)
 	require.NoError(t, writeClaim(claimed, claim{Path: rawText(rel), Done: 4, Size: 8, Made: made}))
 	require.NoError(t, claimed.Close())
@@ -45,7 +48,18 @@ func acquire(t *testing.T, l *Local, model string) *Lease {
 	return lease
 }
 
-// entries lists what is in a storage directory but for its own.
+// copyTo copies the model m of a share into a stage.
+func copyTo(t *testing.T, share, stage string) *modelcopy.Result {
+	t.Helper()
+	copied, err := modelcopy.Copy(t.Context(), modelcopy.Options{
+		Share: share, Model: "m", Stage: stage, Counters: new(modelcopy.Counters),
+		Note: func(string) {}, Reserve: func(_, _ int64) error { return nil },
+	}, []*opTimer{new(opTimer)})
+	require.NoError(t, err)
+	return copied
+}
+
+// entries lists what is in a storage directory, without .kitt.
 func entries(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	all, err := os.ReadDir(dir)
@@ -58,24 +72,24 @@ func entries(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// TestKilledBehindTheRename is of a kill when the copy is in its place and its
-// stage and claim are still there.
-func TestKilledBehindTheRename(t *testing.T) {
+// TestKilledAfterTheRename is killed when the copy is published, but its stage and
+// claim still exist.
+func TestKilledAfterTheRename(t *testing.T) {
 	t.Parallel()
 	l, dir := shareOf(t, modelOn(t, "m"), "", nil)
 	require.NoError(t, acquire(t, l, "m").Release())
 	p := leftStage(t, dir, "m", 0)
 	list, err := l.List(t.Context())
 	require.NoError(t, err)
-	require.Len(t, list, 1, "it is whole")
+	require.Len(t, list, 1, "it is complete")
 	require.False(t, list[0].Partial)
 	acquire(t, l, "m")
 	require.Equal(t, []string{"m"}, entries(t, dir))
-	require.NoFileExists(t, p.own("claims", keyOf("m")))
+	require.NoFileExists(t, p.claims.path("m"))
 }
 
-// TestKilledBeforeTheRename is of a kill when the manifest is there and the copy
-// is not yet: what somebody puts there later is not the storage's.
+// TestKilledBeforeTheRename is killed when the manifest is in its place but the copy
+// isn't: a model that a user puts there later is not the storage's.
 func TestKilledBeforeTheRename(t *testing.T) {
 	t.Parallel()
 	l, dir := shareOf(t, modelOn(t, "m"), "", nil)
@@ -87,7 +101,7 @@ func TestKilledBeforeTheRename(t *testing.T) {
 	done, err := l.Evict(t.Context(), "")
 	require.NoError(t, err)
 	require.Equal(t, []string{p.stage("m")}, done.Removed)
-	require.NoFileExists(t, p.manifestPath(keyOf("m")))
+	require.NoFileExists(t, p.copies.manifest("m"))
 }
 
 func TestPartOfAModelThatWasKilledThenAllOfIt(t *testing.T) {
@@ -97,13 +111,13 @@ func TestPartOfAModelThatWasKilledThenAllOfIt(t *testing.T) {
 	p := leftStage(t, dir, "m/w", 1)
 	acquire(t, l, "m")
 	require.Equal(t, []string{"m"}, entries(t, dir))
-	require.NoFileExists(t, p.own("claims", keyOf("m/w")))
+	require.NoFileExists(t, p.claims.path("m/w"))
 
-	// One that is being copied is not in the way for long, but it is.
+	// A part that is being copied blocks the model until it is done.
 	require.NoError(t, os.MkdirAll(filepath.Join(share, "n"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(share, "n/w"), nil, 0o644))
 	leftStage(t, dir, "n/w", 1)
-	busy, err := waitLock(t.Context(), p.own("claims", keyOf("n/w")), nil)
+	busy, err := waitLock(t.Context(), p.claims.path("n/w"), nil)
 	require.NoError(t, err)
 	defer busy.Close()
 	_, err = l.Acquire(t.Context(), Request{Model: "n", Holder: "j"})
@@ -111,12 +125,12 @@ func TestPartOfAModelThatWasKilledThenAllOfIt(t *testing.T) {
 	require.Contains(t, err.Error(), `its part "n/w" is being copied`)
 }
 
-func TestDirectoriesThatWereMadeForACopyGo(t *testing.T) {
+func TestDirectoriesMadeForACopyAreRemoved(t *testing.T) {
 	t.Parallel()
 	share := modelOn(t, "a/b/m")
 	l, dir := shareOf(t, share, "", nil)
 
-	leftStage(t, dir, "a/b/m", 2) // interrupted, and given up
+	leftStage(t, dir, "a/b/m", 2) // interrupted and abandoned
 	_, err := l.Evict(t.Context(), "a/b/m")
 	require.NoError(t, err)
 	require.Empty(t, entries(t, dir))
@@ -127,7 +141,7 @@ func TestDirectoriesThatWereMadeForACopyGo(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, entries(t, dir))
 
-	leftStage(t, dir, "a/b/m", 2) // interrupted, and gone on with
+	leftStage(t, dir, "a/b/m", 2) // interrupted and resumed
 	require.NoError(t, acquire(t, l, "a/b/m").Release())
 	_, err = l.Evict(t.Context(), "a/b/m")
 	require.NoError(t, err)
@@ -135,12 +149,12 @@ func TestDirectoriesThatWereMadeForACopyGo(t *testing.T) {
 
 	small, err := New(Config{Settings: Settings{Dir: dir, ShareMount: share}, KeepFree: 1 << 60})
 	require.NoError(t, err)
-	_, err = small.Acquire(t.Context(), Request{Model: "a/b/m", Holder: "j"}) // refused
+	_, err = small.Acquire(t.Context(), Request{Model: "a/b/m", Holder: "j"}) // rejected
 	require.Equal(t, ClassSpace, classOf(err), err)
 	require.NoError(t, small.Close())
 	require.Empty(t, entries(t, dir))
 
-	// Somebody's own stay.
+	// A user's own directories stay.
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "a"), 0o755))
 	leftStage(t, dir, "a/b/m", 1)
 	_, err = l.Evict(t.Context(), "")
@@ -148,7 +162,7 @@ func TestDirectoriesThatWereMadeForACopyGo(t *testing.T) {
 	require.Equal(t, []string{"a"}, entries(t, dir))
 }
 
-// TestClaimTornByAKill has the rest of a longer claim behind a shorter one.
+// TestClaimTornByAKill reads a claim that is followed by the rest of a longer one.
 func TestClaimTornByAKill(t *testing.T) {
 	t.Parallel()
 	c, ok := parseClaim([]byte(`{"path":"m","left":1,"done":2,"size":3}456}`))
@@ -158,103 +172,86 @@ func TestClaimTornByAKill(t *testing.T) {
 	require.False(t, ok)
 }
 
-// otherBoot has l's copies made in another start of the machine, and not known to
-// be on disk.
-func otherBoot(t *testing.T, p *place, rel string) {
+// otherBoot makes a copy look as if it was made in an earlier boot and is not known
+// to be durable.
+func otherBoot(t *testing.T, p *modelDir, rel string) {
 	t.Helper()
-	name := p.manifestPath(keyOf(rel))
+	name := p.copies.manifest(rel)
 	data, err := os.ReadFile(name)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(name, []byte(strings.Replace(string(data), bootID(), "another", 1)), 0o644))
-	if err := os.Remove(p.syncedPath(rel)); !os.IsNotExist(err) {
+	require.NoError(t, os.WriteFile(name, []byte(strings.Replace(string(data), base.BootID(), "another", 1)), 0o644))
+	if err := os.Remove(p.copies.durable(rel)); !os.IsNotExist(err) {
 		require.NoError(t, err)
 	}
 }
 
-func TestDamagedCopyWithSomebodysFileStays(t *testing.T) {
+func TestDamagedCopyWithAForeignFileStays(t *testing.T) {
 	t.Parallel()
 	l, dir := shareOf(t, modelOn(t, "m"), "", nil)
 	require.NoError(t, acquire(t, l, "m").Release())
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "m/theirs"), []byte("notes"), 0o644))
 	require.NoError(t, os.Truncate(filepath.Join(dir, "m/w"), 0))
-	p, err := openPlace(dir)
+	p, err := openModelDir(dir, realDisk)
 	require.NoError(t, err)
 	defer p.root.Close()
 	otherBoot(t, p, "m")
 	_, err = l.Acquire(t.Context(), Request{Model: "m", Holder: "j"})
 	require.Equal(t, ClassDamaged, classOf(err), err)
-	require.Contains(t, err.Error(), `"theirs" was put there by somebody else`)
+	require.Contains(t, err.Error(), `"theirs" is not part of the copy`)
 	require.FileExists(t, filepath.Join(dir, "m/theirs"))
 }
 
-// TestCopyMadeAnewIsNotKnownToBeOnDisk removes a copy by hand and has it made
-// again: what is known of the first says nothing of the second.
-func TestCopyMadeAnewIsNotKnownToBeOnDisk(t *testing.T) {
+// TestSecondCopyIsNotKnownToBeDurable removes a copy by hand and requests it again:
+// the marker of the first doesn't count for the second.
+func TestSecondCopyIsNotKnownToBeDurable(t *testing.T) {
 	t.Parallel()
 	l, dir := shareOf(t, modelOn(t, "m"), "", nil)
 	require.NoError(t, acquire(t, l, "m").Release())
-	p, err := openPlace(dir)
+	p, err := openModelDir(dir, realDisk)
 	require.NoError(t, err)
 	defer p.root.Close()
-	require.NoError(t, writeFile(p.syncedPath("m"), nil))
+	require.NoError(t, p.writeMarker(t.Context(), "m"))
 	require.NoError(t, os.RemoveAll(p.abs("m")))
 	acquire(t, l, "m")
-	require.NoFileExists(t, p.syncedPath("m"), "it is written two seconds later")
+	require.NoFileExists(t, p.copies.durable("m"), "it is written two seconds later")
 }
 
-// TestLimitCountsWhatIsHereAlready goes on with an interrupted copy, of which most
-// is here: it counts as a whole, and so does one that nobody goes on with.
-func TestLimitCountsWhatIsHereAlready(t *testing.T) {
+// TestLimitCountsWhatIsCopiedAlready resumes a copy that is almost complete: it counts
+// with its whole size. An abandoned copy counts with what it takes.
+func TestLimitCountsWhatIsCopiedAlready(t *testing.T) {
 	t.Parallel()
 	l, dir := shareOf(t, modelOn(t, "m"), "", nil)
 	require.NoError(t, acquire(t, l, "m").Release()) // 7 bytes
 	p := leftStage(t, dir, "half", 0)                // 4 bytes
 	for whole, want := range map[int64]int64{50: -39, 100: 11} {
-		short, err := p.shortLocked(spaceNeed{rel: "n", bytes: 1, whole: whole, limit: 100})
+		need := &reservation{dir: p, rel: "n", bytes: 1, whole: whole, limit: 100}
+		short, err := need.shortLocked()
 		require.NoError(t, err)
 		require.Equal(t, want, short)
 	}
 }
 
-// TestSpaceOfPreallocatedFiles looks at what a running copy tells others that it
-// still takes: not the space of a file that is reserved on disk already.
-func TestSpaceOfPreallocatedFiles(t *testing.T) {
-	t.Parallel()
-	share := t.TempDir()
-	stage, _, err := copyWhile(t, share, func(int) {})
-	require.NoError(t, err)
-	const whole = 3<<20 + 10
-	require.NoError(t, os.Truncate(filepath.Join(stage, "data/b"), 0))
-	require.EqualValues(t, whole, rerun(t, share, stage).count.placed.Load())
-	require.NoError(t, os.RemoveAll(stage))
-	c := rerun(t, share, stage)
-	require.EqualValues(t, whole, c.count.placed.Load())
-	for _, f := range c.files {
-		require.Equal(t, f.large(), f.placed, f.path)
-	}
-}
-
-// TestDirectoriesThatAreNumberedAnew is of a storage directory on an overlayfs
-// whose layers are on several disks.
-func TestDirectoriesThatAreNumberedAnew(t *testing.T) {
+// TestRenumberedDirectories is about a storage directory on an overlayfs with layers
+// on several disks, which renumbers directories.
+func TestRenumberedDirectories(t *testing.T) {
 	t.Parallel()
 	l, dir := shareOf(t, modelOn(t, "m"), "", nil)
 	at := acquire(t, l, "m").Path
 	info, err := os.Stat(at)
 	require.NoError(t, err)
-	p, err := openPlace(dir)
+	p, err := openModelDir(dir, realDisk)
 	require.NoError(t, err)
 	defer p.root.Close()
-	name := p.manifestPath(keyOf("m"))
+	name := p.copies.manifest("m")
 	data, err := os.ReadFile(name)
 	require.NoError(t, err)
-	data = bytes.Replace(data, fmt.Appendf(nil, `"inode":%d,`, metaOf(info).ino), []byte(`"inode":1,`), 1)
+	data = bytes.Replace(data, fmt.Appendf(nil, `"inode":%d,`, inodeOf(info)), []byte(`"inode":1,`), 1)
 	require.NoError(t, os.WriteFile(name, data, 0o644))
 	done, err := l.Evict(t.Context(), "m")
 	require.NoError(t, err)
 	require.Equal(t, []Kept{{Path: at, Reason: "in use by j"}}, done.Kept)
 
-	// Another's model in its place is another's.
+	// A user's model in its place is the user's.
 	require.NoError(t, os.Rename(filepath.Join(at, "w"), filepath.Join(dir, "w")))
 	require.NoError(t, os.WriteFile(filepath.Join(at, "w"), []byte("weights"), 0o644))
 	done, err = l.Evict(t.Context(), "m")
@@ -262,9 +259,9 @@ func TestDirectoriesThatAreNumberedAnew(t *testing.T) {
 	require.Equal(t, []Kept{{Path: at, Reason: "it was not copied by the agent"}}, done.Kept)
 }
 
-// TestKilledAsItWrote is of kills in the middle of a manifest or lease, and behind
-// the removal of a copy, in a directory whose name is a pattern.
-func TestKilledAsItWrote(t *testing.T) {
+// TestKilledWhileWriting is killed while it writes a manifest or lease, and just after
+// the removal of a copy, in a directory whose name is a glob pattern.
+func TestKilledWhileWriting(t *testing.T) {
 	t.Parallel()
 	share := modelOn(t, "org/m")
 	dir := filepath.Join(t.TempDir(), "[models")
@@ -273,13 +270,13 @@ func TestKilledAsItWrote(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, acquire(t, l, "org/m").Release())
 	require.NoError(t, l.Close())
-	p, err := openPlace(dir)
+	p, err := openModelDir(dir, realDisk)
 	require.NoError(t, err)
 	defer p.root.Close()
 	key := keyOf("org/m")
-	require.NoError(t, os.Rename(p.manifestPath(key), p.own("copies", key+".gone")))
+	require.NoError(t, os.Rename(p.copies.manifest("org/m"), p.copies.removing("org/m")))
 	require.NoError(t, os.RemoveAll(p.abs("org/m")))
-	torn := []string{p.own("copies", "."+key+".jsonl123"), p.own("leases", "."+key+".holder123")}
+	torn := []string{filepath.Join(p.copies.dir, "."+key+".jsonl123"), filepath.Join(p.leases.dir, "."+key+".holder123"), filepath.Join(dir, ownDir, "tmp/NEW")}
 	for _, name := range torn {
 		require.NoError(t, os.WriteFile(name, []byte("{"), 0o644))
 	}
@@ -289,8 +286,8 @@ func TestKilledAsItWrote(t *testing.T) {
 	list, err := l.List(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, list)
-	require.Empty(t, entries(t, dir), "its directories go as well")
-	for _, name := range append(torn, p.own("copies", key+".gone")) {
+	require.Empty(t, entries(t, dir), "its directories are removed as well")
+	for _, name := range append(torn, p.copies.removing("org/m")) {
 		require.NoFileExists(t, name)
 	}
 	require.NoError(t, l.Close())

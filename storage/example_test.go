@@ -40,7 +40,7 @@ func ExampleLocal_Acquire() {
 	rel, _ := filepath.Rel(top, lease.Path)
 	fmt.Println(rel, lease.Origin)
 
-	fmt.Println(lease.Release()) // the last lease takes the copy with it
+	fmt.Println(lease.Release()) // the copy is removed after its last lease
 	_, err = os.Stat(lease.Path)
 	fmt.Println(os.IsNotExist(err))
 	// Output:

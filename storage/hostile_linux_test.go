@@ -14,9 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kirizan/kitt-agent/storage"
+	"github.com/kirizan/kitt-agent/storage/testdata/testdisk"
 )
 
-// oddName is a model that no text file, terminal or JSON text can hold as it is.
+// oddName is a name that text files, terminals and JSON can't represent.
 const oddName = "team\nof\x1b[31m/m\xff\xfe \u202e"
 
 func TestModelOfAnyName(t *testing.T) {
@@ -52,7 +53,7 @@ func TestModelOfAnyName(t *testing.T) {
 	done, err := again.Evict(t.Context(), oddName)
 	require.NoError(t, err)
 	require.Equal(t, []string{filepath.Join(b.dir, oddName)}, done.Removed)
-	require.Empty(t, names(t, b.dir), "the directories that were made for it go, too")
+	require.Empty(t, names(t, b.dir), "the directories made for it are removed as well")
 
 	_, err = b.Acquire(t.Context(), storage.Request{Model: "/none/of\nthese\xff.gguf", Holder: "job"})
 	require.ErrorIs(t, err, storage.ErrNotFound)
@@ -60,7 +61,7 @@ func TestModelOfAnyName(t *testing.T) {
 	require.True(t, utf8.ValidString(err.Error()))
 }
 
-// TestInterruptedCopyOfAnyName looks for what a crash leaves of such a model.
+// TestInterruptedCopyOfAnyName finds and removes what a crash leaves of such a model.
 func TestInterruptedCopyOfAnyName(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -79,8 +80,8 @@ func TestInterruptedCopyOfAnyName(t *testing.T) {
 	require.Empty(t, names(t, b.dir))
 }
 
-// TestTwoProcessesOneDirectory kills one of two agents that want one model: the
-// other goes on where the first one was.
+// TestTwoProcessesOneDirectory kills one of two agents that copy the same model. The
+// other one resumes its copy.
 func TestTwoProcessesOneDirectory(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -95,7 +96,7 @@ func TestTwoProcessesOneDirectory(t *testing.T) {
 	}()
 	kill()
 	require.NoError(t, <-got)
-	require.Contains(t, log.String(), "going on with an interrupted copy")
+	require.Contains(t, log.String(), "resuming an interrupted copy")
 	at := filepath.Join(b.dir, "m")
 	require.Equal(t, snapshot(t, filepath.Join(b.share, "m")), snapshot(t, at))
 
@@ -107,8 +108,8 @@ func TestTwoProcessesOneDirectory(t *testing.T) {
 	require.Equal(t, []string{"m"}, names(t, b.dir))
 }
 
-// TestManyProcessesOneDirectory has agents of their own processes copy, use and
-// remove one model over and over.
+// TestManyProcessesOneDirectory has agents in several processes copy, use and remove
+// the same model repeatedly.
 func TestManyProcessesOneDirectory(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -220,11 +221,11 @@ func TestHardLinksAndHolesAfterAKill(t *testing.T) {
 	require.Less(t, blocks(t, filepath.Join(at, "sparse")), int64(4<<20))
 }
 
-// TestSparseFileOfAnySize is of files that claim more bytes than there are
-// disks for, and of so many that their sum is no number any more.
+// TestSparseFileOfAnySize copies files whose apparent size exceeds every disk, and so
+// many that the sum of their sizes overflows.
 func TestSparseFileOfAnySize(t *testing.T) {
 	t.Parallel()
-	share := storage.Mounted(t, "tmpfs", 8)
+	share := testdisk.Mount(t, "tmpfs", 8)
 	b := newBench(t, func(c *storage.Config) { c.ShareMount = share })
 	write(t, share, map[string]string{"one/w": "1", "many/a": "1", "many/b": "1", "many/c": "1"})
 	for _, name := range []string{"one/w", "many/a", "many/b", "many/c"} {

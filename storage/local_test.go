@@ -151,10 +151,10 @@ func TestOneCopyForMany(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, storage.Eviction{Kept: []storage.Kept{{Path: filepath.Join(b.dir, "m"), Reason: "in use by h"}}}, kept)
 	require.NoError(t, leases[7].Release())
-	require.Empty(t, names(t, b.dir), "the last lease takes the copy with it")
+	require.Empty(t, names(t, b.dir), "the copy is removed after the last lease")
 }
 
-func TestLeaseHoldsOverARestart(t *testing.T) {
+func TestLeaseSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	write(t, filepath.Join(b.share, "m"), model())
@@ -195,7 +195,7 @@ func TestWaitingJobKeepsTheCopy(t *testing.T) {
 	b.Plan(nil)
 	require.NoError(t, lease.Release())
 	require.NoDirExists(t, lease.Path)
-	require.Empty(t, names(t, b.dir), "directories that were made for it go too")
+	require.Empty(t, names(t, b.dir), "the directories made for it are removed as well")
 }
 
 func TestNothingOfOthersIsEverRemoved(t *testing.T) {
@@ -253,7 +253,7 @@ func TestSettingsChangeForTheNextJob(t *testing.T) {
 	require.NoDirExists(t, next.Path)
 }
 
-func TestStorageDirectoryThatIsMadeAnew(t *testing.T) {
+func TestStorageDirectoryThatIsReplaced(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	write(t, filepath.Join(b.share, "m"), model())

@@ -115,15 +115,15 @@ func (l *Local) ensureMounted(ctx context.Context, st state, note func(string)) 
 // returns why it failed, nothing if it didn't. The error is the end of ctx.
 func (l *Local) mountCommand(ctx context.Context, dir string, line []string) (why string, err error) {
 	var out []byte
-	err = l.gates.run(ctx, "mount "+dir, 1, func(ctx context.Context, pulses []*pulse) error {
-		pulses[0].begin(&opMount, &dir)
-		defer pulses[0].end()
-		// Ends before the gate would leave it behind.
-		ctx, cancel := context.WithTimeout(ctx, l.gates.timeout*3/4)
+	err = l.watchdog.run(ctx, "mount "+dir, 1, func(ctx context.Context, timers []*opTimer) error {
+		timers[0].Begin(&opMount, &dir)
+		defer timers[0].End()
+		// Ends before the watchdog would abandon it.
+		ctx, cancel := context.WithTimeout(ctx, l.watchdog.timeout*3/4)
 		defer cancel()
 		printed, err := l.command(ctx, line[0], line[1:]...)
 		if ctx.Err() != nil {
-			err = fmt.Errorf("took longer than %v", l.gates.timeout*3/4)
+			err = fmt.Errorf("took longer than %v", l.watchdog.timeout*3/4)
 		}
 		out = printed
 		return err
@@ -155,7 +155,7 @@ func fstabLine(source, dir string) string {
 // shareThere reports whether a share is at dir: content, or a mount.
 func (l *Local) shareThere(ctx context.Context, dir string) (bool, error) {
 	there := false
-	err := l.gates.probe(ctx, dir, &opMount, dir, func() error {
+	err := l.watchdog.probe(ctx, dir, &opMount, dir, func() error {
 		info, err := os.Stat(dir)
 		if err != nil {
 			return err
@@ -197,7 +197,8 @@ func (l *Local) shareThere(ctx context.Context, dir string) (bool, error) {
 	return false, nil
 }
 
-// mountOf returns the mount point that path is on, which is the gate for it.
+// mountOf returns the mount point that path is on, by which the watchdog knows its
+// file system.
 func mountOf(path string) string {
 	best := "/"
 	mounts, err := mountPoints()

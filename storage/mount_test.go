@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 func shareOf(t *testing.T, mount, source string, command commandRunner) (*Local, string) {
@@ -146,19 +148,19 @@ func TestShareThatCannotBeMounted(t *testing.T) {
 	require.Equal(t, ClassSettings, classOf(err))
 }
 
-// TestCancelIsNoFailureOfTheShare cancels while the share is being looked at.
-func TestCancelIsNoFailureOfTheShare(t *testing.T) {
+// TestCancelIsNotAFailureOfTheShare cancels while the share is examined.
+func TestCancelIsNotAFailureOfTheShare(t *testing.T) {
 	t.Parallel()
 	l, _ := shareOf(t, t.TempDir(), "", nil)
 	began, hold, ended := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		ended <- l.gates.probe(t.Context(), l.state.ShareMount, &opStat, "", func() error { close(began); <-hold; return nil })
+		ended <- l.watchdog.probe(t.Context(), l.current().ShareMount, &opStat, "", func() error { close(began); <-hold; return nil })
 	}()
 	<-began
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	_, err := l.Acquire(ctx, Request{Model: "m", Holder: "j"})
-	require.Equal(t, context.DeadlineExceeded, err, "it waits for its turn at the share until then")
+	require.Equal(t, context.DeadlineExceeded, err, "it waits for the other probe of the share until then")
 	close(hold)
 	require.NoError(t, <-ended)
 }
@@ -174,15 +176,15 @@ func TestMountCommandThatHangs(t *testing.T) {
 	require.Less(t, time.Since(start), 10*time.Second)
 }
 
-func TestHungShareIsLeftBehind(t *testing.T) {
+func TestHungShareIsAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGates(30 * time.Second)
+		g := newWatchdog(30 * time.Second)
 		wake := make(chan struct{})
-		path := "weights"
+		opRead, path := "read", "weights"
 		start := time.Now()
 		late := false
-		err := g.run(t.Context(), "/mnt", 2, func(ctx context.Context, pulses []*pulse) error {
-			pulses[1].begin(&opRead, &path)
+		err := g.run(t.Context(), "/mnt", 2, func(ctx context.Context, timers []*opTimer) error {
+			timers[1].Begin(&opRead, &path)
 			<-wake
 			late = ctx.Err() != nil
 			return nil
@@ -192,21 +194,21 @@ func TestHungShareIsLeftBehind(t *testing.T) {
 		require.InDelta(t, 30, time.Since(start).Seconds(), 3)
 
 		start = time.Now()
-		err = g.probe(t.Context(), "/mnt", &opStat, "/mnt", func() error { t.Error("begun on a share that hangs"); return nil })
+		err = g.probe(t.Context(), "/mnt", &opStat, "/mnt", func() error { t.Error("started on a share that hangs"); return nil })
 		require.Equal(t, ClassHung, classOf(err))
 		require.Zero(t, time.Since(start))
 		require.NoError(t, g.probe(t.Context(), "/other", &opStat, "/other", func() error { return nil }))
 
 		close(wake)
 		synctest.Wait()
-		require.True(t, late, "what comes back late is told so")
+		require.True(t, late, "an abandoned run sees that its context is done")
 		require.NoError(t, g.probe(t.Context(), "/mnt", &opStat, "/mnt", func() error { return nil }))
 	})
 }
 
-func TestProbesTakeTurns(t *testing.T) {
+func TestOneProbeAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGates(time.Minute)
+		g := newWatchdog(time.Minute)
 		at, most := 0, 0
 		ended := make(chan error, 5)
 		for range cap(ended) {
@@ -227,7 +229,7 @@ func TestProbesTakeTurns(t *testing.T) {
 	})
 }
 
-func TestRestartOfTheMachineBeforeTheCopyWasOnDisk(t *testing.T) {
+func TestRebootBeforeTheCopyWasDurable(t *testing.T) {
 	t.Parallel()
 	share := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(share, "m.gguf"), []byte("weights"), 0o644))
@@ -237,14 +239,14 @@ func TestRestartOfTheMachineBeforeTheCopyWasOnDisk(t *testing.T) {
 	require.NoError(t, lease.Release())
 	require.NoError(t, l.Close())
 
-	// As after a power cut: another boot, not known to be on disk, zeroes in it.
-	p, err := openPlace(dir)
+	// As after a power cut: another boot, no marker, zeros in the file.
+	p, err := openModelDir(dir, realDisk)
 	require.NoError(t, err)
-	name := p.manifestPath(keyOf("m.gguf"))
+	name := p.copies.manifest("m.gguf")
 	data, err := os.ReadFile(name)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(name, []byte(strings.Replace(string(data), bootID(), "another", 1)), 0o644))
-	require.NoError(t, os.Remove(p.own("copies", keyOf("m.gguf")+".synced")))
+	require.NoError(t, os.WriteFile(name, []byte(strings.Replace(string(data), base.BootID(), "another", 1)), 0o644))
+	require.NoError(t, os.Remove(p.copies.durable("m.gguf")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "m.gguf"), make([]byte, 7), 0o644))
 	require.NoError(t, p.root.Close())
 
@@ -260,7 +262,7 @@ func TestRestartOfTheMachineBeforeTheCopyWasOnDisk(t *testing.T) {
 	require.NoError(t, next.Close())
 }
 
-func TestInterruptedRemovalGoesOn(t *testing.T) {
+func TestInterruptedRemovalIsResumed(t *testing.T) {
 	t.Parallel()
 	share := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(share, "m"), 0o755))
@@ -271,12 +273,11 @@ func TestInterruptedRemovalGoesOn(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, lease.Release())
 		require.NoError(t, l.Close())
-		p, err := openPlace(dir)
+		p, err := openModelDir(dir, realDisk)
 		require.NoError(t, err)
-		key := keyOf("m")
-		require.NoError(t, os.Rename(p.manifestPath(key), p.own("copies", key+".gone")))
+		require.NoError(t, os.Rename(p.copies.manifest("m"), p.copies.removing("m")))
 		if hidden {
-			require.NoError(t, os.Rename(p.abs("m"), p.gone("m")))
+			require.NoError(t, os.Rename(p.abs("m"), p.trash("m")))
 		}
 		require.NoError(t, p.root.Close())
 
@@ -286,9 +287,9 @@ func TestInterruptedRemovalGoesOn(t *testing.T) {
 		require.NoError(t, err)
 		if hidden {
 			require.Empty(t, list)
-			require.NoDirExists(t, p.gone("m"))
+			require.NoDirExists(t, p.trash("m"))
 		} else {
-			require.Len(t, list, 1, "still ours, so that it can go")
+			require.Len(t, list, 1, "still the storage's, so that it can be removed")
 		}
 		require.NoError(t, next.Close())
 	}

@@ -50,7 +50,7 @@ func (l *Local) mountTarget(ctx context.Context, dir string) (string, error) {
 		return dir, nil
 	}
 	var target string
-	err := l.gates.probe(ctx, dir, &opMount, dir, func() (err error) {
+	err := l.watchdog.probe(ctx, dir, &opMount, dir, func() (err error) {
 		target, err = filepath.EvalSymlinks(dir)
 		return err
 	})
@@ -84,7 +84,7 @@ func (l *Local) asRoot(line ...string) []string {
 // that went well shows in the directory; the error is the end of ctx.
 func (l *Local) makeMountPoint(ctx context.Context, dir string, note func(string)) error {
 	note("making the share's mount point " + dir)
-	err := l.gates.probe(ctx, dir, &opMount, dir, func() error { return os.Mkdir(dir, 0o755) })
+	err := l.watchdog.probe(ctx, dir, &opMount, dir, func() error { return os.Mkdir(dir, 0o755) })
 	if err == nil || ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -4,39 +4,43 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/kirizan/kitt-agent/storage/internal/printable"
 )
 
 const (
 	sampleEvery = 250 * time.Millisecond
-	rateSpan    = 20 // samples that a rate is reckoned over: 5 s
+	rateSpan    = 20 // samples that a rate is computed from: 5 s
 	logEvery    = time.Second
-	logSeldom   = 10 * time.Second // between lines of a copy that takes long
+	logSeldom   = 10 * time.Second // between lines of a long copy
 )
 
-// A report is what one request hears of its model.
-type report struct {
+// A requestLog tells one request how its model is provided: by lines in the job's
+// log and by its callback.
+type requestLog struct {
 	log      io.Writer
 	progress func(Progress)
 
 	started, next time.Time // of lines about progress
 }
 
-func newReport(req Request) *report { return &report{log: req.Log, progress: req.Progress} }
+func newRequestLog(req Request) *requestLog {
+	return &requestLog{log: req.Log, progress: req.Progress}
+}
 
-// line writes a line into the job's log, whose faults are not the copy's. Names
-// of files in it may be anything; it stays one line.
-func (r *report) line(text string) {
+// line writes a line into the job's log and ignores errors of the log. It stays
+// one line, whatever names of files are in it.
+func (r *requestLog) line(text string) {
 	if r.log != nil {
-		_, _ = io.WriteString(r.log, oneLine(text)+"\n")
+		_, _ = io.WriteString(r.log, printable.Line(text)+"\n")
 	}
 }
 
-// update tells how far the copy is: each time by the callback, and in the log
-// once a second at first and less often when it takes long.
-func (r *report) update(model string, p Progress) {
+// update reports the copy's progress: each time to the callback, and to the log
+// once a second at first and less often in a long copy.
+func (r *requestLog) update(model string, p Progress) {
 	if r.progress != nil {
 		r.progress(p)
 	}
@@ -52,9 +56,9 @@ func (r *report) update(model string, p Progress) {
 }
 
 func progressText(model string, p Progress) string {
-	text := fmt.Sprintf("copying %s: %s of %s (%d%%)", model, sizeText(p.BytesDone), sizeText(p.BytesTotal), p.BytesDone*100/max(p.BytesTotal, 1))
+	text := fmt.Sprintf("copying %s: %s of %s (%d%%)", model, printable.Size(p.BytesDone), printable.Size(p.BytesTotal), p.BytesDone*100/max(p.BytesTotal, 1))
 	if p.Rate > 0 {
-		text += fmt.Sprintf(", %s/s", sizeText(int64(p.Rate)))
+		text += fmt.Sprintf(", %s/s", printable.Size(int64(p.Rate)))
 	}
 	if p.Remaining > 0 {
 		text += fmt.Sprintf(", %v left", p.Remaining.Round(time.Second))
@@ -62,11 +66,11 @@ func progressText(model string, p Progress) string {
 	return text
 }
 
-// A meter makes progress out of counts.
+// A meter computes progress from counts.
 type meter struct {
 	mu      sync.Mutex
-	now     Progress
-	samples []sample
+	now     Progress // guarded by mu
+	samples []sample // guarded by mu
 }
 
 type sample struct {
@@ -80,19 +84,19 @@ func (m *meter) get() Progress {
 	return m.now
 }
 
-// add takes the counts of this moment.
-func (m *meter) add(done, total, files, filesTotal int64) Progress {
+// add adds the current counts.
+func (m *meter) add(done, total int64, files, filesTotal int) Progress {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
 	if n := len(m.samples); n > 0 && done < m.samples[n-1].done {
-		m.samples = m.samples[:0] // the copy was begun anew
+		m.samples = m.samples[:0] // the copy was restarted
 	}
 	m.samples = append(m.samples, sample{now, done})
 	if len(m.samples) > rateSpan {
 		m.samples = m.samples[1:]
 	}
-	m.now = Progress{BytesDone: done, BytesTotal: total, FilesDone: int(files), FilesTotal: int(filesTotal)}
+	m.now = Progress{BytesDone: done, BytesTotal: total, FilesDone: files, FilesTotal: filesTotal}
 	first := m.samples[0]
 	if took := now.Sub(first.at).Seconds(); took > 0 && done > first.done {
 		m.now.Rate = float64(done-first.done) / took
@@ -100,18 +104,4 @@ func (m *meter) add(done, total, files, filesTotal int64) Progress {
 		m.now.Remaining = time.Duration(min(left, float64(math.MaxInt32)) * float64(time.Second))
 	}
 	return m.now
-}
-
-// sizeText writes a number of bytes for a person.
-func sizeText(n int64) string {
-	const units = "KMGTPE"
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	unit, value := 0, float64(n)/1024
-	for value >= 1024 && unit < len(units)-1 {
-		value /= 1024
-		unit++
-	}
-	return strings.Replace(fmt.Sprintf("%.1f %ciB", value, units[unit]), ".0 ", " ", 1)
 }

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
+	"github.com/kirizan/kitt-agent/storage/internal/printable"
 )
 
 // Bounds of the search for a model by its name.
@@ -19,44 +22,26 @@ const (
 	searchTime    = 2 * time.Minute
 )
 
-// pulsed is a linkReader that shows its pulse.
-type pulsed struct {
-	linkReader
-	p *pulse
-}
-
-func (r pulsed) Lstat(name string) (fs.FileInfo, error) {
-	r.p.begin(&opStat, &name)
-	defer r.p.end()
-	return r.linkReader.Lstat(name)
-}
-
-func (r pulsed) Readlink(name string) (string, error) {
-	r.p.begin(&opStat, &name)
-	defer r.p.end()
-	return r.linkReader.Readlink(name)
-}
-
 // findOnShare returns where on the share the model is, as resolveModel does. The
 // error matches [ErrNotFound] if it is not there.
 func (l *Local) findOnShare(ctx context.Context, st state, name modelName, inPlace bool) (rel string, err error) {
 	paths, search := name.candidates(st.dir, st.ShareMount, inPlace)
 	var found string
-	err = l.gates.run(ctx, st.ShareMount, 1, func(ctx context.Context, pulses []*pulse) (err error) {
-		p := pulses[0]
-		p.begin(&opOpen, &st.ShareMount)
-		src, err := openSource(st.ShareMount)
-		p.end()
+	err = l.watchdog.run(ctx, st.ShareMount, 1, func(ctx context.Context, timers []*opTimer) (err error) {
+		t := timers[0]
+		t.Begin(&opOpen, &st.ShareMount)
+		src, err := modelcopy.OpenSource(st.ShareMount)
+		t.End()
 		if err != nil {
 			return explain("open the share", st.ShareMount, err)
 		}
-		defer func() { err = errors.Join(err, src.close()) }()
-		at, err := lookUp(ctx, src, p, paths)
+		defer func() { err = errors.Join(err, src.Close()) }()
+		at, err := lookUp(ctx, src, t, paths)
 		if at == "" && err == nil && search {
-			at, err = searchFor(ctx, src, p, name.parts[len(name.parts)-1])
+			at, err = searchFor(ctx, src, t, name.parts[len(name.parts)-1])
 		}
 		if err == nil && at == "" {
-			err = &Error{Kind: ClassNotFound, Text: "there is no model " + quoteAll([]string{name.text}) + " on the share " + st.ShareMount,
+			err = &Error{Kind: ClassNotFound, Text: "there is no model " + printable.Names(name.text) + " on the share " + st.ShareMount,
 				Remedy: "name it by its path on the share", Err: ErrNotFound}
 		}
 		found = at
@@ -71,27 +56,26 @@ func (l *Local) findOnShare(ctx context.Context, st state, name modelName, inPla
 // resolveModel returns the path without links of what is at rel on the share. Only
 // a file that a link leads to keeps the link's name: engines tell a format by it,
 // and a blob in a Hugging Face cache has none.
-func resolveModel(src *source, p *pulse, rel string) (string, error) {
-	links := pulsed{src.root, p}
-	at, err := resolveIn(links, src.seenAt, rel)
+func resolveModel(src *modelcopy.Source, t *opTimer, rel string) (string, error) {
+	at, err := src.Resolve(rel, t)
 	if err != nil || path.Base(at) == path.Base(rel) {
 		return at, err
 	}
-	info, err := links.Lstat(at)
+	info, err := src.Lstat(at, t)
 	if err != nil || !info.Mode().IsRegular() {
 		return at, err
 	}
-	dir, err := resolveIn(links, src.seenAt, path.Dir(rel))
+	dir, err := src.Resolve(path.Dir(rel), t)
 	return path.Join(dir, path.Base(rel)), err
 }
 
 // lookUp returns the first of paths that is there.
-func lookUp(ctx context.Context, src *source, p *pulse, paths []string) (string, error) {
+func lookUp(ctx context.Context, src *modelcopy.Source, t *opTimer, paths []string) (string, error) {
 	for _, candidate := range paths {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		at, err := resolveModel(src, p, candidate)
+		at, err := resolveModel(src, t, candidate)
 		switch {
 		case err == nil && at != ".":
 			return at, nil
@@ -107,14 +91,14 @@ func lookUp(ctx context.Context, src *source, p *pulse, paths []string) (string,
 
 // searchFor returns the only file or directory of that name on the share. Links
 // count as what they lead to.
-func searchFor(ctx context.Context, src *source, p *pulse, name string) (string, error) {
+func searchFor(ctx context.Context, src *modelcopy.Source, t *opTimer, name string) (string, error) {
 	type level struct {
 		dir   string
 		depth int
 	}
 	var matches []string
 	match := func(rel string) {
-		if at, err := resolveModel(src, p, rel); err == nil && at != "." && !slices.Contains(matches, at) {
+		if at, err := resolveModel(src, t, rel); err == nil && at != "." && !slices.Contains(matches, at) {
 			matches = append(matches, at)
 		}
 	}
@@ -123,7 +107,7 @@ func searchFor(ctx context.Context, src *source, p *pulse, name string) (string,
 		if len(matches) > 1 {
 			return nil
 		}
-		return &Error{Kind: ClassNotFound, Text: quoteAll([]string{name}) + " was not found for sure: the share is too large to search",
+		return &Error{Kind: ClassNotFound, Text: printable.Names(name) + " was not found for sure: the share is too large to search",
 			Remedy: "name the model by its path on the share", Err: ErrNotFound}
 	}
 	for queue := []level{{".", 0}}; len(queue) > 0; queue = queue[1:] {
@@ -131,9 +115,9 @@ func searchFor(ctx context.Context, src *source, p *pulse, name string) (string,
 			return "", context.Cause(ctx)
 		}
 		at := queue[0]
-		p.begin(&opList, &at.dir)
-		dir, err := src.open(at.dir)
-		p.end()
+		t.Begin(&opList, &at.dir)
+		dir, err := src.Open(at.dir)
+		t.End()
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
 			continue // not ours to see, or gone
 		}
@@ -141,10 +125,10 @@ func searchFor(ctx context.Context, src *source, p *pulse, name string) (string,
 			return "", explain("search", at.dir, err)
 		}
 		for err == nil {
-			p.begin(&opList, &at.dir)
+			t.Begin(&opList, &at.dir)
 			var entries []fs.DirEntry
 			entries, err = dir.ReadDir(1024)
-			p.end()
+			t.End()
 			for _, d := range entries {
 				seen++
 				below := path.Join(at.dir, d.Name())
@@ -178,5 +162,5 @@ func searchFor(ctx context.Context, src *source, p *pulse, name string) (string,
 
 func ambiguous(name string, matches []string) error {
 	slices.Sort(matches)
-	return fail(ClassAmbiguous, "name the one you want by its path", "%q could be any of %s", name, quoteAll(matches[:min(len(matches), 10)]))
+	return fail(ClassAmbiguous, "name the one you want by its path", "%q could be any of %s", name, printable.Names(matches[:min(len(matches), 10)]...))
 }

@@ -1,34 +1,3 @@
-// Package storage brings models to local disk and keeps them there for as long
-// as a job needs them.
-//
-// A [Storage] takes the path or name of a model and gives a [Lease] on a whole
-// local copy. A copy that is leased is never deleted, nor is a model that the
-// storage did not copy itself.
-//
-// [Local] is the Storage of this machine's disk. It looks for a model in its
-// storage directory, then on a share, which it mounts if it has to, then
-// elsewhere on the machine; an identifier that is no path is left to the engine.
-// What is on the share is copied to the same path below the storage directory.
-//
-// A copy is made in a staging directory beside its place and appears by one
-// rename. It is read in pieces, many at once from a network and few from a
-// local disk, past the page cache where that doesn't hold them, and hashed
-// (XXH3-128) on the way; a journal in the staging directory tells which pieces
-// are whole, so that an interrupted copy goes on where it was. Where the file
-// system can share blocks nothing is read at all. Otherwise the bytes pass
-// through us, as they have to be hashed: copy_file_range would mean to read
-// them twice. The source is looked at again at the end; headers of safetensors
-// and GGUF files and checksums on the share are held against the copy; what
-// does not fit is copied once more, and then refused.
-//
-// A copy is not waited for until it is on disk. Should the machine lose power
-// before it is, the copy is checked against its hashes at its next use.
-//
-// Everything that touches the share runs behind a gate: an operation that does
-// not come back in time is left behind, and while it hangs nothing else is begun
-// there. Several storages, also of several processes, may use one directory;
-// what they must agree on is in files below its directory .kitt, changed under a
-// lock.
 package storage
 
 import (
@@ -41,89 +10,89 @@ import (
 
 // Storage holds models on local disk. Its methods are safe for concurrent use.
 type Storage interface {
-	// Acquire makes the model that req asks for available and returns a lease
-	// on it. It returns when the whole model is there, an error makes it
-	// impossible, or ctx is done. Asking again for the same holder and model,
-	// as after a restart, gives the lease that the holder already has.
+	// Acquire makes the requested model available and returns a lease on it. It
+	// returns when the whole model is available, an error makes that impossible, or
+	// ctx is done. A second request for the same holder and model, as after a
+	// restart, returns the lease that the holder already has. The error matches
+	// [ErrNotFound] if there is no such model.
 	Acquire(ctx context.Context, req Request) (*Lease, error)
 
-	// Evict removes the local copy of model, or every copy if model is empty,
-	// but nothing that is leased and nothing that the storage did not copy.
+	// Evict removes the local copy of model, or every copy if model is empty. It
+	// removes nothing that is leased and nothing that the storage did not copy.
 	Evict(ctx context.Context, model string) (Eviction, error)
 
-	// Usage says how full the storage is.
+	// Usage returns how full the storage is.
 	Usage(ctx context.Context) (Usage, error)
 }
 
-// A Planner is a Storage that wants to know which models waiting jobs will ask
-// for, so that it keeps their copies.
+// A Planner is a Storage that keeps the copies of models which waiting jobs will
+// request.
 type Planner interface {
-	// Plan says what all the waiting jobs want, in place of what was said
-	// before.
+	// Plan sets the models of all waiting jobs, in place of the previous ones.
 	Plan(models []string)
 }
 
 // A Configurer is a Storage whose settings can change while it is in use.
 type Configurer interface {
-	// Settings returns the settings in force.
+	// Settings returns the current settings.
 	Settings() Settings
 
-	// Configure changes them for the next Acquire, which harms no lease. If they
-	// make no sense it returns an error and the old ones stay.
+	// Configure changes the settings for the next Acquire. Leases stay. If the
+	// settings make no sense it returns an error, and the old ones stay.
 	Configure(Settings) error
 }
 
-// A LeaseKeeper is a Storage whose leases last through a restart of the program.
+// A LeaseKeeper is a Storage whose leases survive a restart of the program.
 type LeaseKeeper interface {
-	// ReleaseExcept ends the leases whose holder keep does not want kept, such as
-	// those of jobs that are over, and returns the holders.
+	// ReleaseExcept ends the leases whose holder keep rejects, such as those of jobs
+	// that have ended. It returns their holders.
 	ReleaseExcept(ctx context.Context, keep func(holder string) bool) ([]string, error)
 }
 
-// Settings are those of a storage that the KITT server can change.
+// Settings are the settings of a storage that the KITT server can change.
 type Settings struct {
 	Dir         string // where copies are kept; a leading ~ is the home directory
 	ShareSource string // what is mounted, such as nas:/volume1/models; empty without a share
 	ShareMount  string // where it is mounted; empty without a share
-	AutoCleanup bool   // whether a copy goes when nobody needs it any more
+	AutoCleanup bool   // whether a copy is removed after its last lease, unless a waiting job wants it
 }
 
-// A Request asks for a model on behalf of a holder.
+// A Request requests a model on behalf of a holder.
 type Request struct {
 	Model  string // a path or an identifier, as the server names it
-	Holder string // who asks, such as a job's directory; the lease is the holder's across restarts
+	Holder string // owner of the lease across restarts, such as a job's directory
 
-	// Log takes lines about what is done, for the job's reader; nil discards
-	// them.
+	// Log receives lines about what the storage does, for the job's log; nil
+	// discards them.
 	Log io.Writer
 
-	// Progress, if set, is called while a copy is made, at most a few times a
-	// second and never at the same time twice.
+	// Progress, if set, is called during a copy, up to four times a second and never
+	// concurrently.
 	Progress func(Progress)
 }
 
-// Progress is how far a copy is.
+// Progress is the progress of a copy.
 type Progress struct {
 	BytesDone  int64         `json:"bytes_done"`
-	BytesTotal int64         `json:"bytes_total"` // 0 while not yet known
+	BytesTotal int64         `json:"bytes_total"` // 0 until it is known
 	FilesDone  int           `json:"files_done"`
 	FilesTotal int           `json:"files_total"`
-	Rate       float64       `json:"rate"`         // bytes a second, over the last few seconds
-	Remaining  time.Duration `json:"remaining_ns"` // at that rate; 0 while not known
+	Rate       float64       `json:"rate"`         // bytes per second, over the last 5 s
+	Remaining  time.Duration `json:"remaining_ns"` // at that rate; 0 if unknown
 }
 
 // Where a lease's model comes from.
 const (
 	OriginLocal      = "local"      // found in the storage directory
 	OriginCopied     = "copied"     // copied from the share
-	OriginInPlace    = "in-place"   // somewhere else on this machine
-	OriginIdentifier = "identifier" // no path: the engine fetches it
+	OriginInPlace    = "in-place"   // elsewhere on this machine
+	OriginIdentifier = "identifier" // not a path: the engine fetches it
 )
 
 // A Lease is a holder's claim on a model. Release ends it.
 type Lease struct {
-	// Path is what to hand to the benchmark: an absolute path without symbolic
-	// links, or an identifier.
+	// Path is for the benchmark: an absolute path without symbolic links, or an
+	// identifier.
 	Path string
 
 	// Origin is one of the Origin constants.
@@ -139,7 +108,8 @@ func NewLease(path, origin string, release func() error) *Lease {
 	return &Lease{Path: path, Origin: origin, release: release}
 }
 
-// Release gives the claim up; it may be called more than once.
+// Release ends the claim. It may be called more than once and always returns the
+// same error.
 func (l *Lease) Release() error {
 	l.once.Do(func() {
 		if l.release != nil {
@@ -149,14 +119,14 @@ func (l *Lease) Release() error {
 	return l.err
 }
 
-// An Eviction says what a cleanup did.
+// An Eviction is what a cleanup did.
 type Eviction struct {
-	Removed    []string `json:"removed"` // paths that are gone
+	Removed    []string `json:"removed"` // paths that no longer exist
 	BytesFreed int64    `json:"bytes_freed"`
-	Kept       []Kept   `json:"kept"` // what was not removed, and why
+	Kept       []Kept   `json:"kept"` // what stays, and why
 }
 
-// Kept is a model that a cleanup left where it is.
+// Kept is a model that a cleanup did not remove.
 type Kept struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`
@@ -170,5 +140,5 @@ type Usage struct {
 	ModelCount int   // models in the storage directory
 }
 
-// ErrNotFound is matched by errors that say that there is no such model.
+// ErrNotFound is matched by errors for a model that does not exist.
 var ErrNotFound = errors.New("model not found")

@@ -5,46 +5,46 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/kirizan/kitt-agent/storage/internal/beneath"
 )
 
 // Usage implements [Storage]. It returns in time even if the disk hangs.
 func (l *Local) Usage(ctx context.Context) (Usage, error) {
-	st, p, err := l.at(ctx, false)
+	v, err := l.view(ctx, false)
 	if err != nil {
 		return Usage{}, err
 	}
 	var u Usage
-	err = l.gates.probe(ctx, mountOf(st.dir), &opStat, st.dir, func() error {
-		var (
-			now Usage
-			err error
-		)
-		if now.FreeBytes, now.UsedBytes, err = statSpace(st.dir); err != nil {
-			return err
+	err = l.watchdog.probe(ctx, mountOf(v.st.dir), &opStat, v.st.dir, func() error {
+		now, err := v.usage()
+		if err == nil {
+			u = now // after a timeout nothing reads u
 		}
-		if p != nil {
-			copies, others, err := p.inventory()
-			if err != nil {
-				return err
-			}
-			now.ModelCount = len(copies) + len(others)
-		}
-		u = now
-		return nil
+		return err
 	})
 	if err != nil {
-		return Usage{}, explain("look at the space of", st.dir, err)
+		return Usage{}, explain("check the space of", v.st.dir, err)
 	}
 	return u, nil
 }
 
-// inventory lists our copies, and what else lies at the top of the storage
-// directory, except for directories that only hold copies.
-func (p *place) inventory() (copies []*manifest, others []string, err error) {
-	if copies, err = p.copies(); err != nil {
+func (v view) usage() (u Usage, err error) {
+	if u.FreeBytes, u.UsedBytes, err = futureDiskSpace(v.st.dir); err != nil || v.dir == nil {
+		return u, err
+	}
+	copies, others, err := v.dir.inventory()
+	u.ModelCount = len(copies) + len(others)
+	return u, err
+}
+
+// inventory lists the copies, and what else is at the top of the storage directory
+// except for directories that contain copies.
+func (d *modelDir) inventory() (copies []*manifest, others []string, err error) {
+	if copies, err = d.copies.all(); err != nil {
 		return nil, nil, err
 	}
-	dir, err := p.root.Open(".")
+	dir, err := d.root.Open(".")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -57,7 +57,7 @@ func (p *place) inventory() (copies []*manifest, others []string, err error) {
 		if strings.HasPrefix(name, ".") {
 			continue
 		}
-		if slices.ContainsFunc(copies, func(m *manifest) bool { return inside(name, m.Path) }) {
+		if slices.ContainsFunc(copies, func(m *manifest) bool { return beneath.Inside(name, m.Path) }) {
 			continue
 		}
 		others = append(others, name)

@@ -33,8 +33,8 @@ func Test(ctx context.Context, s storage.Storage, model string) error {
 }
 
 type tester struct {
-	s        storage.Storage
-	model    string
+	s          storage.Storage
+	model      string
 	violations []error
 }
 

@@ -79,14 +79,15 @@ func TestJournalWritesWithoutItsLock(t *testing.T) {
 	j.file = in
 	full := make([]byte, 1<<20) // more than a pipe holds
 	hung := make(chan error)
-	j.mu.Lock()
-	j.lines = full
+	reached := make(chan struct{})
 	go func() {
+		j.mu.Lock()
 		defer j.mu.Unlock()
+		j.lines = full
+		close(reached)
 		hung <- j.flushLocked()
 	}()
-	j.mu.Lock() // the flush released it to write
-	j.mu.Unlock()
+	<-reached // adding waits for the mutex, which the flush releases to write
 
 	f := &fileCopy{entry: &entry{path: "a", stamp: stamp{size: 2 * MinPiece}}}
 	require.NoError(t, j.add(f, 0, MinPiece, hash{1}))

@@ -1,5 +1,5 @@
-// Package copybench runs a copy of a model beside that of another program, in
-// turns and with a cold source, for benchmarks.
+// Package copybench compares a copy of a model with another program's, alternately
+// and from a cold source, for benchmarks.
 package copybench
 
 import (
@@ -30,7 +30,7 @@ type Model struct {
 	files int
 }
 
-// Models makes models below dir: four shards with small files beside them, one
+// Models makes models below dir: four shards with small files next to them, one
 // large file, and many small ones in 40 directories.
 func Models(b *testing.B, dir string) []Model {
 	b.Helper()
@@ -93,9 +93,9 @@ begun = time.monotonic()
 shutil.copytree(sys.argv[1], sys.argv[2])
 print(time.monotonic() - begun)`
 
-// Compare has ours copy a model to an empty directory, and Python's copytree or,
-// without Python, cp -r copy it from share. It reports the median of the ratios
-// of their times: how many times as fast ours is. behind is where the share's
+// Compare copies a model from share to empty directories, alternately with ours and
+// with Python's copytree or, without Python, with cp -r. It reports the median of the
+// ratios of their times: how many times as fast ours is. behind is where the share's
 // files are on disk.
 func (m Model) Compare(b *testing.B, behind, share string, ours func(b *testing.B, dir string) time.Duration) {
 	peer, run := findPeer(b)

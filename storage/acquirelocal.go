@@ -1,0 +1,84 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+)
+
+// lease returns a lease on what is at rel in the storage directory.
+func (a *acquisition) lease(ctx context.Context, rel string) (*Lease, error) {
+	m, err := a.dir.copies.around(rel)
+	if err != nil {
+		return nil, explain("check the copy of", rel, err)
+	}
+	if m == nil {
+		if err := a.checkForeign(ctx, rel); err != nil {
+			return nil, err
+		}
+		a.out.line("using " + a.dir.abs(rel))
+		return NewLease(a.dir.abs(rel), OriginLocal, nil), nil // not a copy: the storage never removes it
+	}
+	taken, err := a.dir.takeLease(ctx, m.Path, a.l.cfg.Owner, a.req, func() error {
+		now, err := a.dir.copies.at(m.Path)
+		if err == nil && now == nil {
+			err = errChanged
+		}
+		if err != nil {
+			return err
+		}
+		return a.dir.copies.touch(m.Path)
+	})
+	if errors.Is(err, errChanged) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, explain("take a lease on", m.Path, err)
+	}
+	err = a.checkCopy(ctx, m)
+	if err == nil {
+		a.out.line("using " + a.dir.abs(rel))
+		return NewLease(a.dir.abs(rel), OriginLocal, a.releaser(taken, a.auto())), nil
+	}
+	released := a.releaser(taken, false)()
+	switch {
+	case !errors.Is(err, errChanged):
+		return nil, errors.Join(err, released)
+	case released != nil:
+		return nil, released
+	}
+	return nil, m.in(a.dir).removeDamaged(ctx)
+}
+
+// checkCopy cleans up after a crash that came just after the copy was published,
+// and makes sure that no crash damaged it. It returns errChanged if one did.
+func (a *acquisition) checkCopy(ctx context.Context, m *manifest) error {
+	if _, err := a.dir.removeAbandoned(m.Path); err != nil {
+		return explain("remove the stage of", m.Path, err)
+	}
+	return m.in(a.dir).verifyAfterReboot(ctx, a.out)
+}
+
+// checkForeign makes sure that what is at rel is not a copy. While another process
+// moves a copy out of sight, the copy has no manifest for a moment, but that
+// process holds the lock. checkForeign returns errChanged then.
+func (a *acquisition) checkForeign(ctx context.Context, rel string) error {
+	err := a.dir.locked(ctx, func() error {
+		m, err := a.dir.copies.around(rel)
+		if err != nil {
+			return explain("check the copy of", rel, err)
+		}
+		if _, err := a.dir.root.Lstat(rel); m != nil || errors.Is(err, fs.ErrNotExist) {
+			return errChanged
+		}
+		return nil
+	})
+	if classOf(err) == ClassUnreadable && ctx.Err() == nil {
+		return nil // the directory is read-only, so no agent keeps copies in it
+	}
+	return err
+}
+
+func (a *acquisition) releaser(taken leaseFile, auto bool) func() error {
+	return a.l.releaser(a.dir, taken, auto)
+}

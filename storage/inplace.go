@@ -1,0 +1,80 @@
+package storage
+
+import (
+	"context"
+	"os"
+	"path"
+	"path/filepath"
+)
+
+// inPlace returns the path without links of a model elsewhere on this machine, or
+// an empty string.
+func (v view) inPlace(ctx context.Context, name modelName) (string, error) {
+	if name.abs == "" {
+		return "", nil
+	}
+	for _, base := range []string{v.st.dir, v.st.ShareMount} {
+		if _, ok := below(base, name.abs); ok {
+			return "", nil
+		}
+	}
+	var found string
+	err := v.watchdog.probe(ctx, mountOf(name.abs), &opStat, name.abs, func() error {
+		real, err := filepath.EvalSymlinks(name.abs)
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(real)
+		if err != nil {
+			return err
+		}
+		if !info.IsDir() && !info.Mode().IsRegular() {
+			return notAModel(name.text)
+		}
+		found = real
+		return nil
+	})
+	if isMissing(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", explain("look for", name.text, err)
+	}
+	return found, nil
+}
+
+// ours returns the configured path of something in the storage directory or on the
+// share that was named by a path elsewhere: through a link, or because these
+// directories are links themselves. Such a model has to be leased or copied. It
+// returns an empty string for what is really elsewhere.
+func (v view) ours(ctx context.Context, real string) (string, error) {
+	type top struct{ name, real string }
+	var tops []top
+	if v.dir != nil {
+		tops = append(tops, top{v.st.dir, v.dir.dir})
+	}
+	if share := v.st.ShareMount; share != "" {
+		var at string
+		err := v.watchdog.probe(ctx, share, &opOpen, share, func() error {
+			if real, err := filepath.EvalSymlinks(share); err == nil {
+				at = real
+			}
+			return nil // what cannot be resolved contains nothing
+		})
+		if err != nil {
+			return "", err
+		}
+		if at != "" {
+			tops = append(tops, top{share, at})
+		}
+	}
+	for _, t := range tops {
+		if rel, ok := below(t.real, real); ok {
+			return path.Join(t.name, rel), nil
+		}
+		if _, around := below(real, t.real); around || real == t.real {
+			return t.name, nil
+		}
+	}
+	return "", nil
+}
