@@ -111,7 +111,7 @@ func (a *acquisition) fromShare(ctx context.Context, name modelName, inPlace boo
 	if a.st.ShareMount == "" {
 		return nil, nil, nil
 	}
-	if err := a.l.ensureMounted(ctx, a.st, a.out.line); err != nil {
+	if err := a.l.mounter.ensureMounted(ctx, a.st, a.out.line); err != nil {
 		if ctx.Err() == nil && classOf(err) == ClassUnmounted {
 			return nil, err, nil
 		}

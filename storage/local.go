@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"sync"
@@ -14,15 +13,11 @@ import (
 
 // Local is the [Storage] on this machine's disk, with copies from a share.
 type Local struct {
-	cfg          Config // set once in New
-	watchdog     *watchdog
-	command      commandRunner
-	root         bool          // whether commands run as root already
-	ownMount     string        // mount point of the machine's own configuration; may be empty
-	mountParents []string      // directories below which any share may be mounted
-	mounting     chan struct{} // holds a value during a mount command, so that there is one at a time
-	dirs         *openDirs
-	inflight     *inflightCopies
+	cfg      Config // set once in New
+	watchdog *watchdog
+	mounter  *mounter
+	dirs     *openDirs
+	inflight *inflightCopies
 
 	closeOnce sync.Once
 	closing   chan struct{} // closed by Close
@@ -48,10 +43,10 @@ func New(cfg Config) (*Local, error) {
 	if err := errors.Join(err, cfg.validate(), resolveErr); err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
+	dog := newWatchdog(cfg.ShareTimeout)
 	return &Local{
-		cfg: cfg, watchdog: newWatchdog(cfg.ShareTimeout), command: runCommand, root: os.Geteuid() == 0,
-		ownMount: st.ShareMount, mountParents: defaultMountParents(), mounting: make(chan struct{}, 1),
-		dirs: newOpenDirs(), inflight: newInflightCopies(), closing: make(chan struct{}), state: st,
+		cfg: cfg, watchdog: dog, mounter: newMounter(dog, st.ShareMount), dirs: newOpenDirs(), inflight: newInflightCopies(),
+		closing: make(chan struct{}), state: st,
 	}, nil
 }
 

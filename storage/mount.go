@@ -49,54 +49,68 @@ func (b *boundedWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// A mounter mounts shares.
+type mounter struct {
+	watchdog *watchdog
+	command  commandRunner
+	root     bool          // whether commands run as root already
+	own      string        // mount point of the machine's own configuration; may be empty
+	parents  []string      // directories below which any share may be mounted
+	mounting chan struct{} // holds a value during a mount command, so that there is one at a time
+}
+
+func newMounter(w *watchdog, own string) *mounter {
+	return &mounter{watchdog: w, command: runCommand, root: os.Geteuid() == 0, own: own, parents: defaultMountParents(), mounting: make(chan struct{}, 1)}
+}
+
 // ensureMounted makes sure that the share is where it should be: something is
 // there, or a file system is mounted there, or it can be mounted through
 // /etc/fstab, with the owner's options, or from the share's source, with
 // mountOptions. What may be mounted where is in mountpoint.go.
-func (l *Local) ensureMounted(ctx context.Context, st state, note func(string)) error {
+func (m *mounter) ensureMounted(ctx context.Context, st state, note func(string)) error {
 	// Two jobs that mount at once would mount twice.
 	select {
-	case l.mounting <- struct{}{}:
-		defer func() { <-l.mounting }()
+	case m.mounting <- struct{}{}:
+		defer func() { <-m.mounting }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	dir := st.ShareMount
-	present, err := l.shareThere(ctx, dir)
+	present, err := m.shareThere(ctx, dir)
 	missing := errors.Is(err, os.ErrNotExist)
 	if present || err != nil && !missing {
 		return err
 	}
-	if !l.mayMountAt(dir) {
+	if !m.mayMountAt(dir) {
 		return mountRefused(dir, dir)
 	}
-	if missing && st.ShareSource != "" && slices.Contains(l.mountParents, filepath.Dir(dir)) {
-		if err := l.makeMountPoint(ctx, dir, note); err != nil {
+	if missing && st.ShareSource != "" && slices.Contains(m.parents, filepath.Dir(dir)) {
+		if err := m.makeMountPoint(ctx, dir, note); err != nil {
 			return err
 		}
-		present, err = l.shareThere(ctx, dir)
+		present, err = m.shareThere(ctx, dir)
 	}
 	if err != nil || present {
 		return err
 	}
-	target, err := l.mountTarget(ctx, dir)
+	target, err := m.mountTarget(ctx, dir)
 	if err != nil {
 		return err
 	}
 	var tried []string
 	commands := [][]string{{"mount", "--target", target}}
 	if st.ShareSource != "" {
-		commands = append(commands, l.asRoot("mount", "-t", "nfs", "-o", mountOptions, "--", st.ShareSource, target))
+		commands = append(commands, m.asRoot("mount", "-t", "nfs", "-o", mountOptions, "--", st.ShareSource, target))
 	}
 	for _, c := range commands {
 		line := strings.Join(c, " ")
 		note("mounting the share: " + line)
-		why, err := l.mountCommand(ctx, dir, c)
+		why, err := m.mountCommand(ctx, dir, c)
 		if err != nil {
 			return err
 		}
 		if why == "" {
-			if there, err := l.shareThere(ctx, dir); there || err != nil {
+			if there, err := m.shareThere(ctx, dir); there || err != nil {
 				return err
 			}
 			continue
@@ -113,17 +127,17 @@ func (l *Local) ensureMounted(ctx context.Context, st state, note func(string)) 
 
 // mountCommand runs one of the commands that mount what belongs at dir, and
 // returns why it failed, nothing if it didn't. The error is the end of ctx.
-func (l *Local) mountCommand(ctx context.Context, dir string, line []string) (why string, err error) {
+func (m *mounter) mountCommand(ctx context.Context, dir string, line []string) (why string, err error) {
 	var out []byte
-	err = l.watchdog.run(ctx, "mount "+dir, 1, func(ctx context.Context, timers []*opTimer) error {
+	err = m.watchdog.run(ctx, "mount "+dir, 1, func(ctx context.Context, timers []*opTimer) error {
 		timers[0].Begin(&opMount, &dir)
 		defer timers[0].End()
 		// Ends before the watchdog would abandon it.
-		ctx, cancel := context.WithTimeout(ctx, l.watchdog.timeout*3/4)
+		ctx, cancel := context.WithTimeout(ctx, m.watchdog.timeout*3/4)
 		defer cancel()
-		printed, err := l.command(ctx, line[0], line[1:]...)
+		printed, err := m.command(ctx, line[0], line[1:]...)
 		if ctx.Err() != nil {
-			err = fmt.Errorf("took longer than %v", l.watchdog.timeout*3/4)
+			err = fmt.Errorf("took longer than %v", m.watchdog.timeout*3/4)
 		}
 		out = printed
 		return err
@@ -153,9 +167,9 @@ func fstabLine(source, dir string) string {
 }
 
 // shareThere reports whether a share is at dir: content, or a mount.
-func (l *Local) shareThere(ctx context.Context, dir string) (bool, error) {
+func (m *mounter) shareThere(ctx context.Context, dir string) (bool, error) {
 	there := false
-	err := l.watchdog.probe(ctx, dir, &opMount, dir, func() error {
+	err := m.watchdog.probe(ctx, dir, &opMount, dir, func() error {
 		info, err := os.Stat(dir)
 		if err != nil {
 			return err

@@ -20,7 +20,7 @@ func shareOf(t *testing.T, mount, source string, command commandRunner) (*Local,
 	dir := t.TempDir()
 	l, err := New(Config{Settings: Settings{Dir: filepath.Join(dir, "models"), ShareMount: mount, ShareSource: source}, ShareTimeout: time.Second})
 	require.NoError(t, err)
-	l.command, l.root = command, false
+	l.mounter.command, l.mounter.root = command, false
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	return l, filepath.Join(dir, "models")
 }
@@ -66,7 +66,7 @@ func TestMakesTheMountPoint(t *testing.T) {
 		t.Parallel()
 		mount := filepath.Join(t.TempDir(), "models")
 		l, dir := shareOf(t, mount, "nas:/models", func(context.Context, string, ...string) ([]byte, error) { return nil, model(mount) })
-		l.mountParents = []string{filepath.Dir(mount)}
+		l.mounter.parents = []string{filepath.Dir(mount)}
 		lease, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
 		require.NoError(t, err)
 		require.Equal(t, filepath.Join(dir, "m.gguf"), lease.Path)
@@ -85,7 +85,7 @@ func TestMakesTheMountPoint(t *testing.T) {
 			}
 			return nil, errors.Join(os.Remove(parent), os.MkdirAll(mount, 0o755))
 		})
-		l.mountParents = []string{parent}
+		l.mounter.parents = []string{parent}
 		_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
 		require.NoError(t, err)
 		require.Equal(t, []string{"sudo -n mkdir -- DIR", "mount --target DIR"}, ran)
@@ -97,7 +97,7 @@ func TestMakesTheMountPoint(t *testing.T) {
 		l, _ := shareOf(t, filepath.Join(parent, "models"), "nas:/models", func(context.Context, string, ...string) ([]byte, error) {
 			return []byte("sudo: a password is required"), errors.New("exit status 1")
 		})
-		l.mountParents = []string{parent}
+		l.mounter.parents = []string{parent}
 		var log strings.Builder
 		_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j", Log: &log})
 		e, ok := errors.AsType[*Error](err)
@@ -113,7 +113,7 @@ func TestMakesTheMountPoint(t *testing.T) {
 			t.Error("nothing is to be run")
 			return nil, nil
 		})
-		require.Equal(t, []string{"/mnt", "/media", "/srv"}, l.mountParents)
+		require.Equal(t, []string{"/mnt", "/media", "/srv"}, l.mounter.parents)
 		_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
 		require.Equal(t, ClassUnmounted, classOf(err))
 		require.NoDirExists(t, mount)

@@ -20,9 +20,9 @@ const mountOptions = "ro,nosuid,nodev,noexec"
 func defaultMountParents() []string { return []string{"/mnt", "/media", "/srv"} }
 
 // mayMountAt reports whether a share may be mounted at dir: at the mount point
-// of the machine's own configuration, or below one of mountParents.
-func (l *Local) mayMountAt(dir string) bool {
-	return dir == l.ownMount || slices.ContainsFunc(l.mountParents, func(parent string) bool {
+// of the machine's own configuration, or below one of its parents.
+func (m *mounter) mayMountAt(dir string) bool {
+	return dir == m.own || slices.ContainsFunc(m.parents, func(parent string) bool {
 		_, in := below(parent, dir)
 		return in
 	})
@@ -45,12 +45,12 @@ func mountRefused(dir, place string) error {
 // mountTarget returns the directory at which the share for dir is to be mounted.
 // Outside of the machine's own mount point that is dir with its symbolic links
 // followed, which must not lead to a place where mayMountAt is false.
-func (l *Local) mountTarget(ctx context.Context, dir string) (string, error) {
-	if dir == l.ownMount {
+func (m *mounter) mountTarget(ctx context.Context, dir string) (string, error) {
+	if dir == m.own {
 		return dir, nil
 	}
 	var target string
-	err := l.watchdog.probe(ctx, dir, &opMount, dir, func() (err error) {
+	err := m.watchdog.probe(ctx, dir, &opMount, dir, func() (err error) {
 		target, err = filepath.EvalSymlinks(dir)
 		return err
 	})
@@ -60,7 +60,7 @@ func (l *Local) mountTarget(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", explain("follow the links of", dir, err)
 	}
-	for _, parent := range l.mountParents {
+	for _, parent := range m.parents {
 		// The parent itself may be a link that the owner made.
 		if real, err := filepath.EvalSymlinks(parent); err == nil {
 			if _, in := below(real, target); in {
@@ -73,8 +73,8 @@ func (l *Local) mountTarget(ctx context.Context, dir string) (string, error) {
 
 // asRoot returns the command line that runs a program as root, without ever
 // asking for a password.
-func (l *Local) asRoot(line ...string) []string {
-	if l.root {
+func (m *mounter) asRoot(line ...string) []string {
+	if m.root {
 		return line
 	}
 	return append([]string{"sudo", "-n"}, line...)
@@ -82,15 +82,15 @@ func (l *Local) asRoot(line ...string) []string {
 
 // makeMountPoint makes the directory that the share is to be mounted at. Whether
 // that went well shows in the directory; the error is the end of ctx.
-func (l *Local) makeMountPoint(ctx context.Context, dir string, note func(string)) error {
+func (m *mounter) makeMountPoint(ctx context.Context, dir string, note func(string)) error {
 	note("making the share's mount point " + dir)
-	err := l.watchdog.probe(ctx, dir, &opMount, dir, func() error { return os.Mkdir(dir, 0o755) })
+	err := m.watchdog.probe(ctx, dir, &opMount, dir, func() error { return os.Mkdir(dir, 0o755) })
 	if err == nil || ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	why := err.Error()
-	if !l.root {
-		why, err = l.mountCommand(ctx, dir, l.asRoot("mkdir", "--", dir))
+	if !m.root {
+		why, err = m.mountCommand(ctx, dir, m.asRoot("mkdir", "--", dir))
 		if err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ func newMountCase(t *testing.T, own string) *mountCase {
 		c.ran = append(c.ran, strings.ReplaceAll(strings.Join(append([]string{name}, args...), " "), top, ""))
 		return []byte("no"), errors.New("exit status 1")
 	})
-	c.l.mountParents = []string{c.mnt}
+	c.l.mounter.parents = []string{c.mnt}
 	return c
 }
 
@@ -103,7 +103,7 @@ func TestServerMountsBelowMountParents(t *testing.T) {
 	c.ask(t, filepath.Join(c.mnt, "link"))
 	require.Equal(t, []string{"mount --target /mnt/deep/models", "sudo -n mount" + options + "/mnt/deep/models"}, c.ran)
 
-	c.ran, c.l.root = nil, true
+	c.ran, c.l.mounter.root = nil, true
 	c.ask(t, filepath.Join(c.mnt, "deep/models"))
 	require.Equal(t, []string{"mount --target /mnt/deep/models", "mount" + options + "/mnt/deep/models"}, c.ran, "root needs no sudo")
 }
@@ -115,7 +115,7 @@ func TestMountParentThatIsALink(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(c.programs, "models"), 0o755))
 	link := filepath.Join(filepath.Dir(c.mnt), "srv")
 	require.NoError(t, os.Symlink("programs", link))
-	c.l.mountParents = append(c.l.mountParents, link)
+	c.l.mounter.parents = append(c.l.mounter.parents, link)
 	c.ask(t, filepath.Join(link, "models"))
 	require.Equal(t, "mount --target /programs/models", c.ran[0])
 }
@@ -123,7 +123,7 @@ func TestMountParentThatIsALink(t *testing.T) {
 func TestOwnMountPointMayBeAnywhere(t *testing.T) {
 	t.Parallel()
 	c := newMountCase(t, "data/models")
-	own := c.l.ownMount
+	own := c.l.mounter.own
 	require.Equal(t, ClassUnmounted, c.ask(t, own).Class())
 	require.Equal(t, "mount --target /data/models", c.ran[0])
 	require.Equal(t, "sudo -n mount -t nfs -o ro,nosuid,nodev,noexec -- nas:/models /data/models", c.ran[1])
@@ -138,8 +138,8 @@ func TestOwnMountPointMayBeAnywhere(t *testing.T) {
 func TestRootMakesTheMountPointItself(t *testing.T) {
 	t.Parallel()
 	c := newMountCase(t, "")
-	c.l.root = true
-	c.l.mountParents = []string{filepath.Join(c.mnt, "absent")}
+	c.l.mounter.root = true
+	c.l.mounter.parents = []string{filepath.Join(c.mnt, "absent")}
 	settings := c.l.Settings()
 	settings.ShareMount, settings.ShareSource = filepath.Join(c.mnt, "absent/models"), "nas:/models"
 	require.NoError(t, c.l.Configure(settings))
