@@ -165,7 +165,7 @@ func FuzzAcceptThenLoad(f *testing.F) {
 		}
 		requireLoads(t, a)
 		for id, j := range a.registry.jobs {
-			a.queue.remove(j)
+			a.queue.Remove(j)
 			delete(a.registry.jobs, id)
 			require.NoError(t, os.RemoveAll(j.Dir))
 		}

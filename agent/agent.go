@@ -12,10 +12,13 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/kirizan/kitt-agent/agent/internal/execution"
+	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/internal/notices"
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
 	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -26,14 +29,14 @@ type Agent struct {
 	log      *slog.Logger
 	notices  *notices.Board
 	settings *settings
-	host     *hostMonitor
+	host     *hostmonitor.Monitor
 	registry *registry
-	queue    *queue
+	queue    *execution.Queue
 	outbox   *outbox.Outbox
-	logs     *jobLogs
+	logs     *execution.Logs
 
 	intake     *intake
-	executor   *executor
+	executor   *execution.Executor
 	reconciler *reconciler
 	maintainer *maintainer
 	beats      *heartbeat.Loop
@@ -42,7 +45,6 @@ type Agent struct {
 	ready        chan struct{}             // closed once Run accepts commands
 	stopWhenIdle atomic.Bool
 	scheduling   watchdog
-	streams      atomic.Int64 // readers that follow a log
 }
 
 // New returns an agent that does nothing until Run is called. It reports all
@@ -58,7 +60,10 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, settings: settings, ready: make(chan struct{}),
-		notices: &notices.Board{}, host: newHostMonitor(cfg), registry: newRegistry(), queue: newQueue(cfg.MaxConcurrentJobs),
+		notices: &notices.Board{}, registry: newRegistry(), queue: execution.NewQueue(cfg.MaxConcurrentJobs),
+		host: hostmonitor.New(hostmonitor.Config{
+			Detector: cfg.Detector, Usage: cfg.Storage.Usage, Engines: cfg.Engines, Warnings: cfg.Warnings, Logger: cfg.Logger,
+		}),
 	}
 	var err error
 	a.beats, err = heartbeat.New(heartbeat.Config{
@@ -81,25 +86,26 @@ func New(cfg Config) (*Agent, error) {
 
 // compose makes the parts that do the agent's work, each from those before it.
 func (a *Agent) compose() {
-	a.logs = &jobLogs{secrets: a.cfg.Secrets, log: a.log}
+	a.logs = &execution.Logs{Secrets: a.cfg.Secrets, Logger: a.log, Released: a.tidy}
 	a.outbox = outbox.New(outbox.Config{
 		Reporter:   a.cfg.Reporter,
 		AgentName:  a.cfg.Name,
 		AgentID:    a.agentID,
 		Reachable:  func() bool { return a.beats.State().FailingFor == 0 },
 		Reregister: a.beats.Nudge,
-		OpenLog:    a.logs.open,
+		OpenLog:    a.logs.Open,
 		Stopped:    a.stoppedOnServer,
 		Delivered:  a.tidy,
 		Notices:    a.notices,
 		Logger:     a.log,
 	})
 	a.maintainer = newMaintainer(a.cfg, a.registry, a.outbox, a.notices)
-	a.logs.closed = a.tidy
-	a.executor = &executor{
-		cfg: a.cfg, log: a.log, settings: a.settings, queue: a.queue, host: a.host,
-		outbox: a.outbox, notices: a.notices, logs: a.logs, nudge: a.beats.Nudge,
-	}
+	a.executor = execution.New(execution.Config{
+		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
+		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
+		GPUs: a.gpus, Image: a.settings.image, Nudge: a.beats.Nudge,
+		Queue: a.queue, Logs: a.logs, Notices: a.notices, Logger: a.log,
+	})
 	a.reconciler = newReconciler(a.cfg, a.registry, a.queue, a.notices)
 	a.intake = &intake{
 		log: a.log, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, lost: a.reconciler.lookUpSoon,
@@ -181,7 +187,7 @@ func (a *Agent) run(ctx context.Context, recovered []*jobs.Job) error {
 	defer stopBeats()
 
 	var maintaining, delivering, asking, beating, background sync.WaitGroup
-	background.Go(func() { a.host.run(ctx, a.queue.idle, a.machineChanged) })
+	background.Go(func() { a.host.Run(ctx, a.queue.Idle, a.machineChanged) })
 	maintaining.Go(func() { a.maintainer.run(ctx) })
 	delivering.Go(func() { a.outbox.Run(deliverCtx, drainCtx) })
 	asking.Go(func() { a.reconciler.run(drainCtx) })
@@ -192,15 +198,15 @@ func (a *Agent) run(ctx context.Context, recovered []*jobs.Job) error {
 	beating.Go(func() { _ = a.beats.Run(beatCtx) })
 	close(a.ready)
 
-	a.executor.resumeAll(ctx, recovered)
+	a.executor.ResumeAll(ctx, recovered)
 	a.schedule(ctx, leave)
 
-	a.log.Info("stopping", "running", len(a.queue.active()), "waiting", len(a.queue.line()))
+	a.log.Info("stopping", "running", len(a.queue.Active()), "waiting", len(a.queue.Waiting()))
 	a.registry.setAccepting(false)
-	a.queue.close()
+	a.queue.Close()
 	a.registry.writing.Wait()
 	maintaining.Wait()
-	a.executor.detachAll()
+	a.executor.DetachAll()
 	drain()
 	timeout := time.AfterFunc(a.cfg.DrainTimeout, stopDelivering)
 	delivering.Wait()
@@ -222,12 +228,12 @@ func (a *Agent) schedule(ctx context.Context, leave func()) {
 	defer a.scheduling.rest()
 	for {
 		a.scheduling.start(scheduleLimit)
-		changed := a.queue.changes.Wait()
-		for j := a.queue.take(); j != nil; j = a.queue.take() {
-			a.executor.start(j)
+		changed := a.queue.Changed()
+		for j := a.queue.Take(); j != nil; j = a.queue.Take() {
+			a.executor.Start(j)
 		}
 		a.planModels()
-		if a.stopWhenIdle.Load() && a.queue.idle() {
+		if a.stopWhenIdle.Load() && a.queue.Idle() {
 			leave()
 		}
 		a.scheduling.rest()
@@ -247,7 +253,7 @@ func (a *Agent) planModels() {
 	}
 	var models []string
 	seen := map[string]bool{}
-	for _, j := range a.queue.line() {
+	for _, j := range a.queue.Waiting() {
 		if model := j.Command.Spec.Model; j.IsBenchmark() && !seen[model] {
 			models, seen[model] = append(models, model), true
 		}
@@ -260,7 +266,7 @@ func (a *Agent) planModels() {
 func (a *Agent) Drain() {
 	a.registry.setAccepting(false)
 	a.stopWhenIdle.Store(true)
-	a.queue.close()
+	a.queue.Close()
 }
 
 // CancelAll is Drain, and cancels the running jobs.
@@ -271,7 +277,7 @@ func (a *Agent) CancelAll(by string) {
 		return // nothing runs
 	}
 	defer release()
-	for _, j := range a.queue.active() {
+	for _, j := range a.queue.Active() {
 		a.requestCancel(j, by)
 	}
 }
@@ -290,7 +296,7 @@ func (a *Agent) applySettings() {
 
 // machineChanged tells the server of a machine that differs from before.
 func (a *Agent) machineChanged() {
-	a.log.Info("the machine has changed, registering again", "fingerprint", a.host.description().Fingerprint())
+	a.log.Info("the machine has changed, registering again", "fingerprint", a.host.Description().Fingerprint())
 	a.beats.Renew()
 }
 
@@ -298,12 +304,22 @@ func (a *Agent) machineChanged() {
 func (a *Agent) beat() heartbeat.Beat {
 	_, uptime := a.uptime()
 	b := heartbeat.Beat{Status: heartbeat.StatusIdle, Uptime: uptime}
-	if active := a.queue.active(); len(active) > 0 {
+	if active := a.queue.Active(); len(active) > 0 {
 		b.Status, b.Busy = heartbeat.StatusRunning, true
 		b.Task = taskName(active[0])
 	}
-	a.host.fill(&b)
+	a.host.Fill(&b)
 	return b
+}
+
+// gpus returns the GPUs that a benchmark gets, as [runner.Job] names them.
+func (a *Agent) gpus() []string {
+	m := a.host.Description()
+	found := m != nil && len(m.GPUs) > 0
+	if a.cfg.GPUs == GPUAll || a.cfg.GPUs == GPUAuto && found {
+		return []string{runner.AllGPUs}
+	}
+	return nil
 }
 
 // uptime returns when Run was called, and how long ago that is; zeros before.

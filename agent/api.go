@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/execution"
+	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/logstream"
@@ -179,9 +181,9 @@ func (a *api) postCancel(w http.ResponseWriter, r *http.Request, cmd heartbeat.C
 		fail(w, http.StatusBadRequest, "Invalid "+cmd.Type+": name the job by command_id or test_id")
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.StopGrace+cleanTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.StopGrace+execution.CleanTimeout)
 	defer cancel()
-	extendWriting(w, a.cfg.StopGrace+cleanTimeout)
+	extendWriting(w, a.cfg.StopGrace+execution.CleanTimeout)
 	err := a.Cancel(ctx, target, "user")
 	switch {
 	case err == nil:
@@ -209,17 +211,17 @@ func (a *api) commandID(id string) string {
 }
 
 func (a *api) postEngineStatus(w http.ResponseWriter, cmd heartbeat.Command) {
-	engines := a.engines()
+	all := engines(a.host)
 	c, err := parseCommand(cmd, true)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	if c.Spec.Engine == "" {
-		answer(w, http.StatusOK, map[string]any{"engines": engines})
+		answer(w, http.StatusOK, map[string]any{"engines": all})
 		return
 	}
-	answer(w, http.StatusOK, engineState(engines, c.Spec.Engine))
+	answer(w, http.StatusOK, engineState(all, c.Spec.Engine))
 }
 
 // postJob accepts a command that becomes a job.
@@ -275,15 +277,14 @@ func (a *api) getLogs(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "No logs for this command")
 		return
 	}
-	log, closeLog, err := a.logs.open(j)
+	log, closeLog, err := a.logs.Open(j)
 	if err != nil {
 		a.log.Warn("log not read", "job", j.ID, "err", err)
 		fail(w, http.StatusNotFound, "No logs for this command")
 		return
 	}
 	defer closeLog()
-	a.streams.Add(1)
-	defer a.streams.Add(-1)
+	defer a.logs.Follow()()
 	logstream.ServeSSE(w, r, log, j.Command.ID)
 }
 
@@ -304,7 +305,24 @@ func (a *api) awaitLog(ctx context.Context, j *jobs.Job) bool {
 }
 
 func (a *api) getEngines(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, map[string]any{"engines": a.engines()})
+	answer(w, http.StatusOK, map[string]any{"engines": engines(a.host)})
+}
+
+// engines returns the engines on the machine as they were last read: a list,
+// even if it is empty.
+func engines(host *hostmonitor.Monitor) []heartbeat.Engine {
+	return append([]heartbeat.Engine{}, host.Latest().Engines...)
+}
+
+// engineState returns the state of one engine. The protocol answers for names
+// that it doesn't know too.
+func engineState(engines []heartbeat.Engine, name string) heartbeat.Engine {
+	for _, e := range engines {
+		if e.Engine == name {
+			return e
+		}
+	}
+	return heartbeat.Engine{Engine: printable(name)}
 }
 
 // postStop makes the agent stop once its running jobs have ended, or ends them
@@ -326,7 +344,7 @@ func (a *api) postStop(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "Invalid mode: drain or cancel")
 		return
 	}
-	answer(w, http.StatusAccepted, map[string]any{"stopping": true, "running": len(a.queue.active())})
+	answer(w, http.StatusAccepted, map[string]any{"stopping": true, "running": len(a.queue.Active())})
 }
 
 // getHealth answers whether the agent's loops work, which is more than that

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/execution"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/reporter"
 )
@@ -46,7 +47,7 @@ func (a *Agent) Cancel(ctx context.Context, id, by string) error {
 	a.requestCancel(j, by)
 	for {
 		changed := j.Changed()
-		if j.State().Ended() && !a.queue.holdsSlot(j) {
+		if j.State().Ended() && !a.queue.HoldsSlot(j) {
 			return nil
 		}
 		select {
@@ -67,8 +68,8 @@ func (a *Agent) requestCancel(j *jobs.Job, by string) {
 	if first {
 		a.log.Info("cancelling job", "job", j.ID, "by", j.Cancelled().By)
 	}
-	waiting := a.queue.remove(j)
-	a.queue.stop(j, errCancelled)
+	waiting := a.queue.Remove(j)
+	a.queue.Stop(j, execution.ErrCancelled)
 	_, release, err := a.registry.acquire()
 	if err != nil {
 		return // the caller's own keeps that from happening
@@ -81,7 +82,7 @@ func (a *Agent) requestCancel(j *jobs.Job, by string) {
 			}
 		}
 		if waiting {
-			a.executor.finalizeWaiting(j, cancelled(j.Cancelled()))
+			a.executor.FinalizeWaiting(j, execution.Cancelled(j.Cancelled()))
 		}
 	}()
 }

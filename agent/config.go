@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
@@ -181,7 +182,7 @@ func (cfg Config) withDefaults() Config {
 		cfg.Storage = inPlace{}
 	}
 	if cfg.Engines == nil {
-		cfg.Engines = detectEngines
+		cfg.Engines = hostmonitor.DetectEngines
 	}
 	if cfg.GPUs == "" {
 		cfg.GPUs = GPUAuto

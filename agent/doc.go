@@ -10,24 +10,29 @@
 //
 // # How it works
 //
-//	server.go        what the agent asks of a server
-//	submit.go        intake: a command becomes a job, on disk first (command.go
-//	                 checks it)
-//	queue.go         which jobs wait and which hold a slot; registry.go knows all
-//	execute.go       one job from accepted to ended: prepare.go fetches the
-//	                 model, benchmark.go runs, metrics.go reads the result,
-//	                 outcome.go says how it ended
-//	recover.go       what a restart continues; abandon.go ends what it can't
-//	reconcile.go     asks the server what heartbeats don't say
-//	maintenance.go   what keeps the machine tidy
-//	cancel.go        stops a job
-//	api.go           the HTTP API; access.go says who may use it, ready.go when
-//	hostmonitor.go   what is known about the machine
-//	settings.go      what the server may change
+// An Agent is composed of parts, each with one task:
 //
-// A job's directory, its states and what a crash in each of them leads to are
-// described in package agent/internal/jobs; what is told to the server, and when, in
-// package agent/internal/outbox.
+//	server.go             what the agent asks of a server
+//	submit.go             intake: a command becomes a job, on disk first; command.go
+//	                      checks it
+//	registry.go           all jobs, and who may use their files
+//	recover.go            what a restart continues
+//	reconcile.go          asks the server what heartbeats don't say
+//	maintenance.go        what keeps the machine tidy
+//	cancel.go             stops a job
+//	settings.go           what the server may change
+//	status.go             what the agent knows about itself
+//	api.go                the HTTP API; access.go says who may use it, ready.go and
+//	                      watchdog.go whether the agent works
+//	internal/jobs         a job on disk: its files, states and log
+//	internal/execution    one job from accepted to ended, and the queue
+//	internal/outbox       what the server is told, in order, once
+//	internal/hostmonitor  what is known about the machine
+//	internal/notices      what an operator is told once
+//
+// Data flows one way: a command goes through the intake into the queue, the executor
+// takes it through its states, the outbox reads the result from disk and sends it. None
+// of the internal packages knows the agent.
 //
 // # Locks
 //

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/execution"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/internal/notices"
 	"github.com/kirizan/kitt-agent/agent/reporter"
@@ -32,7 +33,7 @@ type reconciler struct {
 	log      *slog.Logger
 	ask      reporter.Inquirer // nil if the server cannot be asked
 	registry *registry
-	queue    *queue
+	queue    *execution.Queue
 	notices  *notices.Board
 
 	// receive accepts a lost command; stopped stops the job of a test that the
@@ -46,7 +47,7 @@ type reconciler struct {
 	lookUpAt time.Time // when to look for lost commands; zero for never. guarded by mu
 }
 
-func newReconciler(cfg Config, registry *registry, queue *queue, notices *notices.Board) *reconciler {
+func newReconciler(cfg Config, registry *registry, queue *execution.Queue, notices *notices.Board) *reconciler {
 	r := &reconciler{cfg: cfg, log: cfg.Logger, registry: registry, queue: queue, notices: notices, pokes: make(chan struct{}, 1)}
 	r.ask, _ = reporter.As[reporter.Inquirer](cfg.Reporter)
 	return r
@@ -158,7 +159,7 @@ func (r *reconciler) findLost(ctx context.Context) error {
 
 // findStopped stops the jobs whose tests the server calls ended.
 func (r *reconciler) findStopped(ctx context.Context) {
-	for _, j := range append(r.queue.active(), r.queue.line()...) {
+	for _, j := range append(r.queue.Active(), r.queue.Waiting()...) {
 		if j.TestID() == "" || j.State().Ended() || j.Cancelled() != nil {
 			continue
 		}

@@ -6,12 +6,13 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/execution"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
 // recoverJobs reads the jobs of the agent before this one, and returns those that
-// held a slot, for resumeAll.
+// held a slot, for Executor.ResumeAll.
 func (a *Agent) recoverJobs(store *jobs.Store) (begun []*jobs.Job, err error) {
 	all, ignored, err := store.Load()
 	if err != nil {
@@ -32,14 +33,14 @@ func (a *Agent) recoverJobs(store *jobs.Store) (begun []*jobs.Job, err error) {
 		case state == jobs.StateAccepted:
 			// It was checked when it was accepted; a stricter agent refuses it now.
 			if _, fault := checkCommand(j.Command, false); fault != nil {
-				a.executor.finalizeWaiting(j, failed(fault))
+				a.executor.FinalizeWaiting(j, execution.Failed(fault))
 				break
 			}
-			a.queue.add(j)
+			a.queue.Add(j)
 			waiting++
 		default:
 			// It gets its slot back before all that wait, however many run at once.
-			a.queue.admit(j)
+			a.queue.Admit(j)
 			begun = append(begun, j)
 		}
 		if a.outbox.Recover(j) {
@@ -57,32 +58,6 @@ func (a *Agent) recoverJobs(store *jobs.Store) (begun []*jobs.Job, err error) {
 func (a *Agent) reportDamaged(j *jobs.Job) {
 	a.log.Error("job could not be read", "job", j.ID, "dir", j.Dir, "err", j.Damage)
 	a.notices.Warn(fmt.Sprintf("Job %s could not be read (%v); what could not be read is set aside in %s", j.ID, j.Damage, j.Dir))
-}
-
-// resumeAll continues jobs that held a slot, each from the state in which it was
-// left; the table of jobs.State says how. Jobs that are to be abandoned come first,
-// and nothing else begins until their benchmarks have ended: it would share the GPUs
-// with them. It returns early when ctx is done.
-func (e *executor) resumeAll(ctx context.Context, begun []*jobs.Job) {
-	var abandoned []<-chan struct{}
-	var rest []*jobs.Job
-	for _, j := range begun {
-		if j.Record().Abandoned() {
-			abandoned = append(abandoned, e.start(j))
-		} else {
-			rest = append(rest, j)
-		}
-	}
-	for _, over := range abandoned {
-		select {
-		case <-over:
-		case <-ctx.Done():
-			return
-		}
-	}
-	for _, j := range rest {
-		e.start(j)
-	}
 }
 
 // releaseStaleLeases releases the leases of jobs that need none any more. It runs

@@ -45,14 +45,14 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 		Name:    c.a.cfg.Name,
 		Port:    c.a.cfg.port(),
 		Version: c.a.cfg.Version,
-		Machine: c.a.host.wait(ctx),
+		Machine: c.a.host.Wait(ctx),
 	}
 	if c.a.cfg.Capabilities != nil {
 		reg.Capabilities = c.a.cfg.Capabilities(ctx)
 	}
 	answer, err := c.a.cfg.Server.Register(ctx, reg)
 	if err == nil {
-		c.a.host.waitRead(ctx) // a heartbeat is next; mostly the readings are there by now
+		c.a.host.WaitRead(ctx) // a heartbeat is next; mostly the readings are there by now
 	}
 	return answer.AgentID, answer.Interval, err
 }

@@ -82,16 +82,16 @@ const gib = 1 << 30
 
 // Status returns how the agent fares now.
 func (a *Agent) Status() Status {
-	host := a.host.latest()
-	usage, telemetry := cmp.Or(host.usage, new(storage.Usage)), host.telemetry
+	host := a.host.Latest()
+	usage, telemetry := cmp.Or(host.Usage, new(storage.Usage)), host.Telemetry
 	beat := a.beats.State()
-	active := a.queue.active()
+	active := a.queue.Active()
 	started, uptime := a.uptime()
 	s := Status{
 		Name:             a.cfg.Name,
 		Running:          len(active) > 0,
 		ActiveContainers: len(active),
-		ActiveStreams:    int(a.streams.Load()),
+		ActiveStreams:    a.logs.Followers(),
 		Storage: StorageStatus{
 			UsedGB:     round2(float64(usage.UsedBytes) / gib),
 			FreeGB:     round2(float64(usage.FreeBytes) / gib),
@@ -117,7 +117,7 @@ func (a *Agent) Status() Status {
 		Telemetry: telemetry,
 		Warnings:  []string{},
 	}
-	for _, j := range append(active, a.queue.line()...) {
+	for _, j := range append(active, a.queue.Waiting()...) {
 		s.Jobs = append(s.Jobs, a.jobStatus(j))
 	}
 	for _, j := range a.lastEnded(&s) {
@@ -130,7 +130,7 @@ func (a *Agent) Status() Status {
 	if telemetry.Sick != "" {
 		s.Warnings = append(s.Warnings, "GPU trouble: "+telemetry.Sick)
 	}
-	s.Warnings = append(s.Warnings, a.host.warn()...)
+	s.Warnings = append(s.Warnings, a.host.Warnings()...)
 	s.Draining = a.stopWhenIdle.Load()
 	s.Warnings = append(s.Warnings, a.notices.Warnings()...)
 	return s
@@ -177,7 +177,7 @@ func (a *Agent) jobStatus(j *jobs.Job) JobStatus {
 		AcceptedAt: j.AcceptedAt,
 		StartedAt:  rec.StartedAt,
 		EndedAt:    rec.EndedAt,
-		Copy:       a.executor.copyProgress(j),
+		Copy:       a.executor.CopyProgress(j),
 		LogLines:   max(rec.LogLines, j.Log.Lines()),
 		Dir:        j.Dir,
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/kirizan/kitt-agent/agent/internal/execution"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
 	"github.com/kirizan/kitt-agent/heartbeat"
@@ -35,9 +36,9 @@ func (a *Agent) Submit(cmd heartbeat.Command) (id string, err error) {
 type intake struct {
 	log      *slog.Logger
 	registry *registry
-	queue    *queue
+	queue    *execution.Queue
 	outbox   *outbox.Outbox
-	executor *executor
+	executor *execution.Executor
 	lost     func() // asks for another look at what the server handed out
 }
 
@@ -98,7 +99,7 @@ func (i *intake) accept(c jobs.Command, fault error, source jobs.Source) error {
 	var outcome *jobs.Outcome
 	c.ID, _ = jobs.SafeID(c.ID)
 	if fault != nil {
-		o := failed(fault)
+		o := execution.Failed(fault)
 		outcome = &o
 		c.Spec, c.Type = jobs.Spec{}, printable(c.Type)
 	}
@@ -111,9 +112,9 @@ func (i *intake) accept(c jobs.Command, fault error, source jobs.Source) error {
 	}
 	i.log.Info("job accepted", "job", j.ID, "type", c.Type, "model", printable(c.Spec.Model), "source", string(source))
 	if outcome != nil {
-		i.executor.finalizeWaiting(j, *outcome)
+		i.executor.FinalizeWaiting(j, *outcome)
 	} else {
-		i.queue.add(j)
+		i.queue.Add(j)
 	}
 	i.outbox.Deliver(j)
 	return nil

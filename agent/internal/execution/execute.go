@@ -1,4 +1,19 @@
-package agent
+// Package execution takes one job from accepted to ended: it fetches the model, runs
+// the benchmark and makes the result.
+//
+//	queue.go      which jobs wait and which hold a slot
+//	execute.go    the job's states, one after another
+//	prepare.go    the model and the lease on it
+//	benchmark.go  the run: started, resumed, detached, stopped
+//	abandon.go    ends the run of a job that cannot be continued
+//	metrics.go    what the benchmark measured
+//	outcome.go    how the job ended
+//	logs.go       the job's log, as runners and the storage write to it
+//
+// A job waits in the [Queue] until it holds a slot. The [Executor] then works through
+// the table of jobs.State in one goroutine per job, and gives the slot back. This
+// package knows neither the server nor the API.
+package execution
 
 import (
 	"context"
@@ -19,58 +34,73 @@ import (
 	"github.com/kirizan/kitt-agent/storage"
 )
 
-// An executor takes jobs that hold a slot through their states, each in a goroutine
-// of its own: it fetches the model, runs the benchmark and makes the result.
-type executor struct {
-	cfg      Config
-	log      *slog.Logger
-	settings *settings
-	queue    *queue
-	host     *hostMonitor
-	outbox   *outbox.Outbox
-	notices  *notices.Board
-	logs     *jobLogs
-	nudge    func() // asks for a heartbeat now
+// Config says what an Executor needs. All fields but Reporter and MaxJobDuration are
+// required.
+type Config struct {
+	Runner   runner.Runner
+	Storage  storage.Storage
+	Reporter reporter.Reporter // asked for its rules about results
+
+	MaxJobDuration time.Duration // 0 for no limit
+	StopGrace      time.Duration // between the polite signal and the kill
+
+	GPUs  func() []string // what a benchmark gets, as runner.Job names them
+	Image func() string   // the container image in force; empty leaves it to the runner
+	Nudge func()          // asks for a heartbeat now
+
+	Queue   *Queue
+	Logs    *Logs
+	Notices *notices.Board
+	Logger  *slog.Logger
+}
+
+// An Executor takes jobs that hold a slot through their states, each in a goroutine
+// of its own. Its methods are safe for concurrent use.
+type Executor struct {
+	cfg Config
+	log *slog.Logger
 
 	copies  sync.Map // *jobs.Job → storage.Progress, of models that are being copied
 	running sync.WaitGroup
 }
 
-// Causes that end an execution early, in addition to runner.ErrDetach.
-var (
-	errCancelled = errors.New("cancelled")
-	errTimeLimit = errors.New("time limit reached")
-)
+// New returns an executor.
+func New(cfg Config) *Executor { return &Executor{cfg: cfg, log: cfg.Logger} }
 
-// start executes j, which holds a slot of the queue. The channel is closed when j has
+// ErrCancelled is the cause that stops a job on request; see [Queue.Stop].
+var ErrCancelled = errors.New("cancelled")
+
+var errTimeLimit = errors.New("time limit reached")
+
+// Start executes j, which holds a slot of the queue. The channel is closed when j has
 // given the slot back.
-func (e *executor) start(j *jobs.Job) (over <-chan struct{}) {
+func (e *Executor) Start(j *jobs.Job) (over <-chan struct{}) {
 	ended := make(chan struct{})
 	ctx, stop := context.WithCancelCause(context.Background())
-	e.queue.begin(j, stop)
+	e.cfg.Queue.begin(j, stop)
 	if j.Cancelled() != nil {
-		stop(errCancelled)
+		stop(ErrCancelled)
 	}
 	e.running.Go(func() {
 		defer close(ended)
 		defer stop(nil)
-		x := &execution{executor: e, job: j, resumed: j.State() == jobs.StateRunning}
+		x := &execution{Executor: e, job: j, resumed: j.State() == jobs.StateRunning}
 		x.execute(ctx)
-		e.queue.release(j)
+		e.cfg.Queue.release(j)
 		j.Notify()
-		e.nudge()
+		e.cfg.Nudge()
 	})
 	return ended
 }
 
-// detachAll detaches the running benchmarks, stops those that cannot be resumed, and
+// DetachAll detaches the running benchmarks, stops those that cannot be resumed, and
 // waits for all executions.
-func (e *executor) detachAll() {
-	for _, j := range e.queue.active() {
-		e.queue.stop(j, runner.ErrDetach)
+func (e *Executor) DetachAll() {
+	for _, j := range e.cfg.Queue.Active() {
+		e.cfg.Queue.Stop(j, runner.ErrDetach)
 	}
-	overdue := time.AfterFunc(e.cfg.StopGrace+cleanTimeout, func() {
-		for _, j := range e.queue.active() {
+	overdue := time.AfterFunc(e.cfg.StopGrace+CleanTimeout, func() {
+		for _, j := range e.cfg.Queue.Active() {
 			e.log.Warn("job ignores the stop, waiting for it", "job", j.ID, "state", string(j.State()))
 		}
 	})
@@ -82,7 +112,7 @@ func (e *executor) detachAll() {
 // ends early: runner.ErrDetach leaves the job in its state for the next start,
 // anything else ends the job.
 type execution struct {
-	*executor
+	*Executor
 	job     *jobs.Job
 	resumed bool // whether an agent before this one handed the job to a runner
 
@@ -93,7 +123,7 @@ type execution struct {
 // execute takes the job from the state that it is in through all others, until it
 // has ended or ctx is done. It is called again after a restart.
 func (x *execution) execute(ctx context.Context) {
-	log, release, err := x.logs.open(x.job)
+	log, release, err := x.cfg.Logs.Open(x.job)
 	if err == nil {
 		x.jobLog = log
 		defer release()
@@ -103,7 +133,7 @@ func (x *execution) execute(ctx context.Context) {
 		x.abandon(ctx, *rec.Outcome)
 		return
 	case err != nil:
-		x.abandon(ctx, failed(fmt.Errorf("open the job's log: %w", err)))
+		x.abandon(ctx, Failed(fmt.Errorf("open the job's log: %w", err)))
 		return
 	}
 	if x.resumed && !log.Finished() {
@@ -142,10 +172,10 @@ func (x *execution) startPreparing() {
 		x.jobLog.Note("Model: " + spec.Model)
 	}
 	if err := x.job.Transition(jobs.StatePreparing, true, nil); err != nil {
-		x.finalize(x.job, x.jobLog, failed(err))
+		x.finalize(x.job, x.jobLog, Failed(err))
 		return
 	}
-	x.nudge()
+	x.cfg.Nudge()
 }
 
 // recordOutcome records how the job's work ended. What is left is its report.
@@ -171,16 +201,16 @@ func (x *execution) finish() {
 
 // saveResult writes the report of a job. If the disk is full the report is made from
 // the job's record later, without data.
-func (e *executor) saveResult(j *jobs.Job, o jobs.Outcome, data map[string]any) {
+func (e *Executor) saveResult(j *jobs.Job, o jobs.Outcome, data map[string]any) {
 	_, checked := reporter.As[reporter.Checker](e.cfg.Reporter) // readMetrics had it check the data
 	if err := outbox.SaveResult(j, o, data, checked); err != nil {
 		e.log.Warn("report not written", "job", j.ID, "err", err)
 	}
 }
 
-// finalizeWaiting ends a job that never held a slot, with the reason in its log.
-func (e *executor) finalizeWaiting(j *jobs.Job, o jobs.Outcome) {
-	log, release, err := e.logs.open(j)
+// FinalizeWaiting ends a job that never held a slot, with the reason in its log.
+func (e *Executor) FinalizeWaiting(j *jobs.Job, o jobs.Outcome) {
+	log, release, err := e.cfg.Logs.Open(j)
 	if err != nil {
 		e.log.Warn("log not opened", "job", j.ID, "err", err)
 		e.finalize(j, nil, o)
@@ -192,7 +222,7 @@ func (e *executor) finalizeWaiting(j *jobs.Job, o jobs.Outcome) {
 
 // finalize ends a job: the log gets its last lines, then the state is written, then
 // all who wait hear of it. log may be nil.
-func (e *executor) finalize(j *jobs.Job, log *logstream.Log, o jobs.Outcome) {
+func (e *Executor) finalize(j *jobs.Job, log *logstream.Log, o jobs.Outcome) {
 	if log != nil {
 		if text := logReason(o); text != "" {
 			log.Note(text)

@@ -1,4 +1,4 @@
-package agent
+package execution
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
 )
@@ -35,11 +36,11 @@ func (x *execution) prepare(ctx context.Context) {
 		rec.StartedAt = time.Now()
 		rec.ModelPath = lease.Path
 		rec.ModelOrigin = lease.Origin
-		rec.Image = x.settings.image()
+		rec.Image = x.cfg.Image()
 	})
 	if err != nil {
 		x.releaseLease()
-		x.finalize(x.job, x.jobLog, failed(err))
+		x.finalize(x.job, x.jobLog, Failed(err))
 	}
 }
 
@@ -61,8 +62,8 @@ func (x *execution) fetchModel(ctx context.Context) (*storage.Lease, error) {
 // Dir.
 func leaseHolder(j *jobs.Job) string { return j.Dir }
 
-// copyProgress returns how far the copy of j's model is, nil if none is being made.
-func (e *executor) copyProgress(j *jobs.Job) *storage.Progress {
+// CopyProgress returns how far the copy of j's model is, nil if none is being made.
+func (e *Executor) CopyProgress(j *jobs.Job) *storage.Progress {
 	p, ok := e.copies.Load(j)
 	if !ok {
 		return nil
@@ -119,13 +120,13 @@ func (x *execution) cleanUp(ctx context.Context) jobs.Outcome {
 	model := x.job.Command.Spec.Model
 	eviction, err := x.evict(ctx, model)
 	for _, path := range eviction.Removed {
-		x.jobLog.Note("Removed " + printable(path))
+		x.jobLog.Note("Removed " + base.Printable(path, 80))
 	}
 	for _, kept := range eviction.Kept {
-		x.jobLog.Note(fmt.Sprintf("Kept %s: %s", printable(kept.Path), kept.Reason))
+		x.jobLog.Note(fmt.Sprintf("Kept %s: %s", base.Printable(kept.Path, 80), kept.Reason))
 	}
 	if errors.Is(err, storage.ErrNotFound) {
-		x.jobLog.Note("There is no copy of " + printable(model) + " to remove")
+		x.jobLog.Note("There is no copy of " + base.Printable(model, 80) + " to remove")
 		return x.outcome(ctx, runner.Result{}, nil)
 	}
 	if err != nil {

@@ -1,4 +1,4 @@
-package agent
+package execution
 
 import (
 	"context"
@@ -41,7 +41,7 @@ func (x *execution) endRun(ctx context.Context) bool {
 			return true
 		}
 		x.log.Error("benchmark could not be ended, retrying; no other begins", "job", x.job.ID, "err", err)
-		x.notices.Warn(fmt.Sprintf("The benchmark of job %s could not be ended and may still be running. "+
+		x.cfg.Notices.Warn(fmt.Sprintf("The benchmark of job %s could not be ended and may still be running. "+
 			"No other begins until it has ended or the job is cancelled: kill it, then wait, or cancel the job", x.job.ID))
 		if base.Wait(ctx, abandonRetry) != nil {
 			return !errors.Is(context.Cause(ctx), runner.ErrDetach)
@@ -67,7 +67,7 @@ func (x *execution) endRunOnce(ctx context.Context) (err error) {
 	if !ok {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, x.cfg.StopGrace+cleanTimeout)
+	ctx, cancel := context.WithTimeout(ctx, x.cfg.StopGrace+CleanTimeout)
 	defer cancel()
 	swept, sweepErr := sweeper.Sweep(ctx, func(id string) bool { return id != x.job.ID }, 0)
 	if len(swept) > 0 {

@@ -1,4 +1,4 @@
-package agent
+package hostmonitor
 
 import (
 	"context"
@@ -26,9 +26,9 @@ var nativeEngines = []nativeEngine{
 	{name: "vllm", binary: "vllm", port: 8000},
 }
 
-// detectEngines returns the state of all native engines. It starts no process
+// DetectEngines returns the state of all native engines. It starts no process
 // and speaks to none: what runs is read from /proc.
-func detectEngines(context.Context) []heartbeat.Engine {
+func DetectEngines(context.Context) []heartbeat.Engine {
 	running := processes()
 	engines := make([]heartbeat.Engine, 0, len(nativeEngines))
 	for _, n := range nativeEngines {
@@ -43,23 +43,6 @@ func detectEngines(context.Context) []heartbeat.Engine {
 		engines = append(engines, e)
 	}
 	return engines
-}
-
-// engines returns the engines on the machine as they were last read: a list,
-// even if it is empty.
-func (a *Agent) engines() []heartbeat.Engine {
-	return append([]heartbeat.Engine{}, a.host.latest().engines...)
-}
-
-// engineState returns the state of one engine. The protocol answers for names
-// that it doesn't know too.
-func engineState(engines []heartbeat.Engine, name string) heartbeat.Engine {
-	for _, e := range engines {
-		if e.Engine == name {
-			return e
-		}
-	}
-	return heartbeat.Engine{Engine: printable(name)}
 }
 
 // processes returns the lowest process id for each program name, from

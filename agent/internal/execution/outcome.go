@@ -1,4 +1,4 @@
-package agent
+package execution
 
 import (
 	"context"
@@ -22,23 +22,23 @@ func (x *execution) outcome(ctx context.Context, result runner.Result, err error
 	cause := context.Cause(ctx)
 	switch {
 	case err == nil:
-	case errors.Is(cause, errCancelled):
-		o = cancelled(x.job.Cancelled())
+	case errors.Is(cause, ErrCancelled):
+		o = Cancelled(x.job.Cancelled())
 	case errors.Is(cause, errTimeLimit):
-		o = failed(&runner.Error{
+		o = Failed(&runner.Error{
 			Kind:   classTimeLimit,
 			Text:   fmt.Sprintf("stopped after max_job_duration of %s", x.cfg.MaxJobDuration),
 			Remedy: "raise max_job_duration in agent.yaml if the benchmark needs longer",
 		})
 	default:
-		o = failed(err)
+		o = Failed(err)
 	}
 	o.Runner, o.ContainerID = result.Runner, result.ContainerID
 	return o
 }
 
-// cancelled is the outcome of a job that was stopped on request.
-func cancelled(c *jobs.Cancellation) jobs.Outcome {
+// Cancelled is the outcome of a job that was stopped on request.
+func Cancelled(c *jobs.Cancellation) jobs.Outcome {
 	by := "user"
 	if c != nil && c.By != "" {
 		by = c.By
@@ -46,8 +46,8 @@ func cancelled(c *jobs.Cancellation) jobs.Outcome {
 	return jobs.Outcome{State: jobs.StateCancelled, Error: "Cancelled by " + by, Class: classCancelled, ExitCode: -1}
 }
 
-// failed is the outcome of a job that failed because of err.
-func failed(err error) jobs.Outcome {
+// Failed is the outcome of a job that failed because of err.
+func Failed(err error) jobs.Outcome {
 	o := jobs.Outcome{State: jobs.StateFailed, Error: err.Error(), Class: "error", ExitCode: -1}
 	var classed interface {
 		error

@@ -1,4 +1,4 @@
-package agent
+package execution
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kirizan/kitt-agent/agent/reporter"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -66,7 +67,7 @@ func failedTests(data map[string]any) string {
 		test, _ := r.(map[string]any)
 		name, _ := test["test_name"].(string)
 		if passed, ok := test["passed"].(bool); ok && !passed && name != "" {
-			names = append(names, printable(name))
+			names = append(names, base.Printable(name, 80))
 		}
 	}
 	if len(names) == 0 {

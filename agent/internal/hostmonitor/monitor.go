@@ -1,8 +1,13 @@
-package agent
+// Package hostmonitor knows the machine that the agent runs on: its description, and
+// the latest readings of its disk, GPUs and engines. It reads them at intervals, so
+// that no heartbeat and no status waits for a disk, a GPU or a function of the program
+// that embeds the agent.
+package hostmonitor
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -25,7 +30,7 @@ const (
 	readingEvery   = 30 * time.Second
 	readingTimeout = 10 * time.Second
 
-	// warningsWait is how long a Status waits for Config.Warnings.
+	// warningsWait is how long a Status waits for the embedding program's warnings.
 	warningsWait = 200 * time.Millisecond
 
 	// detectEvery is the time between looks at the whole machine, for a driver
@@ -39,11 +44,19 @@ const (
 	detectSoon = 5 * time.Second
 )
 
-// A hostMonitor keeps what is known about the machine, so that no heartbeat and
-// no status waits for a disk, a GPU or a function of the program that embeds the
-// agent.
-type hostMonitor struct {
-	cfg      Config
+// Config says what a Monitor reads. Engines and Logger are required.
+type Config struct {
+	Detector hwdetect.Detector                            // nil knows the host name only
+	Usage    func(context.Context) (storage.Usage, error) // of the models' disk
+	Engines  func(context.Context) []heartbeat.Engine     // on the machine itself
+	Warnings func(context.Context) []string               // for status; may be nil
+	Logger   *slog.Logger
+}
+
+// A Monitor keeps what is known about the machine. Its methods are safe for concurrent
+// use.
+type Monitor struct {
+	log      *slog.Logger
 	detect   *guarded[*hwdetect.Machine]
 	usage    *guarded[storage.Usage]
 	gpus     *guarded[hwdetect.Telemetry]
@@ -55,26 +68,27 @@ type hostMonitor struct {
 	failing  map[string]bool // what failed last time; owned by run's goroutine
 
 	mu  sync.Mutex
-	now hostReadings // guarded by mu
+	now Readings // guarded by mu
 }
 
-// hostReadings are the latest answers. Slices in it are never changed.
-type hostReadings struct {
-	machine   *hwdetect.Machine // nil before there is one
-	usage     *storage.Usage    // likewise
-	telemetry hwdetect.Telemetry
-	engines   []heartbeat.Engine
+// Readings are the latest answers. What they point to is never changed.
+type Readings struct {
+	Machine   *hwdetect.Machine // nil before there is one
+	Usage     *storage.Usage    // likewise
+	Telemetry hwdetect.Telemetry
+	Engines   []heartbeat.Engine
 	warnings  []string
 }
 
-func newHostMonitor(cfg Config) *hostMonitor {
+// New returns a monitor that reads nothing until Run is called.
+func New(cfg Config) *Monitor {
 	if cfg.Detector == nil {
 		cfg.Detector = noDetector{}
 	}
-	m := &hostMonitor{
-		cfg: cfg, detected: make(chan struct{}), readOnce: make(chan struct{}), failing: map[string]bool{},
+	m := &Monitor{
+		log: cfg.Logger, detected: make(chan struct{}), readOnce: make(chan struct{}), failing: map[string]bool{},
 		detect: newGuarded(cfg.Detector.Detect),
-		usage:  newGuarded(cfg.Storage.Usage),
+		usage:  newGuarded(cfg.Usage),
 		engines: newGuarded(func(ctx context.Context) ([]heartbeat.Engine, error) {
 			return cfg.Engines(ctx), nil
 		}),
@@ -88,9 +102,9 @@ func newHostMonitor(cfg Config) *hostMonitor {
 	return m
 }
 
-// run describes the machine, then reads it now and then until ctx is done. While
+// Run describes the machine, then reads it now and then until ctx is done. While
 // idle, it looks at the whole of it again, and calls changed if it differs.
-func (m *hostMonitor) run(ctx context.Context, idle func() bool, changed func()) {
+func (m *Monitor) Run(ctx context.Context, idle func() bool, changed func()) {
 	again := time.NewTimer(detectEvery)
 	defer again.Stop()
 	tick := time.NewTicker(readingEvery)
@@ -103,8 +117,8 @@ func (m *hostMonitor) run(ctx context.Context, idle func() bool, changed func())
 	_, err := m.describe(ctx)
 	close(m.detected)
 	reading.Wait()
-	m.log(ctx, "machine", err)
-	if what := m.description(); what != nil && what.Late() {
+	m.logRead(ctx, "machine", err)
+	if what := m.Description(); what != nil && what.Late() {
 		again.Reset(detectSoon)
 	}
 	for {
@@ -115,7 +129,7 @@ func (m *hostMonitor) run(ctx context.Context, idle func() bool, changed func())
 		case <-again.C:
 			if idle() {
 				differs, err := m.describe(ctx)
-				m.log(ctx, "machine", err)
+				m.logRead(ctx, "machine", err)
 				if differs {
 					changed()
 				}
@@ -128,7 +142,7 @@ func (m *hostMonitor) run(ctx context.Context, idle func() bool, changed func())
 
 // describe looks at the machine and reports whether it differs from before. After
 // an error, what was known of it still is.
-func (m *hostMonitor) describe(ctx context.Context) (differs bool, err error) {
+func (m *Monitor) describe(ctx context.Context) (differs bool, err error) {
 	what, err := m.detect.get(ctx, detectTimeout)
 	if what == nil && err == nil {
 		err = errors.New("the detector gave neither a machine nor an error")
@@ -138,22 +152,22 @@ func (m *hostMonitor) describe(ctx context.Context) (differs bool, err error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before := m.now.machine
-	m.now.machine = what
+	before := m.now.Machine
+	m.now.Machine = what
 	return before == nil || before.Fingerprint() != what.Fingerprint(), nil
 }
 
 // read takes one reading of everything. What does not answer in time leaves the
 // reading of before.
-func (m *hostMonitor) read(ctx context.Context) {
-	readInto(ctx, m, "storage", m.usage, func(now *hostReadings, v storage.Usage) { now.usage = &v })
-	readInto(ctx, m, "telemetry", m.gpus, func(now *hostReadings, v hwdetect.Telemetry) { now.telemetry = v })
-	readInto(ctx, m, "engines", m.engines, func(now *hostReadings, v []heartbeat.Engine) { now.engines = v })
+func (m *Monitor) read(ctx context.Context) {
+	readInto(ctx, m, "storage", m.usage, func(now *Readings, v storage.Usage) { now.Usage = &v })
+	readInto(ctx, m, "telemetry", m.gpus, func(now *Readings, v hwdetect.Telemetry) { now.Telemetry = v })
+	readInto(ctx, m, "engines", m.engines, func(now *Readings, v []heartbeat.Engine) { now.Engines = v })
 }
 
-// warn returns the warnings of the program that embeds the agent: those of now, or
+// Warnings returns the warnings of the program that embeds the agent: those of now, or
 // the latest where it does not answer within warningsWait.
-func (m *hostMonitor) warn() []string {
+func (m *Monitor) Warnings() []string {
 	if m.warnings == nil {
 		return nil
 	}
@@ -167,12 +181,12 @@ func (m *hostMonitor) warn() []string {
 }
 
 // readInto takes one reading, if there is a source for it.
-func readInto[T any](ctx context.Context, m *hostMonitor, what string, source *guarded[T], set func(*hostReadings, T)) {
+func readInto[T any](ctx context.Context, m *Monitor, what string, source *guarded[T], set func(*Readings, T)) {
 	if source == nil {
 		return
 	}
 	v, err := source.get(ctx, readingTimeout)
-	m.log(ctx, what, err)
+	m.logRead(ctx, what, err)
 	if err != nil {
 		return
 	}
@@ -181,33 +195,33 @@ func readInto[T any](ctx context.Context, m *hostMonitor, what string, source *g
 	set(&m.now, v)
 }
 
-// log logs the first of several failures to read what, and the first success
+// logRead logs the first of several failures to read what, and the first success
 // after them.
-func (m *hostMonitor) log(ctx context.Context, what string, err error) {
+func (m *Monitor) logRead(ctx context.Context, what string, err error) {
 	switch {
 	case ctx.Err() != nil: // it may be why
 	case err != nil && !m.failing[what]:
-		m.cfg.Logger.WarnContext(ctx, "machine not read, trying again later", "what", what, "err", err)
+		m.log.WarnContext(ctx, "machine not read, trying again later", "what", what, "err", err)
 		m.failing[what] = true
 	case err == nil && m.failing[what]:
-		m.cfg.Logger.InfoContext(ctx, "machine read again", "what", what)
+		m.log.InfoContext(ctx, "machine read again", "what", what)
 		m.failing[what] = false
 	}
 }
 
-// wait returns the description of the machine, or what is known of it where
+// Wait returns the description of the machine, or what is known of it where
 // the detector takes too long.
-func (m *hostMonitor) wait(ctx context.Context) *hwdetect.Machine {
+func (m *Monitor) Wait(ctx context.Context) *hwdetect.Machine {
 	awaitClosed(ctx, m.detected, registerWait)
-	if what := m.description(); what != nil {
+	if what := m.Description(); what != nil {
 		return what
 	}
 	what, _ := noDetector{}.Detect(ctx)
 	return what
 }
 
-// waitRead returns once there are readings, or when they take too long.
-func (m *hostMonitor) waitRead(ctx context.Context) { awaitClosed(ctx, m.readOnce, firstReading) }
+// WaitRead returns once there are readings, or when they take too long.
+func (m *Monitor) WaitRead(ctx context.Context) { awaitClosed(ctx, m.readOnce, firstReading) }
 
 // awaitClosed returns once done is closed, after limit, or when ctx is done.
 func awaitClosed(ctx context.Context, done <-chan struct{}, limit time.Duration) {
@@ -220,36 +234,36 @@ func awaitClosed(ctx context.Context, done <-chan struct{}, limit time.Duration)
 	}
 }
 
-// description returns the description of the machine, nil before there is one.
-func (m *hostMonitor) description() *hwdetect.Machine {
-	return m.latest().machine
+// Description returns the description of the machine, nil before there is one.
+func (m *Monitor) Description() *hwdetect.Machine {
+	return m.Latest().Machine
 }
 
-// latest returns the latest readings.
-func (m *hostMonitor) latest() hostReadings {
+// Latest returns the latest readings.
+func (m *Monitor) Latest() Readings {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.now
 }
 
-// fill adds the latest readings to b. A GPU that cannot be used makes the
+// Fill adds the latest readings to b. A GPU that cannot be used makes the
 // agent's status an error, which is told in place of a task where there is none.
-func (m *hostMonitor) fill(b *heartbeat.Beat) {
-	now := m.latest()
-	b.Engines = now.engines
-	if now.usage != nil && *now.usage != (storage.Usage{}) { // a disk may have nothing free
-		b.StorageFree = &now.usage.FreeBytes
+func (m *Monitor) Fill(b *heartbeat.Beat) {
+	now := m.Latest()
+	b.Engines = now.Engines
+	if now.Usage != nil && *now.Usage != (storage.Usage{}) { // a disk may have nothing free
+		b.StorageFree = &now.Usage.FreeBytes
 	}
-	if pct, ok := now.telemetry.UtilizationPct(); ok {
+	if pct, ok := now.Telemetry.UtilizationPct(); ok {
 		b.GPUUtilPct = &pct
 	}
-	if used, ok := now.telemetry.MemoryUsedBytes(); ok {
+	if used, ok := now.Telemetry.MemoryUsedBytes(); ok {
 		b.GPUMemoryBytes = &used
 	}
-	if now.telemetry.Sick != "" {
+	if now.Telemetry.Sick != "" {
 		b.Status = heartbeat.StatusError
 		if b.Task == "" {
-			b.Task = now.telemetry.Sick
+			b.Task = now.Telemetry.Sick
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package agent
+package execution
 
 import (
 	"context"
@@ -15,8 +15,9 @@ const (
 	// limit has passed: it may have ended before that while no agent looked.
 	minResumeTime = time.Minute
 
-	// cleanTimeout is what a Cleaner gets beyond the grace of what it stops.
-	cleanTimeout = 30 * time.Second
+	// CleanTimeout is what a Cleaner gets beyond the grace of what it stops, and so
+	// the longest that a stopped job takes beyond its grace.
+	CleanTimeout = 30 * time.Second
 
 	// abandonRetry is the time between attempts to end an abandoned benchmark.
 	abandonRetry = 10 * time.Second
@@ -96,19 +97,9 @@ func (x *execution) runnerJob() runner.Job {
 		Suite:      spec.Suite,
 		Mode:       spec.Mode,
 		Image:      rec.Image,
-		GPUs:       x.gpus(),
+		GPUs:       x.cfg.GPUs(),
 		StopGrace:  x.cfg.StopGrace,
 	}
-}
-
-// gpus returns the GPUs that a benchmark gets, as [runner.Job] names them.
-func (e *executor) gpus() []string {
-	m := e.host.description()
-	found := m != nil && len(m.GPUs) > 0
-	if e.cfg.GPUs == GPUAll || e.cfg.GPUs == GPUAuto && found {
-		return []string{runner.AllGPUs}
-	}
-	return nil
 }
 
 // cleanLeftovers ends what a benchmark that was stopped from outside left running,
@@ -119,11 +110,11 @@ func (x *execution) cleanLeftovers(since time.Time, out runner.Output) {
 	if !ok {
 		return
 	}
-	if x.queue.othersRun(x.job) {
+	if x.cfg.Queue.othersRun(x.job) {
 		_ = out.WriteMessage("Other benchmarks are running: engine containers that this one may have left are not removed")
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), x.cfg.StopGrace+cleanTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), x.cfg.StopGrace+CleanTimeout)
 	defer cancel()
 	clean := func() (err error) {
 		defer x.catch(ctx, "runner", &err)

@@ -1,4 +1,4 @@
-package agent
+package execution
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 	"github.com/kirizan/kitt-agent/internal/base"
 )
 
-// A queue holds the jobs that wait, in the order in which they were accepted, and
+// A Queue holds the jobs that wait, in the order in which they were accepted, and
 // those that hold a slot. Its methods are safe for concurrent use.
-type queue struct {
+type Queue struct {
 	slots int // benchmarks that run at once
 
 	mu      sync.Mutex
@@ -22,20 +22,25 @@ type queue struct {
 	changes base.Broadcast
 }
 
-func newQueue(slots int) *queue {
-	return &queue{slots: slots, running: map[*jobs.Job]context.CancelCauseFunc{}}
+// Changed returns a channel that is closed by the next change. Take it before you look
+// at the queue.
+func (q *Queue) Changed() <-chan struct{} { return q.changes.Wait() }
+
+// NewQueue returns a queue with so many slots for benchmarks.
+func NewQueue(slots int) *Queue {
+	return &Queue{slots: slots, running: map[*jobs.Job]context.CancelCauseFunc{}}
 }
 
-// add appends j to those that wait.
-func (q *queue) add(j *jobs.Job) {
+// Add appends j to those that wait.
+func (q *Queue) Add(j *jobs.Job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting = append(q.waiting, j)
 	q.changes.Send()
 }
 
-// remove takes j out of those that wait, and reports whether it was there.
-func (q *queue) remove(j *jobs.Job) bool {
+// Remove takes j out of those that wait, and reports whether it was there.
+func (q *Queue) Remove(j *jobs.Job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i := slices.Index(q.waiting, j)
@@ -47,9 +52,9 @@ func (q *queue) remove(j *jobs.Job) bool {
 	return true
 }
 
-// take gives a slot to the next job that may run now and returns it, nil if there
+// Take gives a slot to the next job that may run now and returns it, nil if there
 // is none. A job that runs no benchmark needs no slot of those that do.
-func (q *queue) take() *jobs.Job {
+func (q *Queue) Take() *jobs.Job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -72,22 +77,22 @@ func (q *queue) take() *jobs.Job {
 	return nil
 }
 
-// admit gives j a slot although it never waited, as after a restart.
-func (q *queue) admit(j *jobs.Job) {
+// Admit gives j a slot although it never waited, as after a restart.
+func (q *Queue) Admit(j *jobs.Job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.running[j] = nil
 }
 
 // begin says how to stop j, which holds a slot.
-func (q *queue) begin(j *jobs.Job, stop context.CancelCauseFunc) {
+func (q *Queue) begin(j *jobs.Job, stop context.CancelCauseFunc) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.running[j] = stop
 }
 
-// stop stops j with this cause, if it has begun.
-func (q *queue) stop(j *jobs.Job, cause error) {
+// Stop stops j with this cause, if it has begun.
+func (q *Queue) Stop(j *jobs.Job, cause error) {
 	q.mu.Lock()
 	stop := q.running[j]
 	q.mu.Unlock()
@@ -97,23 +102,23 @@ func (q *queue) stop(j *jobs.Job, cause error) {
 }
 
 // release takes j's slot back.
-func (q *queue) release(j *jobs.Job) {
+func (q *Queue) release(j *jobs.Job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.running, j)
 	q.changes.Send()
 }
 
-// holdsSlot reports whether j holds a slot.
-func (q *queue) holdsSlot(j *jobs.Job) bool {
+// HoldsSlot reports whether j holds a slot.
+func (q *Queue) HoldsSlot(j *jobs.Job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	_, holds := q.running[j]
 	return holds
 }
 
-// close gives no slots any more.
-func (q *queue) close() {
+// Close gives no slots any more.
+func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
@@ -121,7 +126,7 @@ func (q *queue) close() {
 }
 
 // othersRun reports whether a benchmark other than j runs.
-func (q *queue) othersRun(j *jobs.Job) bool {
+func (q *Queue) othersRun(j *jobs.Job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for other := range q.running {
@@ -132,8 +137,8 @@ func (q *queue) othersRun(j *jobs.Job) bool {
 	return false
 }
 
-// active returns the jobs that hold a slot, in the order of acceptance.
-func (q *queue) active() []*jobs.Job {
+// Active returns the jobs that hold a slot, in the order of acceptance.
+func (q *Queue) Active() []*jobs.Job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	active := make([]*jobs.Job, 0, len(q.running))
@@ -144,15 +149,15 @@ func (q *queue) active() []*jobs.Job {
 	return active
 }
 
-// line returns the jobs that wait, in their order.
-func (q *queue) line() []*jobs.Job {
+// Waiting returns the jobs that wait, in their order.
+func (q *Queue) Waiting() []*jobs.Job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return slices.Clone(q.waiting)
 }
 
-// idle reports whether no job holds a slot.
-func (q *queue) idle() bool {
+// Idle reports whether no job holds a slot.
+func (q *Queue) Idle() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.running) == 0

@@ -1,10 +1,11 @@
-package agent
+package execution
 
 import (
 	"bytes"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
@@ -12,30 +13,44 @@ import (
 	"github.com/kirizan/kitt-agent/runner"
 )
 
-// jobLogs opens the logs of jobs.
-type jobLogs struct {
-	secrets []string
-	log     *slog.Logger
-	closed  func(*jobs.Job) // called after a user has released a job's log
+// Logs opens the logs of jobs.
+type Logs struct {
+	Secrets []string // redacted in every log
+	Logger  *slog.Logger
+
+	// Released is called after a user has released a job's log. Set it before the
+	// first Open.
+	Released func(*jobs.Job)
+
+	followers atomic.Int64
 }
 
-// open opens j's log for the caller, who calls release once when done. A job whose
+// Follow counts a reader that follows a log until it calls done.
+func (l *Logs) Follow() (done func()) {
+	l.followers.Add(1)
+	return func() { l.followers.Add(-1) }
+}
+
+// Followers returns how many readers follow a log.
+func (l *Logs) Followers() int { return int(l.followers.Load()) }
+
+// Open opens j's log for the caller, who calls release once when done. A job whose
 // log has no end, because of a full disk or a crash, gets it now.
-func (l *jobLogs) open(j *jobs.Job) (log *logstream.Log, release func(), err error) {
-	log, done, err := j.Log.Use(logstream.Options{Secrets: l.secrets, Logger: l.log.With("job", j.ID)})
+func (l *Logs) Open(j *jobs.Job) (log *logstream.Log, release func(), err error) {
+	log, done, err := j.Log.Use(logstream.Options{Secrets: l.Secrets, Logger: l.Logger.With("job", j.ID)})
 	if err != nil {
 		return nil, nil, err
 	}
 	if rec := j.Record(); rec.State.Ended() && !log.Finished() {
 		if err := log.Finish(logEnd(*rec.Outcome)); err != nil {
-			l.log.Warn("end of the log not written", "job", j.ID, "err", err)
+			l.Logger.Warn("end of the log not written", "job", j.ID, "err", err)
 		}
 	}
 	return log, func() {
 		if err := done(); err != nil {
-			l.log.Warn("log not closed", "job", j.ID, "err", err)
+			l.Logger.Warn("log not closed", "job", j.ID, "err", err)
 		}
-		l.closed(j)
+		l.Released(j)
 	}, nil
 }
 
