@@ -19,7 +19,7 @@ func accepting(t testing.TB) *Agent {
 	t.Helper()
 	a, err := New(Config{Name: "x", Dir: t.TempDir(), Server: deaf{}, Runner: noRunner{}})
 	require.NoError(t, err)
-	store, err := jobs.Open(filepath.Join(a.cfg.Dir, "jobs"))
+	store, err := jobs.Open(filepath.Join(a.cfg.Dir, "jobs"), nil)
 	require.NoError(t, err)
 	a.registry.open(store)
 	a.registry.setAccepting(true)
@@ -118,14 +118,14 @@ func TestADeepPayloadIsRefused(t *testing.T) {
 	t.Parallel()
 	a := accepting(t)
 	deep := heartbeat.Command{ID: "c", Type: TypeRunTest, Payload: []byte(`{"model_path":"m","x":` + nested(maxNesting) + `}`)}
-	_, err := a.Submit(deep)
+	_, err := a.intake.submitJSON(deep)
 	require.ErrorContains(t, err, "nested more than 32 levels deep")
 	require.Empty(t, a.registry.jobs)
 	_, _, err = readCommand([]byte(`{"type":"run_test","x":` + nested(maxNesting) + `}`))
 	require.ErrorContains(t, err, "nested more than 32 levels deep")
 
 	brackets := strings.Repeat(`[\"`, maxNesting+1)
-	_, err = a.Submit(heartbeat.Command{ID: "c", Type: TypeRunTest, Payload: []byte(`{"model_path":"` + brackets + `"}`)})
+	_, err = a.intake.submitJSON(heartbeat.Command{ID: "c", Type: TypeRunTest, Payload: []byte(`{"model_path":"` + brackets + `"}`)})
 	require.NoError(t, err, "brackets in a text nest nothing")
 }
 
@@ -159,7 +159,7 @@ func FuzzAcceptThenLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, id, testID, kind string, payload []byte, operator bool) {
 		cmd := heartbeat.Command{ID: id, TestID: testID, Type: kind, Payload: payload}
 		if operator {
-			_, _ = a.Submit(cmd)
+			_, _ = a.intake.submitJSON(cmd)
 		} else {
 			a.intake.receive(t.Context(), cmd, jobs.FromServer)
 		}

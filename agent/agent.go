@@ -45,6 +45,7 @@ type Agent struct {
 	ready        chan struct{}             // closed once Run accepts commands
 	stopWhenIdle atomic.Bool
 	scheduling   watchdog
+	events       eventHub
 }
 
 // New returns an agent that does nothing until Run is called. It reports all
@@ -95,7 +96,7 @@ func (a *Agent) compose() {
 		Reregister: a.beats.Nudge,
 		OpenLog:    a.logs.Open,
 		Stopped:    a.stoppedOnServer,
-		Delivered:  a.tidy,
+		Delivered:  a.delivered,
 		Notices:    a.notices,
 		Logger:     a.log,
 	})
@@ -103,18 +104,27 @@ func (a *Agent) compose() {
 	a.executor = execution.New(execution.Config{
 		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
 		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
-		GPUs: a.gpus, Image: a.settings.image, Nudge: a.beats.Nudge,
+		GPUs: a.gpus, Image: a.settings.image, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
 		Queue: a.queue, Logs: a.logs, Notices: a.notices, Logger: a.log,
 	})
 	a.reconciler = newReconciler(a.cfg, a.registry, a.queue, a.notices)
 	a.intake = &intake{
-		log: a.log, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, lost: a.reconciler.lookUpSoon,
+		log: a.log, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, events: &a.events,
+		lost: a.reconciler.lookUpSoon,
 	}
 	a.reconciler.receive, a.reconciler.stopped = a.intake.receive, a.stoppedOnServer
 }
 
 // tidy makes a delivered job small once nobody reads its log.
 func (a *Agent) tidy(j *jobs.Job) { a.maintainer.tidy(j) }
+
+// delivered is called when the outbox has done what it can for j.
+func (a *Agent) delivered(j *jobs.Job) {
+	if a.outbox.Delivered(j) {
+		a.events.jobEvent(EventDelivered, j)
+	}
+	a.tidy(j)
+}
 
 // agentID returns the server's id for the agent, or its name before there is one.
 func (a *Agent) agentID() string { return orDefault(a.beats.State().AgentID, a.cfg.Name) }
@@ -138,7 +148,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.cfg.Listener != nil {
 		defer a.cfg.Listener.Close()
 	}
-	store, unlock, err := openStore(a.cfg.Dir)
+	store, unlock, err := openStore(a.cfg.Dir, a.events.stateChanged)
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
@@ -154,8 +164,9 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // openStore opens the jobs' directory in dir for this agent alone.
-func openStore(dir string) (store *jobs.Store, unlock func() error, err error) {
-	store, err = jobs.Open(filepath.Join(dir, "jobs"))
+// changed is called after each change of a job's state.
+func openStore(dir string, changed func(*jobs.Job)) (store *jobs.Store, unlock func() error, err error) {
+	store, err = jobs.Open(filepath.Join(dir, "jobs"), changed)
 	if err != nil {
 		return nil, nil, fmt.Errorf("jobs directory: %w", err)
 	}

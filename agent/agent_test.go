@@ -232,7 +232,7 @@ func TestTheSameCommandTwiceRunsOnce(t *testing.T) {
 		run := &play{run: prints(1, time.Second)}
 		dir := t.TempDir()
 		a, stop := start(t, agent.Config{Server: srv, Runner: run, Dir: dir})
-		cmd := heartbeat.Command{ID: "abc", Type: agent.TypeRunTest, Payload: json.RawMessage(`{"model_path":"m"}`)}
+		cmd := agent.Benchmark{ID: "abc", Model: "m"}
 		synctest.Wait()
 		id, err := a.Submit(cmd)
 		require.NoError(t, err)
@@ -243,7 +243,7 @@ func TestTheSameCommandTwiceRunsOnce(t *testing.T) {
 		_, err = a.Submit(cmd)
 		require.ErrorIs(t, err, agent.ErrDuplicate)
 		stop()
-		_, err = a.Submit(heartbeat.Command{Type: agent.TypeCleanupStorage})
+		_, err = a.RemoveModel("")
 		require.ErrorIs(t, err, agent.ErrNotAccepting)
 
 		a, stop = start(t, agent.Config{Server: srv, Runner: run, Dir: dir})

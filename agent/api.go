@@ -226,7 +226,7 @@ func (a *api) postEngineStatus(w http.ResponseWriter, cmd heartbeat.Command) {
 
 // postJob accepts a command that becomes a job.
 func (a *api) postJob(w http.ResponseWriter, cmd heartbeat.Command) {
-	id, err := a.intake.submit(cmd, jobs.FromAPI)
+	id, err := a.intake.submitJSON(cmd)
 	_, bad := errors.AsType[*CommandError](err)
 	switch {
 	case err == nil:

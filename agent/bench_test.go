@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"slices"
@@ -19,7 +18,6 @@ import (
 	"github.com/kirizan/kitt-agent/agent/agenttest"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
-	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -212,9 +210,7 @@ func BenchmarkPrintToServer(b *testing.B) {
 			for b.Loop() {
 				id, commandID, err := server.Launch("bench", "m")
 				require.NoError(b, err)
-				_, err = a.Submit(heartbeat.Command{ // as a heartbeat would, without the wait for it
-					ID: commandID, TestID: id, Type: agent.TypeRunTest, Payload: json.RawMessage(`{"model_path":"m"}`),
-				})
+				_, err = a.Submit(agent.Benchmark{ID: commandID, TestID: id, Model: "m"}) // as a heartbeat would, without the wait for it
 				require.NoError(b, err)
 				require.NoError(b, server.WaitForEnd(b.Context(), id))
 			}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
-	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
 )
@@ -60,7 +59,7 @@ func TestCancelOfATestWithSeveralJobs(t *testing.T) {
 		synctest.Wait()
 		for i := range 10 {
 			last.Store(i == 9)
-			_, err := a.Submit(heartbeat.Command{TestID: "test-1", Type: agent.TypeRunTest, Payload: []byte(`{"model_path":"m"}`)})
+			_, err := a.Submit(agent.Benchmark{TestID: "test-1", Model: "m"})
 			require.NoError(t, err)
 			synctest.Wait()
 		}

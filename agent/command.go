@@ -71,6 +71,15 @@ func badCommand(format string, args ...any) error {
 // CommandErrors. An operator is held to the words that the protocol lists; those of
 // the server come unchecked, and `kitt run` judges them.
 func parseCommand(cmd heartbeat.Command, operator bool) (jobs.Command, error) {
+	c, err := decodeCommand(cmd)
+	if err != nil {
+		return c, err
+	}
+	return checkCommand(c, operator)
+}
+
+// decodeCommand returns cmd with the part of its payload that the agent reads.
+func decodeCommand(cmd heartbeat.Command) (jobs.Command, error) {
 	c := jobs.Command{ID: cmd.ID, TestID: cmd.TestID, Type: cmd.Type}
 	if err := checkPayload(cmd.Payload); err != nil {
 		return c, err
@@ -80,7 +89,7 @@ func parseCommand(cmd heartbeat.Command, operator bool) (jobs.Command, error) {
 			return c, payloadError(err)
 		}
 	}
-	return checkCommand(c, operator)
+	return c, nil
 }
 
 // checkCommand checks c and returns it with the protocol's defaults in place of what

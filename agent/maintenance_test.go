@@ -48,7 +48,7 @@ func TestOldDeliveredJobsAreRemoved(t *testing.T) {
 		Keep: Retention{MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 20},
 	})
 	require.NoError(t, err)
-	store, err := jobs.Open(filepath.Join(a.cfg.Dir, "jobs"))
+	store, err := jobs.Open(filepath.Join(a.cfg.Dir, "jobs"), nil)
 	require.NoError(t, err)
 	a.registry.open(store)
 	a.registry.setAccepting(true)

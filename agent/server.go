@@ -51,6 +51,7 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 		reg.Capabilities = c.a.cfg.Capabilities(ctx)
 	}
 	answer, err := c.a.cfg.Server.Register(ctx, reg)
+	c.a.events.serverAnswered(err)
 	if err == nil {
 		c.a.host.WaitRead(ctx) // a heartbeat is next; mostly the readings are there by now
 	}
@@ -58,5 +59,7 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 }
 
 func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (heartbeat.Answer, error) {
-	return c.a.cfg.Server.Heartbeat(ctx, id, beat)
+	answer, err := c.a.cfg.Server.Heartbeat(ctx, id, beat)
+	c.a.events.serverAnswered(err)
+	return answer, err
 }

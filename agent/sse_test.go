@@ -14,7 +14,6 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
-	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -93,7 +92,7 @@ func TestTheLogOfAJobThatWaitsStreamsWhenItsTurnComes(t *testing.T) {
 		return prints(2, 0)(ctx, job, out)
 	}}})
 	for _, id := range []string{"first", "second"} {
-		_, err := a.Submit(heartbeat.Command{ID: id, Type: agent.TypeRunTest, Payload: json.RawMessage(`{"model_path":"m"}`)})
+		_, err := a.Submit(agent.Benchmark{ID: id, Model: "m"})
 		require.NoError(t, err)
 	}
 	time.AfterFunc(50*time.Millisecond, func() { _ = a.Cancel(context.WithoutCancel(t.Context()), "first", "user") })

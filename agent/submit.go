@@ -23,12 +23,40 @@ var (
 	ErrNotAccepting = errors.New("the agent takes no commands now")
 )
 
-// Submit gives the agent a command that did not come from its server, and returns
-// its id, a new one if it had none. The command is on disk when Submit returns, and
-// runs when a slot is free. The error is a [*CommandError] if the command makes no
-// sense, and matches [ErrDuplicate] or [ErrNotAccepting].
-func (a *Agent) Submit(cmd heartbeat.Command) (id string, err error) {
-	return a.intake.submit(cmd, jobs.FromProgram)
+// A Benchmark describes a benchmark to run. Model is required.
+type Benchmark struct {
+	Model  string // a path on the share or this machine, or an identifier that the engine fetches itself
+	Engine string // vllm, llama_cpp, ollama, exllamav2 or mlx; defaults to vllm
+	Suite  string // quick, standard or performance; defaults to quick
+	Mode   string // docker or native; empty leaves the choice to kitt
+	Name   string // shown in the log; defaults to throughput
+
+	// ID is the job's id: letters, digits, dots, underscores and hyphens, at most
+	// 64. Of several benchmarks with one ID only the first runs, also after a
+	// restart. Defaults to a random one.
+	ID string
+
+	// TestID is the server's test that the job stands for. Without one the server
+	// gets the result, but neither status nor log.
+	TestID string
+}
+
+// Submit gives the agent a benchmark to run, and returns the job's id. The job is on
+// disk when Submit returns, and runs when a slot is free. The error is a
+// [*CommandError] if the benchmark makes no sense, and matches [ErrDuplicate] or
+// [ErrNotAccepting].
+func (a *Agent) Submit(b Benchmark) (id string, err error) {
+	return a.intake.submit(jobs.Command{
+		ID: b.ID, TestID: b.TestID, Type: TypeRunTest,
+		Spec: jobs.Spec{Model: b.Model, Engine: b.Engine, Suite: b.Suite, Mode: b.Mode, Benchmark: b.Name},
+	}, jobs.FromProgram)
+}
+
+// RemoveModel starts a job that removes the agent's local copies of model, or of all
+// models if it is empty, as far as no job uses them. It returns the job's id; the error
+// is as that of Submit.
+func (a *Agent) RemoveModel(model string) (id string, err error) {
+	return a.intake.submit(jobs.Command{Type: TypeCleanupStorage, Spec: jobs.Spec{Model: model}}, jobs.FromProgram)
 }
 
 // An intake accepts commands: it makes a job of each, on disk first, then in the
@@ -39,25 +67,35 @@ type intake struct {
 	queue    *execution.Queue
 	outbox   *outbox.Outbox
 	executor *execution.Executor
+	events   *eventHub
 	lost     func() // asks for another look at what the server handed out
 }
 
-// submit accepts a command of an operator or program.
-func (i *intake) submit(cmd heartbeat.Command, source jobs.Source) (string, error) {
-	if cmd.ID == "" {
-		cmd.ID = jobs.NewID()
-	}
-	if !jobs.ValidID(cmd.ID) {
-		return "", badCommand("Invalid command_id: %s", printable(cmd.ID))
-	}
-	if cmd.TestID != "" && !jobs.ValidID(cmd.TestID) {
-		return "", badCommand("Invalid test_id: %s", printable(cmd.TestID))
-	}
-	c, err := parseCommand(cmd, true)
+// submitJSON accepts a command of an operator as it came over HTTP.
+func (i *intake) submitJSON(cmd heartbeat.Command) (string, error) {
+	c, err := decodeCommand(cmd)
 	if err != nil {
 		return "", err
 	}
-	return cmd.ID, i.accept(c, nil, source)
+	return i.submit(c, jobs.FromAPI)
+}
+
+// submit accepts a command of an operator or program.
+func (i *intake) submit(c jobs.Command, source jobs.Source) (string, error) {
+	if c.ID == "" {
+		c.ID = jobs.NewID()
+	}
+	if !jobs.ValidID(c.ID) {
+		return "", badCommand("Invalid command_id: %s", printable(c.ID))
+	}
+	if c.TestID != "" && !jobs.ValidID(c.TestID) {
+		return "", badCommand("Invalid test_id: %s", printable(c.TestID))
+	}
+	c, err := checkCommand(c, true)
+	if err != nil {
+		return "", err
+	}
+	return c.ID, i.accept(c, nil, source)
 }
 
 // receive accepts a command of the server. One that makes no sense is accepted all
@@ -110,6 +148,7 @@ func (i *intake) accept(c jobs.Command, fault error, source jobs.Source) error {
 	if err != nil {
 		return fmt.Errorf("write the command to disk: %w", err)
 	}
+	i.events.jobEvent(EventAccepted, j)
 	i.log.Info("job accepted", "job", j.ID, "type", c.Type, "model", printable(c.Spec.Model), "source", string(source))
 	if outcome != nil {
 		i.executor.FinalizeWaiting(j, *outcome)

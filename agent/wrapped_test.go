@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -13,7 +14,10 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/storage"
+	"github.com/kirizan/kitt-agent/storage/storagetest"
 )
 
 // countedRunner counts runs, as a program's metrics do.
@@ -101,6 +105,76 @@ func TestNewSaysOnceWhatItCannotPromise(t *testing.T) {
 			for _, text := range c.silent {
 				require.NotContains(t, log.String(), text)
 			}
+		})
+	}
+}
+
+// countedReporter and countedStorage count calls, as a program's metrics do.
+type countedReporter struct {
+	reporter.Reporter
+	results *atomic.Int64
+}
+
+func (c countedReporter) ReportResult(ctx context.Context, agentID string, r reporter.Result) error {
+	c.results.Add(1)
+	return c.Reporter.ReportResult(ctx, agentID, r)
+}
+
+func (c countedReporter) Unwrap() reporter.Reporter { return c.Reporter }
+
+type countedStorage struct {
+	storage.Storage
+	acquired *atomic.Int64
+}
+
+func (c countedStorage) Acquire(ctx context.Context, req storage.Request) (*storage.Lease, error) {
+	c.acquired.Add(1)
+	return c.Storage.Acquire(ctx, req)
+}
+
+func (c countedStorage) Unwrap() storage.Storage { return c.Storage }
+
+// Half of all answers are lost after the server took the request, and the agent is
+// restarted in mid-run. Wrapped or not, every line and every report arrives once.
+func TestWrappedPartsLoseNothingWithLostAnswers(t *testing.T) {
+	for _, wrapped := range []bool{false, true} {
+		t.Run(map[bool]string{false: "plain", true: "wrapped"}[wrapped], func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := &agenttest.Server{}
+				var requests atomic.Int64
+				srv.LoseAnswer = func(kind string) error {
+					if kind != "ask" && requests.Add(1)%2 == 0 {
+						return io.ErrUnexpectedEOF
+					}
+					return nil
+				}
+				eng := &engine{lines: 300, pace: 100 * time.Millisecond}
+				cfg := agent.Config{Server: srv, Runner: eng, Storage: &storagetest.Fake{}, Dir: t.TempDir()}
+				var runs, results, acquired atomic.Int64
+				if wrapped {
+					cfg.Runner = countedRunner{eng, &runs}
+					cfg.Reporter = countedReporter{countedReporter{srv, &results}, &results}
+					cfg.Storage = countedStorage{cfg.Storage, &acquired}
+				}
+				_, stop := start(t, cfg)
+				id := srv.Launch("m")
+				require.NoError(t, srv.Wait(within(t, 5*time.Minute), id, "running"))
+				<-time.After(10 * time.Second)
+				stop()
+				_, stop = start(t, cfg)
+				defer stop()
+				require.NoError(t, srv.Wait(within(t, time.Hour), id, "completed"))
+				require.Equal(t, numbered(300), benchmarkLines(srv.Lines(id)))
+				require.Len(t, srv.Results(), 1)
+				for _, r := range eng.runs {
+					require.Equal(t, 1, r.begun)
+				}
+				if wrapped {
+					require.Equal(t, int64(1), runs.Load())
+					require.Positive(t, results.Load())
+					require.Positive(t, acquired.Load())
+				}
+			})
 		})
 	}
 }

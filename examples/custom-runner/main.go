@@ -8,7 +8,6 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -27,7 +26,7 @@ type hasher struct{ rounds int }
 
 var _ runner.Runner = hasher{}
 
-// Run hashes for a while, says how it goes, and writes metrics.json.
+// Run hashes for a while, prints its progress, and reports the rate.
 func (h hasher) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
 	result := runner.Result{Runner: "hasher", Started: time.Now()}
 	stdout := runner.OutputWriter(out)
@@ -42,24 +41,9 @@ func (h hasher) Run(ctx context.Context, job runner.Job, out runner.Output) (run
 	}
 	result.Ended = time.Now()
 	perSecond := float64(h.rounds) / result.Ended.Sub(result.Started).Seconds()
-	return result, writeMetrics(job, perSecond)
-}
-
-// writeMetrics writes what the server shows, in the form of `kitt run`.
-func writeMetrics(job runner.Job, perSecond float64) error {
-	text, err := json.Marshal(map[string]any{
-		"model": job.Model, "engine": job.Engine, "suite_name": job.Suite,
-		"timestamp": time.Now().Format("2006-01-02T15:04:05.000000"), "passed": true,
-		"total_benchmarks": 1, "passed_count": 1, "failed_count": 0,
-		"results": []map[string]any{{
-			"test_name": "throughput", "run_number": 1, "passed": true,
-			"metrics": map[string]any{"avg_tps": perSecond},
-		}},
-	})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(job.ResultsDir, "metrics.json"), text, 0o600)
+	return result, runner.WriteReport(job, runner.Report{Tests: []runner.Test{
+		{Name: "throughput", Metrics: map[string]float64{"avg_tps": perSecond}},
+	}})
 }
 
 func main() {

@@ -48,6 +48,10 @@ type Config struct {
 	Image func() string   // the container image in force; empty leaves it to the runner
 	Nudge func()          // asks for a heartbeat now
 
+	// CopyAdvanced is called as the copy of a job's model advances. It returns at
+	// once.
+	CopyAdvanced func(*jobs.Job, storage.Progress)
+
 	Queue   *Queue
 	Logs    *Logs
 	Notices *notices.Board

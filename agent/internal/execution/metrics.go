@@ -7,40 +7,52 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
-// metricsFile is what a benchmark writes into its results directory at its very
-// end.
-const metricsFile = "metrics.json"
-
 // readMetrics returns what the benchmark measured, in a form that the server
 // accepts; nil if there is nothing. A job whose metrics are missing or broken has
 // completed all the same. Its log says what is wrong with them, and the files stay.
 func (x *execution) readMetrics() map[string]any {
-	data, err := readMetricsFile(filepath.Join(x.job.ResultsDir(), metricsFile))
+	data, err := readMetricsFile(filepath.Join(x.job.ResultsDir(), runner.MetricsFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		x.jobLog.Note("Warning: the benchmark wrote no " + metricsFile + "; there is no result to show")
+		x.jobLog.Note("Warning: the benchmark wrote no " + runner.MetricsFile + "; there is no result to show")
 		return nil
 	case err != nil:
-		x.jobLog.Note(fmt.Sprintf("Warning: %s cannot be used (%v); it is kept in %s", metricsFile, err, x.job.ResultsDir()))
+		x.jobLog.Note(fmt.Sprintf("Warning: %s cannot be used (%v); it is kept in %s", runner.MetricsFile, err, x.job.ResultsDir()))
 		return nil
 	}
+	x.fillIn(data)
 	if checker, ok := reporter.As[reporter.Checker](x.cfg.Reporter); ok {
 		var changes []string
 		data, changes = checker.CheckResult(data)
 		for _, change := range changes {
-			x.jobLog.Note("Warning: " + metricsFile + ": " + change)
+			x.jobLog.Note("Warning: " + runner.MetricsFile + ": " + change)
 		}
 	}
 	if passed, ok := data["passed"].(bool); ok && !passed {
 		x.jobLog.Note("Warning: the benchmark ran to its end, but did not pass: " + failedTests(data))
 	}
 	return data
+}
+
+// fillIn adds what the agent knows about a result and its runner did not write: the
+// server lists results by model, engine, suite and time.
+func (x *execution) fillIn(data map[string]any) {
+	spec := x.job.Command.Spec
+	for key, value := range map[string]string{
+		"model": spec.Model, "engine": spec.Engine, "suite_name": spec.Suite,
+		"timestamp": time.Now().Format("2006-01-02T15:04:05.000000"), // as `kitt run` writes it
+	} {
+		if text, ok := data[key].(string); !ok || text == "" {
+			data[key] = value
+		}
+	}
 }
 
 func readMetricsFile(path string) (map[string]any, error) {

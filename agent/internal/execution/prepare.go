@@ -50,10 +50,13 @@ func (x *execution) fetchModel(ctx context.Context) (*storage.Lease, error) {
 	defer messages.flush()
 	defer x.copies.Delete(x.job)
 	return x.acquireModel(ctx, storage.Request{
-		Model:    x.job.Command.Spec.Model,
-		Holder:   leaseHolder(x.job),
-		Log:      messages,
-		Progress: func(p storage.Progress) { x.copies.Store(x.job, p) },
+		Model:  x.job.Command.Spec.Model,
+		Holder: leaseHolder(x.job),
+		Log:    messages,
+		Progress: func(p storage.Progress) {
+			x.copies.Store(x.job, p)
+			x.cfg.CopyAdvanced(x.job, p)
+		},
 	})
 }
 

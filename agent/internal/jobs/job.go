@@ -41,6 +41,8 @@ type Job struct {
 	cancel  atomic.Pointer[Cancellation] // the request to stop the job, written or not
 	changes base.Broadcast
 
+	changed func(*Job) // called after each change of state; may be nil
+
 	write   sync.Mutex // held while the disk works on job.json
 	unsaved bool       // whether the last change could not be written. guarded by write
 }
@@ -90,6 +92,14 @@ func (j *Job) Notify() { j.changes.Send() }
 // is false the step is made in memory all the same, since a full disk must not
 // hold up a benchmark, and [Job.Save] writes it once there is room.
 func (j *Job) Transition(to State, strict bool, change func(*Record)) error {
+	err := j.transition(to, strict, change)
+	if j.changed != nil && j.State() == to {
+		j.changed(j)
+	}
+	return err
+}
+
+func (j *Job) transition(to State, strict bool, change func(*Record)) error {
 	j.write.Lock()
 	defer j.write.Unlock()
 	if from := j.State(); !from.mayFollow(to) {

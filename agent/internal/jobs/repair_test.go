@@ -13,7 +13,7 @@ import (
 // storedJob returns a store with the jobs good and bad, the latter in state.
 func storedJob(t *testing.T, state State) (s *Store, bad *Job) {
 	t.Helper()
-	s, err := Open(t.TempDir())
+	s, err := Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	for _, id := range []string{"good", "bad"} {
 		bad, err = s.Create(testCommand(id), FromServer, nil)
@@ -197,7 +197,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"command":{"command_id":"j","test_id":"t","type":"cleanup_storage","payload":{"model_path":"a"`), []byte(`{"state":"accepted"}`))
 	f.Add([]byte(`{"command":[],"command":{"command_id":"j","payload":[[{}]]}}`), []byte(`{}`))
 	f.Add([]byte(`{"command":{"command_id":"other"}}`), []byte(`null`))
-	s, err := Open(f.TempDir())
+	s, err := Open(f.TempDir(), nil)
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, command, rec []byte) {
 		dir := filepath.Join(s.dir, "j")

@@ -24,14 +24,17 @@ var ErrExists = errors.New("there is a job of this id already")
 // A Store is the directory that holds the jobs. Its methods are safe for
 // concurrent use, except that Sweep and Load come before all others.
 type Store struct {
-	dir string // absolute, without symbolic links
+	dir     string     // absolute, without symbolic links
+	changed func(*Job) // called after each change of a job's state
 
 	mu      sync.Mutex
 	removed map[string]bool // ids of jobs that were removed. guarded by mu
 }
 
-// Open opens the store in dir, which it makes if it isn't there.
-func Open(dir string) (*Store, error) {
+// Open opens the store in dir, which it makes if it isn't there. changed, if not nil,
+// is called after each change of a job's state, in the goroutine that made it. It
+// returns at once.
+func Open(dir string, changed func(*Job)) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -45,7 +48,7 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, removed: map[string]bool{}}
+	s := &Store{dir: dir, changed: changed, removed: map[string]bool{}}
 	return s, s.readRemoved()
 }
 
@@ -104,7 +107,9 @@ func (s *Store) Create(c Command, source Source, failed *Outcome) (*Job, error) 
 		_ = os.RemoveAll(tmp) // swept at the next start otherwise
 		return nil, err
 	}
-	return newJob(target, file, newRecord(file)), nil
+	j := newJob(target, file, newRecord(file))
+	j.changed = s.changed
+	return j, nil
 }
 
 // Load reads all jobs, in the order in which they were accepted. A job that cannot
@@ -124,7 +129,7 @@ func (s *Store) Load() (jobs []*Job, ignored []error, err error) {
 			ignored = append(ignored, fmt.Errorf("%s: %w", filepath.Join(s.dir, e.Name()), err))
 			continue
 		}
-		j.Recovered = true
+		j.Recovered, j.changed = true, s.changed
 		jobs = append(jobs, j)
 	}
 	slices.SortStableFunc(jobs, func(a, b *Job) int { return a.AcceptedAt.Compare(b.AcceptedAt) })

@@ -15,7 +15,7 @@ func testCommand(id string) Command {
 
 func TestJobsAreReadBackInTheirOrder(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.TempDir())
+	s, err := Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	for _, id := range []string{"c", "a", "b"} {
 		_, err := s.Create(testCommand(id), FromServer, nil)
@@ -34,7 +34,7 @@ func TestJobsAreReadBackInTheirOrder(t *testing.T) {
 
 func TestHalfWrittenJobsAreSwept(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.TempDir())
+	s, err := Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(filepath.Join(s.dir, newPrefix+"x"), 0o700))
 	require.NoError(t, s.Sweep())
@@ -48,7 +48,7 @@ func TestHalfWrittenJobsAreSwept(t *testing.T) {
 func TestRemovedJobsAreRemembered(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s, err := Open(dir)
+	s, err := Open(dir, nil)
 	require.NoError(t, err)
 	j, err := s.Create(testCommand("x"), FromServer, nil)
 	require.NoError(t, err)
@@ -56,7 +56,7 @@ func TestRemovedJobsAreRemembered(t *testing.T) {
 	require.NoError(t, s.Remove(j))
 	require.NoDirExists(t, j.Dir)
 	require.True(t, s.Removed("x"))
-	again, err := Open(dir)
+	again, err := Open(dir, nil)
 	require.NoError(t, err)
 	require.True(t, again.Removed("x"))
 }
@@ -65,7 +65,7 @@ func TestRemovedJobsAreRemembered(t *testing.T) {
 // made, what is on disk is what is in memory, and an end is final.
 func TestStateMachine(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.TempDir())
+	s, err := Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	all := []State{StateAccepted, StatePreparing, StateRunning, StateFinishing, StateCompleted, StateFailed, StateCancelled}
 	rapid.Check(t, func(t *rapid.T) {
@@ -98,7 +98,7 @@ func TestStateMachine(t *testing.T) {
 
 func TestAFullDiskHoldsUpNoBenchmark(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.TempDir())
+	s, err := Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	j, err := s.Create(testCommand("x"), FromServer, nil)
 	require.NoError(t, err)

@@ -41,6 +41,16 @@ func SaveResult(j *jobs.Job, o jobs.Outcome, data map[string]any, checked bool) 
 	})
 }
 
+// ReadResult returns the report of a job that has ended, as [SaveResult] wrote it.
+func ReadResult(j *jobs.Job) (reporter.Result, error) {
+	f, err := openResultFile(j.Path(jobs.ResultFile))
+	if err != nil {
+		return reporter.Result{}, err
+	}
+	defer f.Close()
+	return f.encoded().Decode()
+}
+
 // writeResultFile encodes r into the file at path, which holds either what it
 // held before or all of r, also after a power cut.
 func writeResultFile(path string, r savedResult) error {
