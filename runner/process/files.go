@@ -63,7 +63,9 @@ type exit struct {
 
 func (e exit) number() int { return e.Version }
 
-func writeState(dir, name string, v any) error { return base.WriteJSON(filepath.Join(dir, name), v, maxState) }
+func writeState(dir, name string, v any) error {
+	return base.WriteJSON(filepath.Join(dir, name), v, maxState)
+}
 
 // writeStateLater writes without waiting for the disk, which would slow down what
 // the benchmark writes meanwhile. After a crash of the machine the file may be
