@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"sync"
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
@@ -167,6 +168,28 @@ func (l *JobLog) Next(ctx context.Context) ([]logstream.Record, error) {
 		err = ErrStopping
 	}
 	return records, err
+}
+
+// Records returns the records from the next one on, to the end of the log; see
+// [JobLog.Next]. The last pair has the error, unless the log has ended.
+func (l *JobLog) Records(ctx context.Context) iter.Seq2[logstream.Record, error] {
+	return func(yield func(logstream.Record, error) bool) {
+		for {
+			records, err := l.Next(ctx)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				yield(logstream.Record{}, err)
+				return
+			}
+			for _, r := range records {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Close ends the reading. It may be called more than once.

@@ -24,16 +24,11 @@ func readAll(t *testing.T, ctx context.Context, a *agent.Agent, id string) (line
 	log, err := a.OpenLog(ctx, id)
 	require.NoError(t, err)
 	defer log.Close()
-	for {
-		records, err := log.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return lines
-		}
+	for r, err := range log.Records(ctx) {
 		require.NoError(t, err)
-		for _, r := range records {
-			lines = append(lines, r.Text)
-		}
+		lines = append(lines, r.Text)
 	}
+	return lines
 }
 
 func TestAProgramFollowsAJob(t *testing.T) {
