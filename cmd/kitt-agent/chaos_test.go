@@ -25,7 +25,7 @@ import (
 )
 
 var (
-	chaosTime   = flag.Duration("chaos.time", 60*time.Second, "longest time that TestChaos breaks things")
+	chaosTime   = flag.Duration("chaos.time", 0, "longest time that TestChaos breaks things; 0 for 10 s, or a minute with KITT_TEST_CHAOS=1")
 	chaosRounds = flag.Int("chaos.rounds", 200, "how often TestChaos breaks something")
 	chaosSeed   = flag.Uint64("chaos.seed", 0, "what TestChaos draws its faults from; 0 for the time")
 )
@@ -39,11 +39,18 @@ var (
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	prog := buildProgram(t)
+	limit := *chaosTime
+	if limit == 0 {
+		limit = 10 * time.Second
+		if os.Getenv("KITT_TEST_CHAOS") != "" {
+			limit = time.Minute
+		}
+	}
 	seed := *chaosSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("seed %d: go test ./cmd/kitt-agent -run TestChaos -chaos.seed=%d -chaos.rounds=%d -chaos.time=%s", seed, seed, *chaosRounds, *chaosTime)
+	t.Logf("seed %d: go test ./cmd/kitt-agent -run TestChaos -chaos.seed=%d -chaos.rounds=%d -chaos.time=%s", seed, seed, *chaosRounds, limit)
 	draw := rand.New(rand.NewPCG(seed, 1))
 
 	var out outage
@@ -62,7 +69,7 @@ func TestChaos(t *testing.T) {
 		v.daemon.start()
 	}
 	rounds := map[string]int{}
-	until := time.Now().Add(*chaosTime)
+	until := time.Now().Add(limit)
 	for range *chaosRounds {
 		if time.Now().After(until) {
 			break

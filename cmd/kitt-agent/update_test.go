@@ -50,6 +50,7 @@ func TestUpdates(t *testing.T) {
 		"two at once":     testTwoUpdatesAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			u := &updates{t: t, next: next, home: t.TempDir()}
 			u.prog = program{path: filepath.Join(t.TempDir(), "kitt-agent"), bin: bin}
 			require.NoError(t, os.Link(filepath.Join(versions, "v1.0.0"), u.prog.path))
