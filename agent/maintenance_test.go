@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -67,5 +66,5 @@ func TestOldDeliveredJobsAreRemoved(t *testing.T) {
 	require.DirExists(t, young.Dir)
 	require.DirExists(t, waiting.Dir, "its result was not accepted")
 	require.True(t, a.registry.knows("old"), "its command is never run again")
-	require.Nil(t, a.registry.find(fmt.Sprint("large")))
+	require.Nil(t, a.registry.find("large"))
 }
