@@ -114,9 +114,6 @@ func checkCommand(c jobs.Command, operator bool) (jobs.Command, error) {
 	return c, badCommand("Unknown command type: %s", printable(c.Type))
 }
 
-// jobType reports whether commands of this type become jobs.
-func jobType(t string) bool { return t == TypeRunTest || t == TypeCleanupStorage }
-
 func checkRunTest(c jobs.Command, operator bool) (jobs.Command, error) {
 	s := &c.Spec
 	s.Engine = orDefault(s.Engine, "vllm")

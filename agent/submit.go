@@ -109,7 +109,7 @@ func (i *intake) receive(ctx context.Context, cmd heartbeat.Command, source jobs
 		return
 	}
 	c, fault := parseCommand(cmd, false)
-	if fault == nil && !jobType(c.Type) {
+	if fault == nil && !c.IsJob() {
 		fault = badCommand("Unsupported command type: %s", c.Type)
 	}
 	if !jobs.ValidID(cmd.ID) {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/renameio/v2"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // Suffix is what Compress adds to a log's name.
@@ -17,7 +19,7 @@ const Suffix = ".zst"
 // compressed one beside it, path + Suffix. Open opens either. A crash leaves
 // the one or the other, or both with the same content.
 func Compress(path string) error {
-	in, err := os.Open(path)
+	in, err := base.OpenRegular(path)
 	if err != nil {
 		return err
 	}
@@ -46,7 +48,7 @@ func Compress(path string) error {
 // openCompressed returns the content of a compressed log as a file that has no
 // name any more.
 func openCompressed(path string) (*os.File, error) {
-	in, err := os.Open(path + Suffix)
+	in, err := base.OpenRegular(path + Suffix)
 	if err != nil {
 		return nil, err
 	}

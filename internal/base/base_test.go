@@ -36,6 +36,9 @@ func TestJSONFiles(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("[1"), 0o600))
 	require.ErrorContains(t, base.ReadJSON(path, &back, 8), path)
 	require.ErrorContains(t, base.ReadJSON(filepath.Dir(path), &back, 8), "not a regular file")
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, unix.Mkfifo(pipe, 0o600))
+	require.ErrorContains(t, base.ReadJSON(pipe, &back, 8), "not a regular file", "nothing waits for a writer")
 	require.NoError(t, base.SyncDir(filepath.Dir(path)))
 	require.ErrorIs(t, base.SyncDir(path+"/nowhere"), unix.ENOTDIR)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 )
 
 // ErrTooLarge is matched by the error of a [ReadJSON] that met a longer file than
@@ -16,18 +17,11 @@ var ErrTooLarge = errors.New("file too large")
 // file, and with [ErrTooLarge] a file of more than limit bytes. The error
 // matches [os.ErrNotExist] if there is no such file.
 func ReadJSON(path string, v any, limit int64) error {
-	f, err := os.Open(path)
+	f, err := OpenRegular(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", path)
-	}
 	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return err
@@ -39,6 +33,25 @@ func ReadJSON(path string, v any, limit int64) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
+}
+
+// OpenRegular opens the regular file at path for reading. It refuses every other
+// kind of file, and waits for none: opening a named pipe would wait for a writer
+// (fifo(7)). The error matches [os.ErrNotExist] if there is no such file.
+func OpenRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // SyncDir makes the names in dir durable (fsync(2)).

@@ -63,7 +63,7 @@ func readMetricsFile(path string) (map[string]any, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("it is not a regular file")
 	}
-	f, err := os.Open(path)
+	f, err := base.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,9 @@ const (
 	TypeCleanupStorage = "cleanup_storage"
 )
 
+// IsJob reports whether commands of this type become jobs.
+func (c Command) IsJob() bool { return c.Type == TypeRunTest || c.Type == TypeCleanupStorage }
+
 // A Spec says on what a job works, with defaults in place of what the command
 // left out. Its JSON is the part of a command's payload that the agent reads.
 type Spec struct {

@@ -29,6 +29,9 @@ func (s *Store) read(id string) (*Job, error) {
 	dir := filepath.Join(s.dir, id)
 	c, commandErr := readCommand(dir, id)
 	rec, recordErr := readRecord(dir)
+	if commandErr == nil && recordErr == nil && rec.State.Active() && !c.Command.IsJob() {
+		commandErr = fmt.Errorf("%s has the type %q, which is no job", commandFileName, base.Printable(c.Command.Type, 80))
+	}
 	if commandErr == nil && recordErr == nil {
 		return newJob(dir, c, rec), nil
 	}
@@ -47,13 +50,16 @@ func readCommand(dir, id string) (commandFile, error) {
 	if err != nil {
 		known, damage := salvageCommand(path)
 		c = known
-		if damage == nil && errors.Is(err, base.ErrTooLarge) {
+		if damage == nil && c.Command.ID != "" && errors.Is(err, base.ErrTooLarge) {
 			// An older agent wrote it, with the whole payload. It is written as it
 			// should be, also for that agent, which cannot read its own.
 			err = writeJSON(path, c)
 		}
 	}
-	if safe, _ := SafeID(c.Command.ID); c.Command.ID != "" && safe != id {
+	switch safe, _ := SafeID(c.Command.ID); {
+	case c.Command.ID == "" && err == nil:
+		err = fmt.Errorf("%s names no command", commandFileName)
+	case c.Command.ID != "" && safe != id:
 		err = &copyError{safe}
 	}
 	if err == nil {
@@ -75,8 +81,11 @@ func readRecord(dir string) (Record, error) {
 	if !rec.State.Valid() {
 		return Record{}, fmt.Errorf("%s has the unknown state %q", recordFileName, base.Printable(string(rec.State), 80))
 	}
-	if rec.State.Ended() && rec.Outcome == nil {
+	if (rec.State.Ended() || rec.State == StateFinishing) && rec.Outcome == nil {
 		return Record{}, fmt.Errorf("%s is %s without an outcome", recordFileName, rec.State)
+	}
+	if rec.Outcome != nil && !rec.Outcome.State.Ended() {
+		return Record{}, fmt.Errorf("%s has the outcome %q, which is no end", recordFileName, base.Printable(string(rec.Outcome.State), 80))
 	}
 	return rec, nil
 }
@@ -107,7 +116,7 @@ func repair(dir string, c commandFile, rec Record, commandErr, recordErr error) 
 	}
 	rec.Version, rec.TestID = version, c.Command.TestID
 	rec.AskTest = rec.TestID == ""
-	if t := c.Command.Type; t != TypeRunTest && t != TypeCleanupStorage {
+	if !c.Command.IsJob() {
 		c.Command.Type = TypeRunTest // it may have left a benchmark running
 	}
 	if recordErr != nil || rec.State != StateFinishing && !rec.State.Ended() {

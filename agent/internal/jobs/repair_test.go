@@ -2,12 +2,14 @@ package jobs
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // storedJob returns a store with the jobs good and bad, the latter in state.
@@ -21,8 +23,8 @@ func storedJob(t *testing.T, state State) (s *Store, bad *Job) {
 	}
 	rec := bad.Record()
 	rec.State = state
-	if state.Ended() {
-		rec.Outcome = &Outcome{State: state}
+	if state.Ended() || state == StateFinishing {
+		rec.Outcome = &Outcome{State: StateFailed}
 	}
 	require.NoError(t, writeJSON(bad.Path(recordFileName), rec))
 	return s, bad
@@ -60,7 +62,13 @@ var harms = map[string]func(path string) error{
 	"is too long": func(path string) error {
 		return os.WriteFile(path, []byte(`{"x":"`+strings.Repeat("x", maxRecord)), 0o600)
 	},
-	"is a list": func(path string) error { return os.WriteFile(path, []byte(`[{"command_id":"x"}]`), 0o600) },
+	"is a list":          func(path string) error { return os.WriteFile(path, []byte(`[{"command_id":"x"}]`), 0o600) },
+	"is an empty object": func(path string) error { return os.WriteFile(path, []byte("{}"), 0o600) },
+	"is null":            func(path string) error { return os.WriteFile(path, []byte("null"), 0o600) },
+	"is a long list": func(path string) error {
+		return os.WriteFile(path, []byte("[]"+strings.Repeat(" ", maxRecord)), 0o600)
+	},
+	"is a pipe": func(path string) error { return errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600)) },
 	"has other types": func(path string) error {
 		return os.WriteFile(path, []byte(`{"version":"1","command":7,"state":{},"accepted_at":[]}`), 0o600)
 	},
@@ -134,13 +142,35 @@ func TestJobsWhoseEndIsKnownKeepIt(t *testing.T) {
 
 func TestStatesThatMakeNoSense(t *testing.T) {
 	t.Parallel()
-	for name, text := range map[string]string{"unknown": `{"state":"flying"}`, "no outcome": `{"state":"failed"}`} {
+	for name, text := range map[string]string{
+		"unknown":           `{"state":"flying"}`,
+		"no outcome":        `{"state":"failed"}`,
+		"no outcome yet":    `{"state":"finishing"}`,
+		"no end":            `{"state":"finishing","outcome":{"state":"running"}}`,
+		"no end of its own": `{"state":"completed","outcome":{}}`,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, bad := storedJob(t, StateAccepted)
 			require.NoError(t, os.WriteFile(bad.Path(recordFileName), []byte(text), 0o600))
 			require.True(t, loadBad(t, s).Record().Abandoned())
 		})
+	}
+}
+
+// TestACommandThatIsNoJobRemovesNoModel has a command of a type that is no job in
+// the middle of its work: it would be taken for a cleanup of every copy.
+func TestACommandThatIsNoJobRemovesNoModel(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{`{"command":{"command_id":"bad"}}`, `{"command":{"command_id":"bad","type":"start_engine"}}`} {
+		for _, state := range []State{StatePreparing, StateRunning} {
+			s, bad := storedJob(t, state)
+			require.NoError(t, os.WriteFile(bad.Path(commandFileName), []byte(text), 0o600))
+			j := loadBad(t, s)
+			require.Error(t, j.Damage)
+			require.True(t, j.Record().Abandoned())
+			require.Equal(t, "t-bad", j.TestID())
+		}
 	}
 }
 
@@ -216,6 +246,12 @@ func FuzzRead(f *testing.F) {
 		require.Equal(t, j.TestID(), again.TestID())
 		if j.Damage != nil && j.State() == StateAccepted {
 			t.Fatal("a damaged command must not run")
+		}
+		if j.State().Active() && !j.Command.IsJob() {
+			t.Fatal("no other command has begun")
+		}
+		if o := j.Record().Outcome; o == nil && (j.State() == StateFinishing || j.State().Ended()) || o != nil && !o.State.Ended() {
+			t.Fatal("the outcome is not an end")
 		}
 	})
 }

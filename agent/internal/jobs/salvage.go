@@ -2,10 +2,7 @@ package jobs
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/kirizan/kitt-agent/internal/base"
@@ -19,14 +16,7 @@ const maxSalvage = 1 << 30
 // one value of the file in memory at a time, so the file may be long. With an
 // error the file is damaged, and the result is what precedes the damage.
 func salvageCommand(path string) (commandFile, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return commandFile{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return commandFile{}, fmt.Errorf("%s is not a regular file", filepath.Base(path))
-	}
-	f, err := os.Open(path)
+	f, err := base.OpenRegular(path)
 	if err != nil {
 		return commandFile{}, err
 	}

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // A checkpoint is the file "delivery" of a job: what the server has accepted of its
@@ -74,7 +76,7 @@ func readCheckpoint(f *os.File) checkpoint {
 
 // peekCheckpoint returns the checkpoint at path without keeping it open.
 func peekCheckpoint(path string) checkpoint {
-	f, err := os.Open(path)
+	f, err := base.OpenRegular(path)
 	if err != nil {
 		return checkpoint{}
 	}

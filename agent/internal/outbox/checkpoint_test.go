@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 )
@@ -25,6 +26,22 @@ func TestCheckpoint(t *testing.T) {
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.LessOrEqual(t, info.Size(), int64(2*checkpointSize))
+}
+
+// TestAPipeHoldsNothingUp has named pipes in place of a job's files. To open one
+// for reading waits for a writer.
+func TestAPipeHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, unix.Mkfifo(path, 0o600))
+	require.Zero(t, peekCheckpoint(path))
+	_, err := openResultFile(path)
+	require.ErrorContains(t, err, "not a regular file")
+	d, err := openCheckpoint(path)
+	require.NoError(t, err)
+	require.Error(t, d.set(func(c *checkpoint) { c.Next = 7 }))
+	require.EqualValues(t, 7, d.get().Next, "kept in memory")
+	require.NoError(t, d.Close())
 }
 
 // FuzzCheckpoint reads whatever may be in the file: it never fails, and never

@@ -80,7 +80,7 @@ type resultFile struct {
 // openResultFile opens the file at path and reads through it once. The error says
 // what is wrong with it.
 func openResultFile(path string) (*resultFile, error) {
-	f, err := os.Open(path)
+	f, err := base.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
