@@ -90,10 +90,13 @@ func (a *Agent) requestCancel(j *jobs.Job, by string) {
 // stoppedOnServer stops a job whose test the server calls ended.
 func (a *Agent) stoppedOnServer(j *jobs.Job, test reporter.Test) {
 	_, release, err := a.registry.acquire()
-	if err != nil || j.State().Ended() {
+	if err != nil {
 		return
 	}
 	defer release()
+	if j.State().Ended() {
+		return
+	}
 	by := "server"
 	if who, ok := strings.CutPrefix(test.Error, "Cancelled by "); ok && who != "" {
 		by = printable(who) + " on the server"

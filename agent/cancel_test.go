@@ -247,3 +247,33 @@ func TestARestartDuringTheModelsCopyCopiesAgain(t *testing.T) {
 		require.Len(t, run.ran(), 1)
 	})
 }
+
+// TestATestThatEndedOnTheServerFirst has a benchmark end while the server takes no
+// reports, and somebody end its test there meanwhile: the agent hears of that too
+// late, and can be stopped all the same.
+func TestATestThatEndedOnTheServerFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var away atomic.Bool
+		srv := &agenttest.Server{}
+		srv.Fault = func(kind string) error {
+			if away.Load() && kind != "heartbeat" && kind != "register" {
+				return agenttest.ErrDown
+			}
+			return nil
+		}
+		a, stop := start(t, agent.Config{Server: srv, Runner: &play{run: prints(1, time.Second)}})
+		defer stop()
+		away.Store(true)
+		id := srv.Launch("m")
+		<-time.After(5 * time.Minute)
+		require.Equal(t, agent.StateCompleted, a.Jobs()[0].State)
+		srv.Fail(id, "Cancelled by user")
+		away.Store(false)
+		<-time.After(5 * time.Minute)
+		require.Zero(t, a.Status().Undelivered)
+		require.Len(t, srv.Results(), 1)
+		status, _ := srv.Status(id)
+		require.Equal(t, "failed", status)
+	})
+}
