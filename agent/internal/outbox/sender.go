@@ -233,7 +233,8 @@ func (s *sender) sendResult(ctx, drain context.Context) error {
 	defer result.Close()
 	return s.report(ctx, drain, report{
 		what:     "result",
-		askFirst: s.file.get().Tried, // by an agent before this one
+		// An agent before this one may have sent it, even if the checkpoint is lost.
+		askFirst: s.file.get().Tried || s.job.Recovered,
 		accepted: func(ctx context.Context) (bool, error) {
 			return result.known(ctx, s.ask)
 		},
