@@ -19,7 +19,7 @@ func (a *Agent) recoverJobs(store *jobs.Store) (begun []*jobs.Job, err error) {
 		return nil, err
 	}
 	for _, err := range ignored {
-		a.log.Warn("directory is a copy of a job and is ignored; move it out of the jobs directory", "err", err)
+		a.log.Warn("ignored in the jobs directory, since it is not a job; move it elsewhere", "err", err)
 	}
 	var waiting, undelivered, damaged int
 	for _, j := range all {

@@ -121,10 +121,14 @@ func (s *Store) Load() (jobs []*Job, ignored []error, err error) {
 		return nil, nil, err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") || !e.IsDir() {
+		if strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		j, err := s.read(e.Name())
+		var j *Job
+		err := s.isDir(e)
+		if err == nil {
+			j, err = s.read(e.Name())
+		}
 		if err != nil {
 			ignored = append(ignored, fmt.Errorf("%s: %w", filepath.Join(s.dir, e.Name()), err))
 			continue
@@ -134,6 +138,19 @@ func (s *Store) Load() (jobs []*Job, ignored []error, err error) {
 	}
 	slices.SortStableFunc(jobs, func(a, b *Job) int { return a.AcceptedAt.Compare(b.AcceptedAt) })
 	return jobs, ignored, nil
+}
+
+// isDir returns an error unless e is a directory, or a link to one: somebody may
+// have moved a large job to another disk.
+func (s *Store) isDir(e fs.DirEntry) error {
+	if e.IsDir() {
+		return nil
+	}
+	info, err := os.Stat(filepath.Join(s.dir, e.Name()))
+	if err == nil && !info.IsDir() {
+		err = errors.New("it is not a directory")
+	}
+	return err
 }
 
 // Remove deletes a job's directory, and remembers its id, so that the command is

@@ -32,6 +32,29 @@ func TestJobsAreReadBackInTheirOrder(t *testing.T) {
 	require.Equal(t, StateAccepted, jobs[0].State())
 }
 
+// TestAJobMayBeALink has a job that was moved to another disk, and names in the
+// jobs directory that are no jobs.
+func TestAJobMayBeALink(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.TempDir())
+	require.NoError(t, err)
+	j, err := s.Create(testCommand("x"), FromServer, nil)
+	require.NoError(t, err)
+	elsewhere := filepath.Join(t.TempDir(), "moved")
+	require.NoError(t, os.Rename(j.Dir, elsewhere))
+	require.NoError(t, os.Symlink(elsewhere, j.Dir))
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "notes.txt"), nil, 0o600))
+	require.NoError(t, os.Symlink("nowhere", filepath.Join(s.dir, "dangling")))
+	jobs, ignored, err := s.Load()
+	require.NoError(t, err)
+	require.Len(t, jobs, 1)
+	require.Equal(t, "x", jobs[0].ID)
+	require.NoError(t, jobs[0].Damage)
+	require.Len(t, ignored, 2)
+	require.NoError(t, s.Remove(jobs[0]))
+	require.FileExists(t, filepath.Join(elsewhere, commandFileName), "only the link is the store's")
+}
+
 func TestHalfWrittenJobsAreSwept(t *testing.T) {
 	t.Parallel()
 	s, err := Open(t.TempDir(), nil)
