@@ -81,7 +81,7 @@ func TestAPIRefusesWebPages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for _, token := range []agent.Token{"", apiToken} {
+			for _, token := range []agent.Secret{"", apiToken} {
 				a := newIdle(t, agent.Config{Token: token, AllowedHosts: []string{"gpu.example"}})
 				for _, route := range routes {
 					for _, sent := range []string{"", apiToken} {
@@ -114,7 +114,7 @@ func TestAPIAnswersToItsOwnNames(t *testing.T) {
 		"gpu.example", "GPU.example:8090", "gpu.example.", "",
 	}
 	browser := map[string]string{"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)", "Accept-Language": "en", "Sec-Fetch-Site": "none"}
-	for _, token := range []agent.Token{"", apiToken} {
+	for _, token := range []agent.Secret{"", apiToken} {
 		a := newIdle(t, agent.Config{Token: token, AllowedHosts: []string{"gpu.example", "::1"}})
 		for _, host := range own {
 			for _, headers := range []map[string]string{{}, browser} {

@@ -19,22 +19,6 @@ import (
 	"github.com/kirizan/kitt-agent/storage"
 )
 
-// A Token authenticates callers of the agent's API. Printing or logging one
-// shows no secret.
-type Token string
-
-// String returns a text that is not the token.
-func (Token) String() string { return "[redacted]" }
-
-// GoString returns a text that is not the token.
-func (Token) GoString() string { return "[redacted]" }
-
-// LogValue returns a value that is not the token.
-func (Token) LogValue() slog.Value { return slog.StringValue("[redacted]") }
-
-// MarshalJSON writes a text that is not the token.
-func (Token) MarshalJSON() ([]byte, error) { return []byte(`"[redacted]"`), nil }
-
 // GPUPolicy says whether a benchmark is given the machine's GPUs.
 type GPUPolicy string
 
@@ -96,7 +80,7 @@ type Config struct {
 
 	// Token is what callers of the API present. While it is empty only callers
 	// on this machine are let in.
-	Token Token
+	Token Secret
 
 	// AllowedHosts are the names, without a port, under which callers may reach
 	// the API, in addition to any address, localhost and the machine's own name.

@@ -325,7 +325,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	t.Parallel()
 	const secret = "hunter2-0123456789"
 	cfg := kittapi.Config{URL: "http://127.0.0.1:1", Token: secret, ServerToken: secret}
-	encoded, err := json.Marshal(struct{ A, B kittapi.Secret }{cfg.Token, cfg.ServerToken})
+	encoded, err := json.Marshal(struct{ A, B agent.Secret }{cfg.Token, cfg.ServerToken})
 	require.NoError(t, err)
 	var logged strings.Builder
 	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "token", cfg.Token, "cfg", cfg)

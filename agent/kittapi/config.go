@@ -9,22 +9,9 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/kirizan/kitt-agent/agent"
 )
-
-// A Secret is a token. Printing, logging or encoding one shows nothing of it.
-type Secret string
-
-// String returns a text that is not the token.
-func (Secret) String() string { return "[redacted]" }
-
-// GoString returns a text that is not the token.
-func (Secret) GoString() string { return "[redacted]" }
-
-// LogValue returns a value that is not the token.
-func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }
-
-// MarshalText writes a text that is not the token.
-func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
 // DefaultTimeout bounds one request, from the name's look-up to the last byte of
 // the answer.
@@ -38,12 +25,12 @@ type Config struct {
 	URL string
 
 	// Token is the agent's own. Empty means none.
-	Token Secret
+	Token agent.Secret
 
 	// ServerToken is the operator's token, which the server was started with.
 	// It is used for logs, statuses and launches, which such a server takes with
 	// no other one. Empty means that Token is used.
-	ServerToken Secret
+	ServerToken agent.Secret
 
 	// CAFile holds the authorities that the server's certificate is checked
 	// against, in place of the system's. CertFile and KeyFile hold the client's
@@ -125,7 +112,7 @@ func (cfg Config) validate() error {
 	if cfg.Transport != nil && (strings.Join(cfg.files(), "") != "" || cfg.TLS != nil || cfg.Insecure || cfg.Proxy != nil) {
 		faults = append(faults, errors.New("the Transport would ignore CAFile, CertFile, KeyFile, TLS, Insecure and Proxy"))
 	}
-	unfit := func(token Secret) bool {
+	unfit := func(token agent.Secret) bool {
 		return strings.ContainsFunc(string(token), func(r rune) bool { return r <= ' ' || r > '~' })
 	}
 	if unfit(cfg.Token) {

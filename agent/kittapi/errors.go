@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
@@ -37,7 +38,7 @@ const (
 )
 
 // token returns the token for a call.
-func (c *Client) token(k key) Secret {
+func (c *Client) token(k key) agent.Secret {
 	if k == serverKey && c.cfg.ServerToken != "" {
 		return c.cfg.ServerToken
 	}

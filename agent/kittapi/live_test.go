@@ -35,7 +35,7 @@ func TestLiveContract(t *testing.T) {
 			t.Skip("KITT_TEST_SERVER names no server")
 		}
 		lifeOfAJob(t, kittapi.Config{
-			URL: url, Token: "own-token-of-the-test", ServerToken: kittapi.Secret(os.Getenv("KITT_TEST_SERVER_TOKEN")),
+			URL: url, Token: "own-token-of-the-test", ServerToken: agent.Secret(os.Getenv("KITT_TEST_SERVER_TOKEN")),
 			CAFile: os.Getenv("KITT_TEST_SERVER_CA"),
 		})
 	})

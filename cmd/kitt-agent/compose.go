@@ -72,7 +72,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 		Storage:           models,
 		Detector:          machine,
 		Port:              cfg.Port,
-		Token:             agent.Token(cfg.Token.Reveal()),
+		Token:             cfg.Token,
 		AllowedHosts:      cfg.AllowedHosts,
 		Settings:          agentSettings(cfg),
 		GPUs:              agent.GPUPolicy(cfg.GPUs),
@@ -114,8 +114,8 @@ func newServerWithin(cfg *config.Config, log *slog.Logger, timeout time.Duration
 	}
 	return kittapi.New(kittapi.Config{
 		URL:         cfg.ServerURL,
-		Token:       kittapi.Secret(cfg.Token.Reveal()),
-		ServerToken: kittapi.Secret(cfg.ServerToken.Reveal()),
+		Token:       cfg.Token,
+		ServerToken: cfg.ServerToken,
 		CAFile:      config.Expand(cfg.TLS.CA),
 		CertFile:    config.Expand(cfg.TLS.Cert),
 		KeyFile:     config.Expand(cfg.TLS.Key),

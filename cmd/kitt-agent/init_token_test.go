@@ -26,7 +26,7 @@ import (
 // register registers an agent that has or hasn't a token.
 func register(t *testing.T, server *kittapitest.Server, name, token string) error {
 	t.Helper()
-	client, err := kittapi.New(kittapi.Config{URL: server.URL, Token: kittapi.Secret(token)})
+	client, err := kittapi.New(kittapi.Config{URL: server.URL, Token: agent.Secret(token)})
 	require.NoError(t, err)
 	_, err = client.Register(t.Context(), agent.Registration{Name: name})
 	return err

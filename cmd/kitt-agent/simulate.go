@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/fleet"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/runner/simulated"
@@ -182,8 +183,8 @@ func (env *environment) simulateServer(s *simulation) (*kittapi.Client, error) {
 	}
 	return kittapi.New(kittapi.Config{
 		URL:         s.server,
-		Token:       kittapi.Secret(or(given["token"], env.getenv("KITT_TOKEN"))),
-		ServerToken: kittapi.Secret(or(s.serverToken, env.getenv("KITT_SERVER_TOKEN"))),
+		Token:       agent.Secret(or(given["token"], env.getenv("KITT_TOKEN"))),
+		ServerToken: agent.Secret(or(s.serverToken, env.getenv("KITT_SERVER_TOKEN"))),
 		CAFile:      or(s.ca, env.getenv("KITT_TLS_CA")),
 		Insecure:    s.insecure,
 		UserAgent:   "kitt-agent-simulate/" + thisBuild().Version,

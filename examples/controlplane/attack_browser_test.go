@@ -75,7 +75,7 @@ func TestARebindingPageReadsNothingOfAnAgentWithAToken(t *testing.T) {
 
 // rebind opens a page of the attacker's whose name then leads to an agent that
 // this starts: the page comes from the port that the agent then listens on.
-func (b *tab) rebind(token agent.Token) (a *agent.Agent, port string) {
+func (b *tab) rebind(token agent.Secret) (a *agent.Agent, port string) {
 	b.t.Helper()
 	before := servePage(b.t)
 	_, port, err := net.SplitHostPort(before.Addr)

@@ -61,7 +61,7 @@ func main() {
 
 // run runs the agent until ctx is done.
 func run(ctx context.Context, server, name, dir string) error {
-	client, err := kittapi.New(kittapi.Config{URL: server, Token: kittapi.Secret(os.Getenv("KITT_TOKEN"))})
+	client, err := kittapi.New(kittapi.Config{URL: server, Token: agent.Secret(os.Getenv("KITT_TOKEN"))})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/fleet"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
@@ -47,7 +48,7 @@ func run(ctx context.Context, out io.Writer, url string, agents int, speed float
 		defer own.Close()
 		url = own.URL
 	}
-	client, err := kittapi.New(kittapi.Config{URL: url, Token: kittapi.Secret(os.Getenv("KITT_TOKEN"))})
+	client, err := kittapi.New(kittapi.Config{URL: url, Token: agent.Secret(os.Getenv("KITT_TOKEN"))})
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 )
 
@@ -61,7 +62,7 @@ func (e *APIError) Error() string {
 // A Client speaks to one agent. Its methods are safe for concurrent use.
 type Client struct {
 	base  string
-	token config.Secret
+	token agent.Secret
 	http  *http.Client
 }
 

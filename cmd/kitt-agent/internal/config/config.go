@@ -20,15 +20,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
 // A Config is the settings in force.
 type Config struct {
-	Name        string // the agent's identity at the server; defaults to the host name
-	ServerURL   string // without a trailing slash; empty if none is configured
-	Token       Secret // the agent's own
-	ServerToken Secret // the operator's; only needed where the server has one
+	Name        string       // the agent's identity at the server; defaults to the host name
+	ServerURL   string       // without a trailing slash; empty if none is configured
+	Token       agent.Secret // the agent's own
+	ServerToken agent.Secret // the operator's; only needed where the server has one
 
 	Port   int    // of the agent's HTTP API
 	Listen string // address that the API listens on; empty lets ListenAddress choose

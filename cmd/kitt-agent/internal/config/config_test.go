@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/kirizan/kitt-agent/agent"
 )
 
 // write puts text into an agent.yaml of its own and returns its path.
@@ -374,19 +376,19 @@ func TestSaveThroughLink(t *testing.T) {
 
 func TestSecretsAreNotShown(t *testing.T) {
 	t.Parallel()
-	s := Secret("hunter2")
+	s := agent.Secret("hunter2")
 	var out bytes.Buffer
 	for _, verb := range []string{"%s", "%v", "%+v", "%#v", "%q", "%x", "%d"} {
 		fmt.Fprintf(&out, verb, s)
-		fmt.Fprintf(&out, verb, &struct{ S Secret }{s})
+		fmt.Fprintf(&out, verb, &struct{ S agent.Secret }{s})
 		fmt.Fprintf(&out, verb, Reference{raw: s})
 	}
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "secret", s, "config", Config{Token: s, ServerToken: s})
 	require.NoError(t, json.NewEncoder(&out).Encode(map[string]any{"s": s, "c": Config{Token: s}}))
-	require.NoError(t, yaml.NewEncoder(&out).Encode(map[string]any{"s": s, "c": struct{ Token Secret }{s}}))
+	require.NoError(t, yaml.NewEncoder(&out).Encode(map[string]any{"s": s, "c": struct{ Token agent.Secret }{s}}))
 	require.NotContains(t, out.String(), "hunter2")
 	require.NotContains(t, out.String(), fmt.Sprintf("%x", "hunter2"))
-	require.Empty(t, Secret("").String())
+	require.Empty(t, agent.Secret("").String())
 }
 
 func TestReferences(t *testing.T) {
@@ -404,7 +406,7 @@ func TestReferences(t *testing.T) {
 		{"file:/nonexistent/x", "", "no such file"},
 	}
 	for _, tt := range tests {
-		r := Reference{raw: Secret(tt.raw)}
+		r := Reference{raw: agent.Secret(tt.raw)}
 		require.NoError(t, r.check())
 		value, err := r.Resolve(getenv)
 		if tt.wantErr != "" {

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/kirizan/kitt-agent/agent"
 )
 
 // A Key describes one setting.
@@ -30,10 +32,10 @@ var keys = []Key{
 		set:     serverURL},
 	{Name: "token", Env: "KITT_TOKEN", Secret: true, Allowed: "printable ASCII without blanks",
 		Meaning: "the agent's own token, for the server and for callers of the agent's API",
-		set:     secret(func(c *Config) *Secret { return &c.Token })},
+		set:     secret(func(c *Config) *agent.Secret { return &c.Token })},
 	{Name: "server_token", Env: "KITT_SERVER_TOKEN", Secret: true, Allowed: "printable ASCII without blanks",
 		Meaning: "the server's own token, without which a server that has one takes neither log nor status",
-		set:     secret(func(c *Config) *Secret { return &c.ServerToken })},
+		set:     secret(func(c *Config) *agent.Secret { return &c.ServerToken })},
 	{Name: "port", Env: "KITT_PORT", Allowed: "1 to 65535", Default: "8090",
 		Meaning: "port of the agent's HTTP API",
 		set:     integer(func(c *Config) *int { return &c.Port }, 1, 65535)},

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/kirizan/kitt-agent/agent"
 )
 
 // A Reference says where the value of a variable is to be had, so that a secret
@@ -18,7 +20,7 @@ import (
 //
 // Printing one shows a reference, but never a value.
 type Reference struct {
-	raw Secret
+	raw agent.Secret
 }
 
 // maxReferenced is the longest file that a Reference reads, in bytes.
@@ -43,7 +45,7 @@ func (r Reference) String() string {
 func (r Reference) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
 // Resolve returns the value. The error says what is missing.
-func (r Reference) Resolve(getenv func(string) string) (Secret, error) {
+func (r Reference) Resolve(getenv func(string) string) (agent.Secret, error) {
 	env, file := r.target()
 	switch {
 	case env != "":
@@ -51,7 +53,7 @@ func (r Reference) Resolve(getenv func(string) string) (Secret, error) {
 		if value == "" {
 			return "", fmt.Errorf("the agent's environment has no %s", env)
 		}
-		return Secret(value), nil
+		return agent.Secret(value), nil
 	case file != "":
 		return readSecret(file)
 	}
@@ -59,7 +61,7 @@ func (r Reference) Resolve(getenv func(string) string) (Secret, error) {
 	if strings.HasPrefix(text, "$$") {
 		text = text[1:]
 	}
-	return Secret(text), nil
+	return agent.Secret(text), nil
 }
 
 // target returns the variable or the file that r points to.
@@ -92,7 +94,7 @@ func (r Reference) check() error {
 }
 
 // readSecret returns the content of a file that holds one secret.
-func readSecret(path string) (Secret, error) {
+func readSecret(path string) (agent.Secret, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -105,5 +107,5 @@ func readSecret(path string) (Secret, error) {
 	if len(text) > maxReferenced {
 		return "", fmt.Errorf("%s is longer than %d bytes", path, maxReferenced)
 	}
-	return Secret(strings.TrimSpace(string(text))), nil
+	return agent.Secret(strings.TrimSpace(string(text))), nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/selfupdate"
 
 	"github.com/kirizan/kitt-agent/runner/simulated"
@@ -69,7 +70,7 @@ func text(field func(*Config) *string, check func(string) error) func(*Config, *
 	})
 }
 
-func secret(field func(*Config) *Secret) func(*Config, *yaml.Node) error {
+func secret(field func(*Config) *agent.Secret) func(*Config, *yaml.Node) error {
 	return parsed(func(c *Config, value string) error {
 		// Anything else cannot be sent in a header; a server token outside
 		// ASCII even makes the server fail.
@@ -78,7 +79,7 @@ func secret(field func(*Config) *Secret) func(*Config, *yaml.Node) error {
 				return errors.New("it holds blanks or characters outside printable ASCII")
 			}
 		}
-		*field(c) = Secret(value)
+		*field(c) = agent.Secret(value)
 		return nil
 	})
 }
@@ -304,7 +305,7 @@ func environment(c *Config, n *yaml.Node) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		ref := Reference{raw: Secret(value)}
+		ref := Reference{raw: agent.Secret(value)}
 		if err := ref.check(); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
