@@ -36,6 +36,19 @@ type Status struct {
 	Warnings    []string           `json:"warnings"`
 }
 
+// Job returns the status of the job with the given command or test id, or nil if
+// s lists none.
+func (s Status) Job(id string) *JobStatus {
+	for _, jobs := range [][]JobStatus{s.Jobs, s.Recent} {
+		for i := range jobs {
+			if jobs[i].CommandID == id || jobs[i].TestID == id {
+				return &jobs[i]
+			}
+		}
+	}
+	return nil
+}
+
 // StorageStatus is the state of the file system that holds the models.
 type StorageStatus struct {
 	UsedGB     float64 `json:"used_gb"` // GiB of the whole file system, as the protocol has it

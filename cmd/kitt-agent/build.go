@@ -21,8 +21,6 @@ import (
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/runner/docker"
 	"github.com/kirizan/kitt-agent/runner/docker/imagebuild"
-
-	agentclient "github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
 )
 
 const (
@@ -147,7 +145,7 @@ func (env *environment) imageTags(ctx context.Context, cfg *config.Config, tag s
 func (env *environment) imageInForce(ctx context.Context, cfg *config.Config) string {
 	ctx, cancel := context.WithTimeout(ctx, askAgent)
 	defer cancel()
-	if running, err := agentclient.New(cfg); err == nil {
+	if running, err := newAgentClient(cfg); err == nil {
 		if status, _, err := running.Status(ctx); err == nil && status.Settings["kitt_image"] != "" {
 			return status.Settings["kitt_image"]
 		}

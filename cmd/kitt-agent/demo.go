@@ -16,9 +16,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/client"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/runner"
@@ -197,15 +197,7 @@ func followDemo(ctx context.Context, server *kittapitest.Server, at net.Addr, te
 			return 0, err
 		}
 	}
-	_, port, err := net.SplitHostPort(at.String())
-	if err != nil {
-		return 0, err
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return 0, err
-	}
-	c, err := client.New(&config.Config{Name: demoAgent, Port: number, Listen: "127.0.0.1"})
+	c, err := client.New(client.Config{URL: "http://" + at.String()})
 	if err != nil {
 		return 0, err
 	}

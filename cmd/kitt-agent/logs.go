@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
+	"github.com/kirizan/kitt-agent/agent/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
 	"github.com/kirizan/kitt-agent/logstream"
@@ -49,7 +49,7 @@ across a restart of the agent.`,
 			if err != nil {
 				return err
 			}
-			c, err := client.New(cfg)
+			c, err := newAgentClient(cfg)
 			if err != nil {
 				return err
 			}

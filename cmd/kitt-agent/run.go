@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
+	"github.com/kirizan/kitt-agent/agent/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 )
 

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kirizan/kitt-agent/agent"
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/systemd"
 )
@@ -118,7 +117,7 @@ func busyJobs(ctx context.Context, cfg *config.Config) ([]string, error) {
 		return busy, nil
 	}
 	// The files of another user can't be read, and the Python agent has none.
-	c, err := client.New(cfg)
+	c, err := newAgentClient(cfg)
 	if err != nil {
 		return nil, err
 	}

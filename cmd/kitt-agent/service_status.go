@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
+	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/systemd"
 )
@@ -88,7 +88,7 @@ Exits with 3 if it does not run.`,
 
 // serviceAgent asks the agent in the service itself. It returns nothing where
 // that can't be done: whether the service runs is systemd's to say.
-func (env *environment) serviceAgent(ctx context.Context, unit systemd.Unit, state systemd.State) (*client.Status, json.RawMessage) {
+func (env *environment) serviceAgent(ctx context.Context, unit systemd.Unit, state systemd.State) (*agent.Status, json.RawMessage) {
 	if !state.Running() {
 		return nil, nil
 	}
@@ -96,7 +96,7 @@ func (env *environment) serviceAgent(ctx context.Context, unit systemd.Unit, sta
 	if err != nil {
 		return nil, nil
 	}
-	c, err := client.New(cfg)
+	c, err := newAgentClient(cfg)
 	if err != nil {
 		return nil, nil
 	}
@@ -108,7 +108,7 @@ func (env *environment) serviceAgent(ctx context.Context, unit systemd.Unit, sta
 }
 
 // writeServiceStatus writes the report for a person.
-func writeServiceStatus(out io.Writer, unit systemd.Unit, state systemd.State, agent *client.Status, now time.Time) error {
+func writeServiceStatus(out io.Writer, unit systemd.Unit, state systemd.State, agent *agent.Status, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))

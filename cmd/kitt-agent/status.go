@@ -10,8 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/certs"
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
 )
@@ -46,7 +47,7 @@ or was never reached, or it is stopping.`,
 			if err != nil {
 				return err
 			}
-			c, err := client.New(cfg)
+			c, err := newAgentClient(cfg)
 			if err != nil {
 				return err
 			}
@@ -104,7 +105,7 @@ func (env *environment) printStatus(report statusReport, err error) error {
 }
 
 // writeStatus writes the status for a person.
-func writeStatus(out io.Writer, cfg *config.Config, url string, pid int, s *client.Status, now time.Time) error {
+func writeStatus(out io.Writer, cfg *config.Config, url string, pid int, s *agent.Status, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
@@ -146,7 +147,7 @@ func writeStatus(out io.Writer, cfg *config.Config, url string, pid int, s *clie
 }
 
 // about returns what else there is to say of the agent in its first line.
-func about(s *client.Status) string {
+func about(s *agent.Status) string {
 	text := ""
 	if s.Version != "" {
 		text = " " + s.Version
@@ -168,7 +169,7 @@ func about(s *client.Status) string {
 	return text
 }
 
-func serverLine(cfg *config.Config, s *client.Status, now time.Time) string {
+func serverLine(cfg *config.Config, s *agent.Status, now time.Time) string {
 	text := cfg.ServerURL
 	if text == "" {
 		text = "none in agent.yaml"
@@ -192,11 +193,11 @@ func serverLine(cfg *config.Config, s *client.Status, now time.Time) string {
 }
 
 // writeJobs writes a table of jobs.
-func writeJobs(out io.Writer, jobs []client.Job, now time.Time) error {
+func writeJobs(out io.Writer, jobs []agent.JobStatus, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprint(w, "\nCOMMAND\tTEST\tSTATE\tMODEL\tENGINE\tSUITE\tTIME\tLINES\n")
 	for _, j := range jobs {
-		state := j.State
+		state := string(j.State)
 		if j.Copy != nil && j.Copy.BytesTotal > 0 {
 			state += fmt.Sprintf(" (%s of %s)", size(j.Copy.BytesDone), size(j.Copy.BytesTotal))
 		}
@@ -211,7 +212,7 @@ func writeJobs(out io.Writer, jobs []client.Job, now time.Time) error {
 }
 
 // jobTime returns how long a job waits, runs or ran.
-func jobTime(j client.Job, now time.Time) string {
+func jobTime(j agent.JobStatus, now time.Time) string {
 	switch {
 	case j.StartedAt.IsZero() && !j.EndedAt.IsZero():
 		return "never ran"

@@ -15,8 +15,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
+	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/storage"
 )
 
 // quietLog takes what a test server says about handshakes that are meant to fail.
@@ -107,20 +108,20 @@ func TestStatusThatFails(t *testing.T) {
 func TestStatusPage(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
-	s := &client.Status{
+	s := &agent.Status{
 		Name: "gpu-1", Version: "1.2.3", State: "running", StartedAt: now.Add(-26 * time.Hour),
-		Storage:     client.Storage{FreeGB: 74.29, ModelCount: 2},
-		Server:      client.Server{AgentID: "2343f65eed2d4c6d", Registered: true, LastBeat: now.Add(-12 * time.Second), IntervalS: 60},
+		Storage:     agent.StorageStatus{FreeGB: 74.29, ModelCount: 2},
+		Server:      agent.ServerStatus{AgentID: "2343f65eed2d4c6d", Registered: true, LastBeat: now.Add(-12 * time.Second), IntervalS: 60},
 		Undelivered: 1,
 		Settings:    map[string]string{"model_storage_dir": "/data/models", "kitt_image": "", "heartbeat_interval_s": "60"},
 		Warnings:    []string{"The heartbeat interval is long"},
-		Jobs: []client.Job{
+		Jobs: []agent.JobStatus{
 			{CommandID: "1111222233334444", TestID: "aaaabbbbccccdddd", State: "running", Model: "/mnt/models/Qwen\x1b[2J", Engine: "vllm",
 				Suite: "quick", AcceptedAt: now.Add(-time.Hour), StartedAt: now.Add(-90 * time.Second), LogLines: 12},
 			{CommandID: "2222333344445555", TestID: "bbbbccccddddeeee", State: "preparing", Model: "big", Engine: "ollama", Suite: "standard",
-				AcceptedAt: now.Add(-5 * time.Second), Copy: &client.Copy{BytesDone: 3 << 30, BytesTotal: 7 << 30}},
+				AcceptedAt: now.Add(-5 * time.Second), Copy: &storage.Progress{BytesDone: 3 << 30, BytesTotal: 7 << 30}},
 		},
-		Recent: []client.Job{
+		Recent: []agent.JobStatus{
 			{CommandID: "3333444455556666", TestID: "ccccddddeeeeffff", State: "failed", Model: "m", Engine: "vllm", Suite: "quick", Error: "Exit 1",
 				AcceptedAt: now.Add(-3 * time.Hour), StartedAt: now.Add(-3 * time.Hour), EndedAt: now.Add(-2 * time.Hour)},
 		},
@@ -128,7 +129,7 @@ func TestStatusPage(t *testing.T) {
 	cfg := &config.Config{ServerURL: "https://kitt:8080"}
 	var out bytes.Buffer
 	require.NoError(t, writeStatus(&out, cfg, "http://127.0.0.1:8090", 4242, s, now))
-	s.Server = client.Server{LastError: "connection refused", FailingFor: 7, LastBeat: now.Add(-time.Hour)}
+	s.Server = agent.ServerStatus{LastError: "connection refused", FailingFor: 7, LastBeat: now.Add(-time.Hour)}
 	s.Jobs, s.Recent, s.Draining = nil, nil, true
 	require.NoError(t, writeStatus(&out, cfg, "http://127.0.0.1:8090", 0, s, now))
 	golden(t, "status.txt", out.Bytes())

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
+	"github.com/kirizan/kitt-agent/agent/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
 )
@@ -47,7 +47,7 @@ stops once the running one has ended, which may take hours.`,
 			if err != nil {
 				return err
 			}
-			mode := ""
+			var mode client.StopMode
 			switch {
 			case cancel && drain:
 				return usageError("kitt-agent stop --drain", "--cancel and --drain exclude each other")
@@ -85,7 +85,7 @@ stops once the running one has ended, which may take hours.`,
 
 // stop stops the agent, in the given way, and waits until it is gone. It returns
 // the process that was stopped, none if none was there.
-func (env *environment) stop(ctx context.Context, cfg *config.Config, mode string, timeout time.Duration) (pidfile.Owner, error) {
+func (env *environment) stop(ctx context.Context, cfg *config.Config, mode client.StopMode, timeout time.Duration) (pidfile.Owner, error) {
 	owner, running, err := pidfile.Find(cfg.PIDFile())
 	if err != nil || !running {
 		return pidfile.Owner{}, err
@@ -133,8 +133,8 @@ func terminate(pid int) error {
 // askToStop asks the agent to stop in a way that a signal can't say. If it can't
 // be asked, nothing is done: SIGTERM would leave the benchmark running, which is
 // not what was wanted.
-func askToStop(ctx context.Context, cfg *config.Config, mode string) error {
-	c, err := client.New(cfg)
+func askToStop(ctx context.Context, cfg *config.Config, mode client.StopMode) error {
+	c, err := newAgentClient(cfg)
 	if err != nil {
 		return err
 	}

@@ -14,9 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/client"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/reporter"
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 )
 
@@ -150,7 +150,7 @@ Without a running agent only the server is told; an agent that starts later heed
 			if err != nil {
 				return err
 			}
-			local, err := client.New(cfg)
+			local, err := newAgentClient(cfg)
 			if err != nil {
 				return err
 			}

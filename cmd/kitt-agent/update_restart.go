@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/client"
+	"github.com/kirizan/kitt-agent/agent/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/launch"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
@@ -67,7 +67,7 @@ func (env *environment) findRunning(ctx context.Context, cfg *config.Config, ins
 			agent.unit = &unit
 		}
 	}
-	if c, err := client.New(cfg); err == nil {
+	if c, err := newAgentClient(cfg); err == nil {
 		if status, _, err := c.Status(ctx); err == nil {
 			agent.version = status.Version
 		}
@@ -207,7 +207,7 @@ func checkNewAgent(ctx context.Context, cfg *config.Config, before int, version 
 	case owner.PID == before:
 		return errors.New("the old agent still runs")
 	}
-	c, err := client.New(cfg)
+	c, err := newAgentClient(cfg)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +17,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -29,8 +25,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 )
 
 // quiet takes what a test server says about handshakes that are meant to fail.
@@ -38,14 +32,9 @@ var quiet = log.New(io.Discard, "", 0)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// configFor returns the settings of an agent that listens where server does.
-func configFor(t *testing.T, server *httptest.Server) *config.Config {
-	t.Helper()
-	u, err := url.Parse(server.URL)
-	require.NoError(t, err)
-	port, err := strconv.Atoi(u.Port())
-	require.NoError(t, err)
-	return &config.Config{Port: port, Token: "secret", Path: "agent.yaml"}
+// configFor returns the settings of a client for the agent that server plays.
+func configFor(server *httptest.Server) Config {
+	return Config{URL: server.URL, Token: "secret", Source: "agent.yaml"}
 }
 
 // start serves handler as an agent, and returns a client for it.
@@ -53,7 +42,12 @@ func start(t *testing.T, handler http.HandlerFunc) *Client {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	c, err := New(configFor(t, server))
+	return newClient(t, configFor(server))
+}
+
+func newClient(t *testing.T, cfg Config) *Client {
+	t.Helper()
+	c, err := New(cfg)
 	require.NoError(t, err)
 	return c
 }
@@ -154,10 +148,9 @@ func TestFailures(t *testing.T) {
 func TestNotRunning(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(nil)
-	c, err := New(configFor(t, server))
-	require.NoError(t, err)
+	c := newClient(t, configFor(server))
 	server.Close()
-	_, _, err = c.Status(t.Context())
+	_, _, err := c.Status(t.Context())
 	require.ErrorIs(t, err, ErrNotRunning)
 	_, err = c.Follow(t.Context(), "x", nil)
 	require.ErrorIs(t, err, ErrNotRunning)
@@ -168,11 +161,7 @@ func TestSilentAgent(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close() // accepts, by the kernel, and says nothing
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	number, err := strconv.Atoi(port)
-	require.NoError(t, err)
-	c, err := New(&config.Config{Port: number})
-	require.NoError(t, err)
+	c := newClient(t, Config{URL: "http://" + listener.Addr().String()})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, _, err = c.Status(ctx)
@@ -209,44 +198,39 @@ func makeCert(t *testing.T, template *x509.Certificate, by *authority) (*x509.Ce
 	return cert, key
 }
 
-// files writes a certificate for the given use and returns its settings.
-func (a *authority) files(t *testing.T, use x509.ExtKeyUsage, ips ...net.IP) (config.TLS, tls.Certificate) {
+// pair returns a certificate for the given use.
+func (a *authority) pair(t *testing.T, use x509.ExtKeyUsage, ips ...net.IP) tls.Certificate {
 	t.Helper()
 	cert, key := makeCert(t, &x509.Certificate{Subject: pkix.Name{CommonName: "agent-x"}, IPAddresses: ips,
 		ExtKeyUsage: []x509.ExtKeyUsage{use}}, a)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	dir := t.TempDir()
-	write := func(name, kind string, der []byte) string {
-		path := filepath.Join(dir, name)
-		require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
-		return path
-	}
-	files := config.TLS{
-		Cert: write("agent.pem", "CERTIFICATE", cert.Raw),
-		Key:  write("agent-key.pem", "PRIVATE KEY", keyDER),
-		CA:   write("ca.pem", "CERTIFICATE", a.cert.Raw),
-	}
-	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
-	require.NoError(t, err)
-	return files, pair
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
 }
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	ca, stranger := newAuthority(t), newAuthority(t)
 	loopback := net.IPv4(127, 0, 0, 1)
-	own, ownPair := ca.files(t, x509.ExtKeyUsageClientAuth) // as KITT makes them: for clients, no address
-	_, renewed := ca.files(t, x509.ExtKeyUsageServerAuth, loopback)
-	_, elsewhere := ca.files(t, x509.ExtKeyUsageServerAuth, net.IPv4(192, 0, 2, 1))
-	_, foreign := stranger.files(t, x509.ExtKeyUsageServerAuth, loopback)
+	own := ca.pair(t, x509.ExtKeyUsageClientAuth) // as KITT makes them: for clients, no address
+	renewed := ca.pair(t, x509.ExtKeyUsageServerAuth, loopback)
+	elsewhere := ca.pair(t, x509.ExtKeyUsageServerAuth, net.IPv4(192, 0, 2, 1))
+	foreign := stranger.pair(t, x509.ExtKeyUsageServerAuth, loopback)
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	secured := func(t *testing.T, server *httptest.Server) Config {
+		cfg := configFor(server)
+		cfg.URL = "https://" + server.Listener.Addr().String()
+		var err error
+		cfg.TLS, err = OwnTLS(cfg.URL, own, roots)
+		require.NoError(t, err)
+		return cfg
+	}
 
 	tests := []struct {
 		name   string
 		served tls.Certificate
 		want   string
 	}{
-		{"its own certificate", ownPair, ""},
+		{"its own certificate", own, ""},
 		{"a renewed one", renewed, ""},
 		{"one for another machine", elsewhere, "another certificate than tls.cert"},
 		{"one of another authority", foreign, "another certificate than tls.cert"},
@@ -261,11 +245,7 @@ func TestTLS(t *testing.T) {
 			server.TLS = &tls.Config{Certificates: []tls.Certificate{tt.served}, ClientAuth: tls.RequireAnyClientCert}
 			server.StartTLS()
 			defer server.Close()
-			cfg := configFor(t, server)
-			cfg.TLS = own
-			c, err := New(cfg)
-			require.NoError(t, err)
-			status, _, err := c.Status(t.Context())
+			status, _, err := newClient(t, secured(t, server)).Status(t.Context())
 			if tt.want != "" {
 				require.ErrorContains(t, err, tt.want)
 				return
@@ -279,11 +259,7 @@ func TestTLS(t *testing.T) {
 		t.Parallel()
 		server := httptest.NewServer(http.NotFoundHandler())
 		defer server.Close()
-		cfg := configFor(t, server)
-		cfg.TLS = own
-		c, err := New(cfg)
-		require.NoError(t, err)
-		_, _, err = c.Status(t.Context())
+		_, _, err := newClient(t, secured(t, server)).Status(t.Context())
 		require.ErrorContains(t, err, "answers over http")
 	})
 	t.Run("https agent, http settings", func(t *testing.T) {
@@ -292,20 +268,25 @@ func TestTLS(t *testing.T) {
 		server.Config.ErrorLog = quiet
 		server.StartTLS()
 		defer server.Close()
-		c, err := New(configFor(t, server))
-		require.NoError(t, err)
-		_, _, err = c.Status(t.Context())
-		require.Error(t, err)
+		cfg := configFor(server)
+		cfg.URL = "http://" + server.Listener.Addr().String()
+		_, _, err := newClient(t, cfg).Status(t.Context())
+		require.ErrorContains(t, err, "HTTP 400")
 	})
-	t.Run("missing files", func(t *testing.T) {
+	t.Run("no certificate", func(t *testing.T) {
 		t.Parallel()
-		_, err := New(&config.Config{Path: "agent.yaml", TLS: config.TLS{Cert: "/nonexistent", Key: "/nonexistent"}})
-		require.ErrorContains(t, err, "tls.cert and tls.key of agent.yaml")
-		broken := own
-		broken.CA = own.Key
-		_, err = New(&config.Config{Path: "agent.yaml", TLS: broken})
-		require.ErrorContains(t, err, "no certificate in")
+		_, err := OwnTLS("https://127.0.0.1:1", tls.Certificate{}, nil)
+		require.ErrorContains(t, err, "is empty")
 	})
+}
+
+func TestBadURL(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"", "127.0.0.1:8090", "localhost", "ftp://a", "http://", "http://a b"} {
+		_, err := New(Config{URL: address})
+		require.ErrorContains(t, err, "URL", address)
+	}
+	require.Equal(t, "http://a:1", newClient(t, Config{URL: "http://a:1/"}).URL())
 }
 
 // logServer imitates the log stream of an agent that is cut off now and then.
