@@ -137,8 +137,7 @@ func (a *api) postCommand(w http.ResponseWriter, r *http.Request) {
 	case TypeStopEngine:
 		answer(w, http.StatusOK, map[string]any{"success": false, "error": "this agent does not start or stop engines"})
 	case TypeCheckDocker:
-		available := a.cfg.CheckDocker != nil && a.cfg.CheckDocker(r.Context()) == nil
-		answer(w, http.StatusOK, map[string]any{"available": available})
+		answer(w, http.StatusOK, map[string]any{"available": a.containerEngineAnswers(r.Context())})
 	case TypeEngineStatus:
 		a.postEngineStatus(w, cmd)
 	default:

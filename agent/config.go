@@ -50,8 +50,8 @@ type Config struct {
 	Server   Server
 	Reporter reporter.Reporter
 
-	// Runner runs benchmarks. One that is a [runner.Resumer], Cleaner or Sweeper
-	// too is used as such.
+	// Runner runs benchmarks. One that is a [runner.Resumer], Cleaner, Sweeper or
+	// ContainerRunner too is used as such.
 	//
 	// An error of its, or of the Storage's, is the reason that a job's report
 	// gives. If it has methods Class() string and Fix() string, as
@@ -125,18 +125,11 @@ type Config struct {
 	// Secrets are texts that are blotted out of every job's log.
 	Secrets []string
 
-	// Capabilities, if set, returns the engines that the machine has images
-	// for, to be told to the server.
-	Capabilities func(ctx context.Context) []string
-
 	// Engines, if set, returns the engines that are installed on the machine
 	// itself. It is called every 30 s, and has 10 s: after that the agent
 	// continues with what it knew before. By default PATH and /proc are looked
 	// at.
 	Engines func(ctx context.Context) []heartbeat.Engine
-
-	// CheckDocker, if set, reports whether a container engine answers.
-	CheckDocker func(ctx context.Context) error
 
 	// Warnings, if set, returns sentences that Status shows in addition to the
 	// agent's own, such as one about a certificate that will expire. It is called

@@ -42,13 +42,11 @@ type beatClient struct{ a *Agent }
 
 func (c beatClient) Register(ctx context.Context) (string, time.Duration, error) {
 	reg := Registration{
-		Name:    c.a.cfg.Name,
-		Port:    c.a.cfg.port(),
-		Version: c.a.cfg.Version,
-		Machine: c.a.host.Wait(ctx),
-	}
-	if c.a.cfg.Capabilities != nil {
-		reg.Capabilities = c.a.cfg.Capabilities(ctx)
+		Name:         c.a.cfg.Name,
+		Port:         c.a.cfg.port(),
+		Version:      c.a.cfg.Version,
+		Machine:      c.a.host.Wait(ctx),
+		Capabilities: c.a.imageEngines(ctx),
 	}
 	answer, err := c.a.cfg.Server.Register(ctx, reg)
 	c.a.events.serverAnswered(err)

@@ -16,8 +16,8 @@ import (
 // A Fallback is a Runner that tries several in order: the first that has
 // something to run the job with runs it.
 //
-// It is a [Resumer], a [Cleaner] and a [Sweeper] on behalf of those of its
-// members that are. A member that is no Resumer is never asked to run the same
+// It is a [Resumer], a [Cleaner], a [Sweeper] and a [ContainerRunner] on behalf of
+// those of its members that are. A member that is no Resumer is never asked to run the same
 // job again: its run counts as lost once the program has ended.
 type Fallback struct {
 	members []Runner

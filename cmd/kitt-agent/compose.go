@@ -89,16 +89,6 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 	if containers != nil {
 		p.closers = append(p.closers, containers.Close)
 	}
-	if containers != nil && cfg.Runner != "process" {
-		p.config.CheckDocker = containers.Ping
-		p.config.Capabilities = func(ctx context.Context) []string {
-			engines, err := containers.Engines(ctx)
-			if err != nil {
-				log.DebugContext(ctx, "images not listed", "err", err)
-			}
-			return engines
-		}
-	}
 	return p, nil
 }
 

@@ -68,9 +68,10 @@ type Runner struct {
 }
 
 var (
-	_ runner.Resumer = (*Runner)(nil)
-	_ runner.Cleaner = (*Runner)(nil)
-	_ runner.Sweeper = (*Runner)(nil)
+	_ runner.Resumer         = (*Runner)(nil)
+	_ runner.Cleaner         = (*Runner)(nil)
+	_ runner.Sweeper         = (*Runner)(nil)
+	_ runner.ContainerRunner = (*Runner)(nil)
 )
 
 // kind is what this runner calls itself in results.

@@ -1,0 +1,64 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"slices"
+)
+
+// A ContainerRunner is a [Runner] that runs jobs in containers. The agent tells its
+// server what a ContainerRunner answers. It finds one with [As].
+type ContainerRunner interface {
+	// Ping returns nil if the container engine answers.
+	Ping(ctx context.Context) error
+
+	// Engines returns the inference engines, such as vllm, whose images are on
+	// this machine.
+	Engines(ctx context.Context) ([]string, error)
+}
+
+var _ ContainerRunner = (*Fallback)(nil)
+
+// Ping returns nil if the container engine of one member answers. The error
+// matches [ErrUnavailable] if no member runs containers.
+func (f *Fallback) Ping(ctx context.Context) error {
+	var errs []error
+	for _, r := range f.members {
+		c, ok := As[ContainerRunner](r)
+		if !ok {
+			continue
+		}
+		err := c.Ping(ctx)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	if len(errs) == 0 {
+		return &Error{Kind: ClassUnavailable, Text: "this agent runs no containers", Err: ErrUnavailable}
+	}
+	return errors.Join(errs...)
+}
+
+// Engines returns the inference engines of all members that run containers, each
+// once. The error joins those of members that gave none.
+func (f *Fallback) Engines(ctx context.Context) ([]string, error) {
+	var (
+		all  []string
+		errs []error
+	)
+	for _, r := range f.members {
+		c, ok := As[ContainerRunner](r)
+		if !ok {
+			continue
+		}
+		engines, err := c.Engines(ctx)
+		errs = append(errs, err)
+		for _, e := range engines {
+			if !slices.Contains(all, e) {
+				all = append(all, e)
+			}
+		}
+	}
+	return all, errors.Join(errs...)
+}
