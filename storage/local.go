@@ -53,6 +53,9 @@ func New(cfg Config) (*Local, error) {
 // Settings returns the current settings, with the default for an empty Dir.
 func (l *Local) Settings() Settings { return l.current().Settings }
 
+// Dir returns the storage directory as an absolute path.
+func (l *Local) Dir() string { return l.current().dir }
+
 // current returns the current settings.
 func (l *Local) current() state {
 	l.mu.Lock()

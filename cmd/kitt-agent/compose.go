@@ -4,73 +4,48 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
+	"github.com/kirizan/kitt-agent/agent/standard"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/systemd"
 	"github.com/kirizan/kitt-agent/runner"
-	"github.com/kirizan/kitt-agent/runner/docker"
-	"github.com/kirizan/kitt-agent/runner/process"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
-// parts are what an agent is made of, and what is to be closed after it.
-type parts struct {
-	config  agent.Config
-	closers []func() error // the last first
-}
-
-// Close closes what the agent used.
-func (p *parts) Close() error {
-	var errs []error
-	for _, c := range slices.Backward(p.closers) {
-		errs = append(errs, c())
-	}
-	p.closers = nil
-	return errors.Join(errs...)
-}
-
-// compose makes the parts of the agent that cfg describes. It starts nothing.
-func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, error) {
-	p := &parts{}
+// compose returns the agent that cfg describes, and what closes its parts. It
+// starts nothing.
+func (env *environment) compose(cfg *config.Config, log *slog.Logger) (agent.Config, io.Closer, error) {
 	vars, secrets, err := env.benchmarkVars(cfg)
 	if err != nil {
-		return nil, err
+		return agent.Config{}, nil, err
 	}
 	server, err := newServer(cfg, log)
 	if err != nil {
-		return nil, err
+		return agent.Config{}, nil, err
 	}
-	models, err := newStorage(cfg, log)
+	parts, err := newParts(cfg, vars, log)
 	if err != nil {
-		return nil, err
+		return agent.Config{}, nil, err
 	}
-	p.closers = append(p.closers, models.Close)
-	machine, closeMachine, err := newSystem(cfg, log)
+	run, err := chooseRunner(cfg, parts)
 	if err != nil {
-		return nil, errors.Join(err, p.Close())
+		return agent.Config{}, nil, errors.Join(err, parts.Close())
 	}
-	p.closers = append(p.closers, closeMachine)
-	containers, run, err := env.newRunner(cfg, vars, log)
-	if err != nil {
-		return nil, errors.Join(err, p.Close())
-	}
-	p.config = agent.Config{
+	return agent.Config{
 		Name:              cfg.Name,
 		Version:           thisBuild().Version,
 		Dir:               cfg.Home,
 		Server:            server,
 		Runner:            run,
-		Storage:           models,
-		Detector:          machine,
+		Storage:           parts.Storage,
+		Detector:          parts.Detector,
 		Port:              cfg.Port,
 		Token:             cfg.Token,
 		AllowedHosts:      cfg.AllowedHosts,
@@ -85,11 +60,39 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (*parts, e
 		Secrets:           append(secrets, cfg.Token.Reveal(), cfg.ServerToken.Reveal()),
 		Warnings:          func(context.Context) []string { return tlsWarnings(cfg, time.Now()) },
 		Logger:            log,
+	}, parts, nil
+}
+
+// newParts returns the parts of the agent that cfg describes. Benchmarks find vars in
+// their environment.
+func newParts(cfg *config.Config, vars []string, log *slog.Logger) (*standard.Parts, error) {
+	local, err := localRuns()
+	if err != nil {
+		return nil, err
 	}
-	if containers != nil {
-		p.closers = append(p.closers, containers.Close)
+	kind := standard.Kind(cfg.Runner)
+	if cfg.Runner == runnerSimulated {
+		kind = standard.Process // see chooseRunner
 	}
-	return p, nil
+	return standard.New(standard.Config{
+		Name:    cfg.Name,
+		Kind:    kind,
+		Env:     vars,
+		Process: local,
+		Storage: storageConfig(cfg),
+		Logger:  log,
+	})
+}
+
+const runnerSimulated = "simulated"
+
+// chooseRunner returns the runner that cfg asks for: that of parts, or the
+// simulated one.
+func chooseRunner(cfg *config.Config, parts *standard.Parts) (runner.Runner, error) {
+	if cfg.Runner != runnerSimulated {
+		return parts.Runner, nil
+	}
+	return simulated.New(simulated.Config{Speed: cfg.Simulated.Speed, Scenario: cfg.Simulated.Scenario})
 }
 
 // newServer returns the client of the KITT server.
@@ -117,37 +120,6 @@ func newServerWithin(cfg *config.Config, log *slog.Logger, timeout time.Duration
 	})
 }
 
-// newRunner returns the runner that cfg asks for, and the one for containers
-// where there is one.
-func (env *environment) newRunner(cfg *config.Config, vars []string, log *slog.Logger) (*docker.Runner, runner.Runner, error) {
-	if cfg.Runner == "simulated" {
-		run, err := simulated.New(simulated.Config{Speed: cfg.Simulated.Speed, Scenario: cfg.Simulated.Scenario})
-		return nil, run, err
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, nil, fmt.Errorf("find the agent's own program: %w", err)
-	}
-	local := process.New(process.Config{
-		Env:        append(env.processVars(), vars...),
-		Supervisor: []string{exe, superviseCommand},
-	})
-	// A job whose run one of them began is never given to the other, also when the
-	// configuration has changed since.
-	containers, err := docker.New(docker.Config{Owner: cfg.Name, Env: vars, Logger: log})
-	switch {
-	case cfg.Runner == "process" && err != nil:
-		return nil, runner.NewFallback(local), nil // the machine needn't know Docker
-	case err != nil:
-		return nil, nil, err
-	case cfg.Runner == "process":
-		return containers, runner.NewFallback(local).Former(containers), nil
-	case cfg.Runner == "docker":
-		return containers, runner.NewFallback(containers).Former(local), nil
-	}
-	return containers, runner.NewFallback(containers, local), nil
-}
-
 // benchmarkVars returns the variables that benchmarks get, as NAME=value, and
 // the values among them that must not be seen.
 func (env *environment) benchmarkVars(cfg *config.Config) (vars, secrets []string, err error) {
@@ -165,22 +137,20 @@ func (env *environment) benchmarkVars(cfg *config.Config) (vars, secrets []strin
 	return vars, secrets, nil
 }
 
-// processVars returns the agent's own environment without what is the agent's
-// alone: its tokens must not reach a benchmark, nor what systemd hands a service
-// to speak of itself with.
-func (env *environment) processVars() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return strings.HasPrefix(name, "KITT_") || systemd.IsServiceVar(name)
-	})
-}
-
-func storageSettings(cfg *config.Config) storage.Settings {
-	return storage.Settings{
-		Dir:         cfg.ModelStorageDir,
-		ShareSource: cfg.ModelShareSource,
-		ShareMount:  cfg.ModelShareMount,
-		AutoCleanup: cfg.AutoCleanup == nil || *cfg.AutoCleanup,
+// storageConfig returns how models are kept.
+func storageConfig(cfg *config.Config) storage.Config {
+	return storage.Config{
+		Settings: storage.Settings{
+			Dir:         cfg.ModelStorageDir,
+			ShareSource: cfg.ModelShareSource,
+			ShareMount:  cfg.ModelShareMount,
+			AutoCleanup: cfg.AutoCleanup == nil || *cfg.AutoCleanup,
+		},
+		Owner:        cfg.Name,
+		KeepFree:     cfg.Models.KeepFree,
+		MaxBytes:     cfg.Models.MaxSize,
+		Workers:      cfg.Models.Streams,
+		ShareTimeout: cfg.Models.ShareTimeout,
 	}
 }
 

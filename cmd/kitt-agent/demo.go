@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"slices"
@@ -19,7 +18,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/client"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/agent/standard"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/simulated"
@@ -103,7 +102,7 @@ func (env *environment) demo(ctx context.Context, d demo) (err error) {
 	if d.json {
 		say = io.Discard
 	}
-	run, closeRunner, err := env.demoRunner(d.runner)
+	run, closeRunner, err := demoRunner(d.runner)
 	if err != nil {
 		return err
 	}
@@ -151,13 +150,17 @@ func (env *environment) demo(ctx context.Context, d demo) (err error) {
 }
 
 // demoRunner returns the runner of the given name, and what closes it.
-func (env *environment) demoRunner(name string) (runner.Runner, func() error, error) {
+func demoRunner(name string) (runner.Runner, func() error, error) {
 	if name != "simulated" {
-		containers, run, err := env.newRunner(&config.Config{Name: demoAgent, Runner: name}, nil, slog.New(slog.DiscardHandler))
-		if err != nil || containers == nil {
-			return run, func() error { return nil }, err
+		local, err := localRuns()
+		if err != nil {
+			return nil, nil, err
 		}
-		return run, containers.Close, nil
+		run, err := standard.NewRunner(standard.Config{Name: demoAgent, Kind: standard.Kind(name), Process: local})
+		if err != nil {
+			return nil, nil, err
+		}
+		return run, run.Close, nil
 	}
 	machine, _ := hwdetect.Profile(demoProfile)
 	run, err := simulated.New(simulated.Config{

@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kirizan/kitt-agent/agent/standard"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/hwdetect"
-	"github.com/kirizan/kitt-agent/hwdetect/nvml"
 )
 
 // hardwareTimeout bounds a look at the machine; each probe has a limit of its
@@ -40,11 +39,11 @@ with the reason.`,
 			if err != nil {
 				return err
 			}
-			system, closeSystem, err := newSystem(cfg, slog.New(slog.DiscardHandler))
+			system, err := standard.NewDetector(hwdetect.Config{ModelDir: modelDir(cfg)})
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, closeSystem()) }()
+			defer func() { err = errors.Join(err, system.Close()) }()
 			ctx, cancel := context.WithTimeout(cmd.Context(), hardwareTimeout)
 			defer cancel()
 			machine, err := system.Detect(ctx)
@@ -61,20 +60,6 @@ with the reason.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
-}
-
-// newSystem returns the detector of this machine, and what closes it.
-func newSystem(cfg *config.Config, log *slog.Logger) (*hwdetect.System, func() error, error) {
-	gpus := nvml.New(nvml.Config{Logger: log})
-	system, err := hwdetect.New(hwdetect.Config{
-		ModelDir: modelDir(cfg),
-		Sources:  []hwdetect.Source{gpus},
-		Logger:   log,
-	})
-	if err != nil {
-		return nil, nil, errors.Join(err, gpus.Close())
-	}
-	return system, func() error { return errors.Join(system.Close(), gpus.Close()) }, nil
 }
 
 // modelDir returns where models are kept.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -37,25 +36,12 @@ func (env *environment) withModels(do func(cfg *config.Config, models *storage.L
 	if err != nil {
 		return err
 	}
-	models, err := newStorage(cfg, slog.New(slog.DiscardHandler))
+	models, err := storage.New(storageConfig(cfg))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, models.Close()) }()
 	return do(cfg, models)
-}
-
-// newStorage returns the storage of the agent that cfg describes.
-func newStorage(cfg *config.Config, log *slog.Logger) (*storage.Local, error) {
-	return storage.New(storage.Config{
-		Settings:     storageSettings(cfg),
-		Owner:        cfg.Name,
-		KeepFree:     cfg.Models.KeepFree,
-		MaxBytes:     cfg.Models.MaxSize,
-		Workers:      cfg.Models.Streams,
-		ShareTimeout: cfg.Models.ShareTimeout,
-		Logger:       log,
-	})
 }
 
 // newModelsListCommand returns `kitt-agent models list`.

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"sync"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kirizan/kitt-agent/agent/standard"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
+	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/preflight"
 	"github.com/kirizan/kitt-agent/preflight/dockercheck"
 )
@@ -72,11 +73,11 @@ func (env *environment) preflight(ctx context.Context, cfg *config.Config) (_ []
 			env.say("%s", line)
 		}
 	}
-	system, closeSystem, err := newSystem(cfg, slog.New(slog.DiscardHandler))
+	system, err := standard.NewDetector(hwdetect.Config{ModelDir: modelDir(cfg)})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, closeSystem()) }()
+	defer func() { err = errors.Join(err, system.Close()) }()
 	docker, err := dockercheck.New(dockercheck.Config{Image: cfg.KITTImage, Progress: say})
 	if err != nil {
 		return nil, err

@@ -97,7 +97,7 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	if cfg.Insecure {
 		log.Warn("the server's certificate is not verified", "why", "--insecure")
 	}
-	parts, err := env.compose(cfg, log)
+	agentConfig, parts, err := env.compose(cfg, log)
 	if err != nil {
 		return err
 	}
@@ -106,17 +106,17 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 			log.Warn("not closed cleanly", "err", err)
 		}
 	}()
-	if parts.config.TLS, err = serverTLS(cfg, log); err != nil {
+	if agentConfig.TLS, err = serverTLS(cfg, log); err != nil {
 		return err
 	}
 	listener, err := net.Listen("tcp", cfg.ListenAddress())
 	if err != nil {
 		return fmt.Errorf("the agent's API: %w; choose another port with --port, or port: in agent.yaml", err)
 	}
-	parts.config.Listener = listener
+	agentConfig.Listener = listener
 	log.Info("agent started", "version", thisBuild().Version, "name", cfg.Name, "server", cfg.ServerURL,
 		"listening", listener.Addr().String(), "runner", cfg.Runner, "config", cfg.Path)
-	a, err := agent.New(parts.config)
+	a, err := agent.New(agentConfig)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

@@ -104,13 +104,3 @@ func TestStartOutlivesItsReader(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(text), `"msg":"stopped"`)
 }
-
-func TestBenchmarksKnowNothingOfTheService(t *testing.T) {
-	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
-	t.Setenv("WATCHDOG_USEC", "1000")
-	t.Setenv("KITT_TOKEN", "secret")
-	t.Setenv("HF_HOME", "/models/hf")
-	vars := strings.Join((&environment{}).processVars(), "\n")
-	require.Contains(t, vars, "HF_HOME=/models/hf")
-	require.NotRegexp(t, "(?m)^(NOTIFY_SOCKET|WATCHDOG_USEC|KITT_TOKEN)=", vars)
-}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"os"
+
 	"github.com/spf13/cobra"
 
 	"github.com/kirizan/kitt-agent/runner/process"
@@ -9,6 +12,16 @@ import (
 // superviseCommand is the hidden command by which the agent starts the process
 // that watches over a local benchmark and outlives the agent.
 const superviseCommand = "supervise"
+
+// localRuns returns how the local kitt command runs benchmarks: under a supervisor
+// that is this program.
+func localRuns() (process.Config, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return process.Config{}, fmt.Errorf("find the agent's own program: %w", err)
+	}
+	return process.Config{Supervisor: []string{exe, superviseCommand}}, nil
+}
 
 // newSuperviseCommand returns `kitt-agent supervise`.
 func newSuperviseCommand(*environment) *cobra.Command {

@@ -121,9 +121,10 @@ func TestAgentIsLight(t *testing.T) {
 	t.Parallel()
 	heavy := []string{"github.com/moby/", "github.com/docker/", "github.com/NVIDIA/", "github.com/spf13/cobra", "github.com/stretchr/testify",
 		"github.com/lmittmann/tint", "testing", module + "/runner/docker", module + "/runner/process", module + "/runner/simulated",
-		module + "/hwdetect/nvml"}
-	agents := list(t, func(path string) bool { return path == "agent" })
-	require.NotEmpty(t, agents)
+		module + "/hwdetect/nvml", module + "/agent/standard"}
+	light := []string{"agent", "agent/client", "agent/kittapi", "agent/reporter"}
+	agents := list(t, func(path string) bool { return slices.Contains(light, path) })
+	require.Len(t, agents, len(light))
 	for path, p := range agents {
 		for _, dep := range p.Deps {
 			for _, h := range heavy {

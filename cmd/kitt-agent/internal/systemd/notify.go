@@ -13,18 +13,6 @@ import (
 // watchdog does not want to hear more often.
 const statusEvery = 10 * time.Second
 
-// IsServiceVar reports whether a variable is one by which systemd and a service
-// know each other. It is no business of the programs that the service starts:
-// one of them that speaks sd_notify itself would speak for the service.
-func IsServiceVar(name string) bool {
-	switch name {
-	case "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "INVOCATION_ID", "SYSTEMD_EXEC_PID",
-		"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE":
-		return true
-	}
-	return false
-}
-
 // A Notifier tells the systemd that started this process how the service in it
 // fares (sd_notify(3)).
 type Notifier struct {

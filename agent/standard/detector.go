@@ -1,0 +1,31 @@
+package standard
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/hwdetect/nvml"
+)
+
+// A Detector describes the machine that the program runs on.
+type Detector struct {
+	*hwdetect.System
+	gpus *nvml.Source
+}
+
+// NewDetector returns a detector that also asks NVML. An empty ModelDir leaves it to
+// the machine's first disk.
+func NewDetector(cfg hwdetect.Config) (*Detector, error) {
+	gpus := nvml.New(nvml.Config{Logger: cfg.Logger})
+	cfg.Sources = append([]hwdetect.Source{gpus}, cfg.Sources...)
+	system, err := hwdetect.New(cfg)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("standard: %w", err), gpus.Close())
+	}
+	return &Detector{system, gpus}, nil
+}
+
+// Close closes the detector and what it has of NVML. The Detector must not be used
+// afterwards.
+func (d *Detector) Close() error { return errors.Join(d.System.Close(), d.gpus.Close()) }

@@ -1,0 +1,120 @@
+// Package standard has the usual parts of an agent: benchmarks run in Docker
+// containers or through the local kitt command, models come from a share to local
+// disk, and the machine describes itself, its GPUs through NVML if the program is
+// built with the tag nvml.
+//
+//	parts, err := standard.New(standard.Config{Name: "gpu-1"})
+//	...
+//	defer parts.Close()
+//	a, err := agent.New(agent.Config{Name: "gpu-1", Runner: parts.Runner, Storage: parts.Storage, Detector: parts.Detector, ...})
+//
+// Package agent itself imports none of these parts. A program that brings its own
+// imports their packages one by one, and links no others.
+package standard
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/runner/docker"
+	"github.com/kirizan/kitt-agent/runner/process"
+	"github.com/kirizan/kitt-agent/storage"
+)
+
+// Config says what the parts are like. Its zero value works.
+type Config struct {
+	// Name is the agent's, as in agent.Config. It tells this agent's containers
+	// and leases from those of other agents, so it may be empty only where there is
+	// one agent.
+	Name string
+
+	// Kind says how benchmarks run. Defaults to Auto.
+	Kind Kind
+
+	// Env is added to the environment of every benchmark, as NAME=value.
+	Env []string
+
+	// Docker configures containers. Owner, Env and Logger default to Name, Env and
+	// Logger.
+	Docker docker.Config
+
+	// Process configures benchmarks through the local kitt command. Env defaults to
+	// this program's environment and Env, without the variables that begin with
+	// KITT_ and those by which systemd knows a service. A benchmark outlives this
+	// program only if Supervisor is set.
+	Process process.Config
+
+	// Storage configures the copies of models. Owner and Logger default to Name and
+	// Logger.
+	Storage storage.Config
+
+	// Detector configures what looks at the machine. NVML is asked in addition to
+	// Sources. ModelDir and Logger default to the Storage's directory and Logger.
+	Detector hwdetect.Config
+
+	// Logger receives what an operator wants to know. Defaults to discarding it.
+	Logger *slog.Logger
+}
+
+// Parts are the parts of one agent.
+type Parts struct {
+	Runner   *Runner
+	Storage  *storage.Local
+	Detector *Detector
+}
+
+// New returns the parts that cfg describes. It starts nothing and calls no
+// container engine.
+func New(cfg Config) (*Parts, error) {
+	cfg = cfg.withDefaults()
+	run, err := NewRunner(cfg)
+	if err != nil {
+		return nil, err
+	}
+	models, err := storage.New(cfg.Storage)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("standard: %w", err), run.Close())
+	}
+	if cfg.Detector.ModelDir == "" {
+		cfg.Detector.ModelDir = models.Dir()
+	}
+	machine, err := NewDetector(cfg.Detector)
+	if err != nil {
+		return nil, errors.Join(err, models.Close(), run.Close())
+	}
+	return &Parts{run, models, machine}, nil
+}
+
+// Close closes the parts, once Run of their agent has returned. It may be called
+// twice.
+func (p *Parts) Close() error {
+	return errors.Join(p.Runner.Close(), p.Detector.Close(), p.Storage.Close())
+}
+
+// withDefaults returns cfg with defaults in place of zero values.
+func (cfg Config) withDefaults() Config {
+	if cfg.Kind == "" {
+		cfg.Kind = Auto
+	}
+	orName := func(owner *string) {
+		if *owner == "" {
+			*owner = cfg.Name
+		}
+	}
+	orName(&cfg.Docker.Owner)
+	orName(&cfg.Storage.Owner)
+	for _, logger := range []**slog.Logger{&cfg.Docker.Logger, &cfg.Storage.Logger, &cfg.Detector.Logger} {
+		if *logger == nil {
+			*logger = cfg.Logger
+		}
+	}
+	if cfg.Docker.Env == nil {
+		cfg.Docker.Env = cfg.Env
+	}
+	if cfg.Process.Env == nil {
+		cfg.Process.Env = append(ownEnv(), cfg.Env...)
+	}
+	return cfg
+}
