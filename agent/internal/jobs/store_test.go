@@ -36,7 +36,7 @@ func TestJobsAreReadBackInTheirOrder(t *testing.T) {
 // jobs directory that are no jobs.
 func TestAJobMayBeALink(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.TempDir())
+	s, err := Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	j, err := s.Create(testCommand("x"), FromServer, nil)
 	require.NoError(t, err)
