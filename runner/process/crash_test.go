@@ -6,17 +6,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/kirizan/kitt-agent/internal/base"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/internal/procfs"
 	"github.com/kirizan/kitt-agent/runner/runnertest"
+	"github.com/kirizan/kitt-agent/runner/supervisor"
 )
 
 func crashJob(t *testing.T) (runner.Job, string) {
@@ -24,6 +24,15 @@ func crashJob(t *testing.T) (runner.Job, string) {
 	dir := directory(job)
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	return job, dir
+}
+
+func readClaim(dir string) (supervisor.Claim, bool, error) {
+	d, err := supervisor.OpenDir(dir)
+	if err != nil {
+		return supervisor.Claim{}, false, err
+	}
+	defer d.Close()
+	return d.Claim()
 }
 
 func sleepSpec() spec {
@@ -37,7 +46,7 @@ func TestResumeCallsOffWhatWasNeverBegun(t *testing.T) {
 	_, err := New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 	require.Equal(t, superviseBusy, Supervise(dir), "a supervisor that is late begins nothing")
-	require.NoFileExists(t, filepath.Join(dir, startedFile))
+	require.NoFileExists(t, filepath.Join(dir, supervisor.ClaimFile))
 }
 
 func TestResumeOfADirectRunThatWasNeverBegun(t *testing.T) {
@@ -52,13 +61,13 @@ func TestSuperviseOnce(t *testing.T) {
 	t.Parallel()
 	_, dir := crashJob(t)
 	require.NoError(t, writeState(dir, specFile, sleepSpec()))
-	held, err := lock(dir)
+	held, err := supervisor.Lock(dir)
 	require.NoError(t, err)
 	require.Equal(t, superviseBusy, Supervise(dir), "another one has it")
 	require.NoError(t, held.Close())
-	require.NoError(t, writeState(dir, startedFile, started{Version: version}))
+	require.NoError(t, writeState(dir, supervisor.ClaimFile, supervisor.Claim{Version: version}))
 	require.Equal(t, superviseBusy, Supervise(dir), "it was begun before")
-	require.NoError(t, os.WriteFile(filepath.Join(dir, startedFile), []byte("{"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, supervisor.ClaimFile), []byte("{"), 0o600))
 	require.Equal(t, superviseFailed, Supervise(dir))
 }
 
@@ -69,31 +78,28 @@ func TestStopOfASlowStart(t *testing.T) {
 	job, dir := crashJob(t)
 	job.StopGrace = 20 * time.Millisecond
 	require.NoError(t, writeState(dir, specFile, sleepSpec()))
-	held, err := lock(dir) // as a supervisor does first
+	held, err := supervisor.Lock(dir) // as a supervisor does first
 	require.NoError(t, err)
-	defer held.Close()
 	cause := errors.New("stopped by a test")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
 	_, err = New(Config{}).Resume(ctx, job, runner.Position{}, &runnertest.Recorder{})
 	require.Equal(t, cause, err)
 
-	require.ErrorContains(t, supervise(dir, sleepSpec()), "called off")
-	s, found, err := readState[started](dir, startedFile)
-	require.NoError(t, err)
-	require.True(t, found)
-	require.Zero(t, s.Child.PID)
+	require.NoError(t, held.Close())
+	require.Equal(t, superviseBusy, Supervise(dir))
+	require.NoFileExists(t, filepath.Join(dir, supervisor.ClaimFile))
 }
 
 func TestResumeOfARunThatVanished(t *testing.T) {
 	t.Parallel()
 	for name, files := range map[string]map[string]string{
-		"killed while starting": {specFile: `{"version":1,"supervised":true}`, startedFile: `{"version":1}`},
-		"direct":                {specFile: `{"version":1}`, startedFile: `{"version":1,"child":{"pid":1,"start":1}}`},
+		"killed while starting": {specFile: `{"version":1,"supervised":true}`, supervisor.ClaimFile: `{"version":1}`},
+		"direct":                {specFile: `{"version":1}`, supervisor.ClaimFile: `{"version":1,"child":{"pid":1,"start":1}}`},
 		"broken spec":           {specFile: `{`},
-		"no spec":               {startedFile: `{"version":1,"child":{"pid":1,"start":1}}`},
+		"no spec":               {supervisor.ClaimFile: `{"version":1,"child":{"pid":1,"start":1}}`},
 		"later version":         {specFile: `{"version":2}`},
-		"broken exit":           {specFile: `{"version":1,"supervised":true}`, exitFile: `{`},
+		"broken exit":           {specFile: `{"version":1,"supervised":true}`, supervisor.ExitFile: `{`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -108,7 +114,7 @@ func TestResumeOfARunThatVanished(t *testing.T) {
 }
 
 // supervised starts a supervisor, and returns it once its benchmark lives.
-func supervised(t *testing.T, dir string) (*exec.Cmd, started) {
+func supervised(t *testing.T, dir string) (*exec.Cmd, supervisor.Claim) {
 	t.Helper()
 	require.NoError(t, writeState(dir, specFile, sleepSpec()))
 	exe, err := os.Executable()
@@ -116,10 +122,10 @@ func supervised(t *testing.T, dir string) (*exec.Cmd, started) {
 	cmd := exec.Command(exe, "supervise", dir)
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 	require.NoError(t, cmd.Start())
-	var s started
+	var s supervisor.Claim
 	require.Eventually(t, func() bool {
 		var found bool
-		s, found, err = readState[started](dir, startedFile)
+		s, found, err = readClaim(dir)
 		return err == nil && found && s.Child.PID != 0
 	}, 10*time.Second, 5*time.Millisecond)
 	return cmd, s
@@ -133,7 +139,7 @@ func TestARunWithoutItsSpecIsEnded(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(dir, specFile)))
 	_, err := New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrLost)
-	require.False(t, s.Child.alive())
+	require.False(t, s.Child.Alive())
 	_ = cmd.Wait() // with whatever code
 }
 
@@ -143,11 +149,11 @@ func TestKilledSupervisor(t *testing.T) {
 	t.Parallel()
 	job, dir := crashJob(t)
 	cmd, s := supervised(t, dir)
-	require.True(t, s.Child.alive())
+	require.True(t, s.Child.Alive())
 	for _, sig := range []os.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGINT} {
 		require.NoError(t, cmd.Process.Signal(sig))
 	}
-	held, err := lock(dir)
+	held, err := supervisor.Lock(dir)
 	require.NoError(t, err)
 	require.Nil(t, held, "the supervisor heeds none of them")
 	require.NoError(t, cmd.Process.Kill())
@@ -155,7 +161,7 @@ func TestKilledSupervisor(t *testing.T) {
 
 	_, err = New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrLost)
-	require.False(t, s.Child.alive())
+	require.False(t, s.Child.Alive())
 }
 
 // TestBrokenFileOfARun breaks the file that says what is run, and expects the
@@ -168,16 +174,16 @@ func TestBrokenFileOfARun(t *testing.T) {
 	require.NoError(t, err)
 	k, err := startSupervisor([]string{exe, "supervise"}, dir, os.Environ())
 	require.NoError(t, err)
-	var s started
+	var s supervisor.Claim
 	require.Eventually(t, func() bool {
 		var found bool
-		s, found, err = readState[started](dir, startedFile)
+		s, found, err = readClaim(dir)
 		return err == nil && found && s.Child.PID != 0
 	}, 10*time.Second, 5*time.Millisecond)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, specFile), nil, 0o600))
 	_, err = New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrLost)
-	require.False(t, s.Child.alive())
+	require.False(t, s.Child.Alive())
 	require.Eventually(t, func() bool {
 		gone, err := k.gone()
 		return err == nil && gone
@@ -186,55 +192,44 @@ func TestBrokenFileOfARun(t *testing.T) {
 
 func TestOldBoot(t *testing.T) {
 	t.Parallel()
-	self, ok := lookup(os.Getpid())
+	self, ok := procfs.Lookup(os.Getpid())
 	require.True(t, ok)
-	require.NotEmpty(t, started{Boot: base.BootID(), Child: self.identity}.left())
-	require.Empty(t, started{Boot: "another", Child: self.identity}.left())
-	require.False(t, identity{PID: self.PID, Start: self.Start + 1}.alive())
+	require.NotEmpty(t, left(supervisor.Claim{Boot: base.BootID(), Child: self.ID}))
+	require.Empty(t, left(supervisor.Claim{Boot: "another", Child: self.ID}))
+	require.False(t, procfs.ID{PID: self.PID, Start: self.Start + 1}.Alive())
 }
 
-func TestOOM(t *testing.T) {
+// TestResumeOfALaterVersion has files that only a newer agent can read: its run
+// is left alone while it lives, also when this agent is stopped.
+func TestResumeOfALaterVersion(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "/sys/fs/cgroup/a/b/memory.events", oomFile("0::/a/b\n"))
-	require.Equal(t, "/sys/fs/cgroup/memory/x/memory.oom_control", oomFile("5:cpu,memory:/x\n0::/a\n"))
-	require.Empty(t, oomFile("nonsense"))
-	require.EqualValues(t, 3, parseOOM("low 0\noom 4\noom_kill 3\noom_group_kill 0\n"))
-	require.EqualValues(t, 2, parseOOM("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"))
-	require.Zero(t, parseOOM("oom_kill many\n"))
-	killed := unix.WaitStatus(unix.SIGKILL)
-	require.True(t, exitOf(killed, true).OOM)
-	require.False(t, exitOf(killed, false).OOM)
-	require.False(t, exitOf(unix.WaitStatus(unix.SIGTERM), true).OOM)
-	require.True(t, exitOf(unix.WaitStatus(137<<8), true).OOM, "a shell in between says 137")
-}
+	job, dir := crashJob(t)
+	require.NoError(t, writeState(dir, specFile, sleepSpec()))
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	_, err = startSupervisor([]string{exe, "supervise"}, dir, os.Environ())
+	require.NoError(t, err)
+	var s supervisor.Claim
+	require.Eventually(t, func() bool {
+		var found bool
+		s, found, err = readClaim(dir)
+		return err == nil && found && s.Child.PID != 0
+	}, 10*time.Second, 5*time.Millisecond)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, specFile), []byte(`{"version":2}`), 0o600))
 
-func TestDescendants(t *testing.T) {
-	t.Parallel()
-	p := func(pid, parent int) proc { return proc{identity: identity{PID: pid}, parent: parent} }
-	all := []proc{p(4, 3), p(3, 2), p(2, 1), p(9, 1), p(2, 4)}
-	var pids []int
-	for _, d := range descendants(all, 2) {
-		pids = append(pids, d.PID)
+	for _, cause := range []error{runner.ErrDetach, errors.New("cancelled by a test")} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		out := &runnertest.Recorder{}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := New(Config{}).Resume(ctx, job, runner.Position{}, out)
+			ended <- err
+		}()
+		require.Eventually(t, func() bool { return out.Messages() != "" }, 10*time.Second, time.Millisecond)
+		require.Contains(t, out.Messages(), "newer version")
+		require.True(t, s.Child.Alive())
+		cancel(cause)
+		require.ErrorIs(t, <-ended, cause)
+		require.Equal(t, errors.Is(cause, runner.ErrDetach), s.Child.Alive(), "a cancel ends it, nothing else does")
 	}
-	require.Equal(t, []int{3, 4}, pids)
-}
-
-func FuzzParseStat(f *testing.F) {
-	f.Add([]byte("7 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"))
-	f.Add([]byte("1 (x"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		p, ok := parseStat(text)
-		if ok && (p.PID <= 0 || !strings.Contains(string(text), ")")) {
-			t.Fatalf("%q gave %+v", text, p)
-		}
-	})
-}
-
-func FuzzParseOOM(f *testing.F) {
-	f.Add("oom_kill 3\n")
-	f.Add("0::/a\n")
-	f.Fuzz(func(_ *testing.T, text string) {
-		parseOOM(text)
-		oomFile(text)
-	})
 }

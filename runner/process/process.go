@@ -1,11 +1,10 @@
 // Package process runs benchmarks through the kitt command of this machine.
 //
-// The benchmark's output goes into a file that the benchmark itself holds open,
-// never through a pipe: neither a slow reader nor the end of the agent can slow
-// it or end it. Room for it is kept in reserve on the disk, so that a disk that
-// somebody fills doesn't end it either. With a supervisor, a small process that outlives the agent and
-// writes down how the benchmark ended, a run can be resumed; see
-// [Config.Supervisor] and [Supervise].
+// With a supervisor, a small process that outlives the agent, a run can be
+// resumed; see [Config.Supervisor] and package runner/supervisor, which describes
+// the files of a run. The benchmark's output goes into a file that the benchmark
+// itself holds open, never through a pipe: neither a slow reader nor the end of
+// the agent can slow it or end it.
 //
 // It needs Linux: it finds processes by way of /proc.
 package process
@@ -20,11 +19,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kirizan/kitt-agent/internal/base"
-
 	"golang.org/x/sys/unix"
 
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/internal/procfs"
+	"github.com/kirizan/kitt-agent/runner/supervisor"
 )
 
 // Config says how benchmarks are run. Its zero value is ready for use.
@@ -44,6 +44,12 @@ type Config struct {
 	// runner.ErrDetach too, and of what the benchmark leaves behind only what
 	// stayed in its process group is ended.
 	Supervisor []string
+
+	// LogLimit is the most bytes that a run's output takes on the disk. Beyond it
+	// the oldest output goes, and the job's log says what is missing if the agent
+	// had not read it. It needs a supervisor, and a file system with holes. Zero
+	// means [supervisor.DefaultLimit], and less than zero no limit.
+	LogLimit int64
 }
 
 // A Runner runs the kitt command of this machine. Its files lie in the
@@ -77,14 +83,14 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return runner.Result{}, fmt.Errorf("make the directory of the run: %w", err)
 	}
-	for _, name := range []string{startedFile, exitFile} {
+	for _, name := range []string{supervisor.ClaimFile, supervisor.ExitFile} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 			return runner.Result{}, fmt.Errorf("run %s: it was begun before: there is %s", job.ID, filepath.Join(dir, name))
 		}
 	}
 	s := spec{
 		Version: version, Job: job.ID, Path: path, Args: job.Arguments(), Env: r.environment(),
-		Supervised: len(r.config.Supervisor) > 0, At: time.Now().UTC(),
+		Supervised: len(r.config.Supervisor) > 0, Limit: supervisor.LimitOf(r.config.LogLimit), At: time.Now().UTC(),
 	}
 	if err := writeState(dir, specFile, s); err != nil {
 		return runner.Result{}, fmt.Errorf("note down what is to be run: %w", err)
@@ -107,7 +113,11 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if err != nil {
 		return runner.Result{}, err
 	}
-	f := follower{dir: dir, job: job, out: out, keeper: k}
+	f, err := newFollower(job, k, 0, out)
+	if err != nil {
+		return runner.Result{}, err
+	}
+	defer f.close()
 	return f.follow(ctx, s.Supervised)
 }
 
@@ -118,19 +128,28 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 		return runner.Result{}, cause
 	}
 	dir := directory(job)
-	s, found, err := readState[spec](dir, specFile)
-	if err == nil && !found {
-		err = unbegun(dir)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
+	f, err := newFollower(job, keeper{dir: dir}, from.Byte, out)
 	if err != nil {
+		return runner.Result{}, err
+	}
+	defer f.close()
+	s, found, err := readSpec(dir)
+	if err == nil && !found {
+		err = f.unbegun()
+	}
+	switch {
+	case errors.Is(err, supervisor.ErrVersion):
+		return f.leaveAlone(ctx, err)
+	case err != nil:
 		text := "its files can't be read: " + err.Error()
-		f := follower{dir: dir, job: job, out: out, keeper: keeper{dir: dir}}
 		if e := f.stop(); e != nil {
 			text += "; " + e.Error()
 		}
 		return runner.Result{}, lost(text, nil)
-	}
-	if !found {
+	case !found:
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
 	never, err := callOff(dir)
@@ -140,15 +159,14 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	if never {
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
-	f := follower{dir: dir, job: job, out: out, keeper: keeper{dir: dir}, offset: from.Byte}
 	return f.follow(ctx, s.Supervised)
 }
 
 // unbegun returns an error if a run that has no spec was begun all the same.
-func unbegun(dir string) error {
-	s, found, err := readState[started](dir, startedFile)
-	if err == nil && found && s.Child.PID != 0 {
-		err = fmt.Errorf("%s is missing", filepath.Join(dir, specFile))
+func (f *follower) unbegun() error {
+	c, found, err := f.dir.Claim()
+	if err == nil && found && c.Child.PID != 0 {
+		err = fmt.Errorf("%s is missing", filepath.Join(f.keeper.dir, specFile))
 	}
 	return err
 }
@@ -157,12 +175,12 @@ func unbegun(dir string) error {
 // was not. It holds the lock meanwhile, so that a supervisor that is late finds
 // nothing to begin.
 func callOff(dir string) (bool, error) {
-	held, err := lock(dir)
+	held, err := supervisor.Lock(dir)
 	if err != nil || held == nil {
 		return false, err
 	}
 	defer held.Close()
-	for _, name := range []string{startedFile, exitFile} {
+	for _, name := range []string{supervisor.ClaimFile, supervisor.ExitFile} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
 			return false, err
 		}
@@ -201,20 +219,11 @@ func (r *Runner) environment() []string {
 
 func directory(job runner.Job) string { return filepath.Join(job.Dir, kind) }
 
-func lost(text string, s *started) error {
-	if s != nil && !killAll(s.left, killLimit) {
+func lost(text string, c *supervisor.Claim) error {
+	if c != nil && !procfs.Kill(func() []procfs.Process { return left(*c) }, killLimit) {
 		text += "; parts of it can't be killed"
 	}
 	return &runner.Error{Kind: runner.ClassLost, Text: "the benchmark is gone: " + text, Err: runner.ErrLost}
-}
-
-func notStartable(reason string) error {
-	return &runner.Error{
-		Kind:   runner.ClassUnavailable,
-		Text:   "the benchmark can't be started: " + reason,
-		Remedy: "kitt-agent build",
-		Err:    runner.ErrUnavailable,
-	}
 }
 
 // startSupervisor starts the supervisor in a session of its own, with nothing
@@ -230,29 +239,29 @@ func startSupervisor(command []string, dir string, env []string) (keeper, error)
 	}
 	k := keeper{dir: dir, pid: cmd.Process.Pid}
 	// The keeper waits for it by its PID, without a goroutine that would stay
-	// when the run is let go of.
+	// when the run is detached from.
 	return k, cmd.Process.Release()
 }
 
 // startChild starts the benchmark as a child of this process.
 func startChild(dir string, s spec, output *os.File) (keeper, error) {
-	state := started{Version: version, Boot: base.BootID(), At: time.Now().UTC()}
-	if err := writeState(dir, startedFile, state); err != nil {
+	state := supervisor.Claim{Version: supervisor.Version, Boot: base.BootID(), At: time.Now().UTC()}
+	if err := writeState(dir, supervisor.ClaimFile, state); err != nil {
 		return keeper{}, fmt.Errorf("note down that the run begins: %w", err)
 	}
 	cmd := exec.Command(s.Path, s.Args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, s.Env, output, output
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	kills := oomKills()
+	kills := supervisor.OOMKills()
 	if err := cmd.Start(); err != nil {
-		return keeper{}, notStartable(err.Error())
+		return keeper{}, supervisor.NotStartable(err.Error())
 	}
-	child, _ := lookup(cmd.Process.Pid)
-	state.Child = identity{PID: cmd.Process.Pid, Start: child.Start}
+	child, _ := procfs.Lookup(cmd.Process.Pid)
+	state.Child = procfs.ID{PID: cmd.Process.Pid, Start: child.Start}
 	k := keeper{dir: dir, pid: cmd.Process.Pid, child: &state, kills: kills}
-	err := errors.Join(cmd.Process.Release(), writeStateLater(dir, startedFile, state))
+	err := errors.Join(cmd.Process.Release(), state.WriteSoon(dir))
 	if err != nil {
-		killAll(state.left, killLimit)
+		procfs.Kill(func() []procfs.Process { return left(state) }, killLimit)
 		k.gone()
 		return keeper{}, fmt.Errorf("note down which process runs it: %w", err)
 	}

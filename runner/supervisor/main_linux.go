@@ -1,0 +1,71 @@
+package supervisor
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+)
+
+// Exit statuses of Main other than the benchmark's own. The engine's report is a
+// hint, so an agent that reads the files doesn't need them.
+const (
+	// StatusDone is that of a container whose benchmark succeeded. It isn't 0: an
+	// agent older than the supervisor would take that for a success whose output
+	// it has read.
+	StatusDone = 113
+
+	StatusTaken  = 114 // the benchmark was begun before
+	StatusFailed = 115 // it could not be begun, or how it ended could not be written
+)
+
+// CheckWord is what Main prints for the argument -check, by which an agent sees
+// that a file is a supervisor that this machine can run.
+const CheckWord = "kitt-supervise 1"
+
+// Main is the whole of the program in front of a benchmark:
+//
+//	kitt-supervise [-limit BYTES] [-done STATUS] -dir DIRECTORY -- COMMAND [ARGUMENT...]
+//
+// It runs the command with both streams on a file in the directory, passes
+// signals on to it and writes down how it ended. It returns the status to exit
+// with: the command's own if that failed, STATUS if it succeeded. What it prints
+// itself says where the output is.
+func Main(args []string, stdout io.Writer) int {
+	flags := flag.NewFlagSet("kitt-supervise", flag.ContinueOnError)
+	flags.SetOutput(stdout)
+	dir := flags.String("dir", "", "`directory` for the run's files")
+	limit := flags.Int64("limit", 0, "most `bytes` of output that are kept; 0 for no ceiling")
+	done := flags.Int("done", 0, "exit `status` after a command that succeeded")
+	check := flags.Bool("check", false, "print a word and exit")
+	if err := flags.Parse(args); err != nil {
+		return StatusFailed
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(stdout, "kitt-supervise: "+format+"\n", args...) }
+	if *check {
+		fmt.Fprintln(stdout, CheckWord)
+		return 0
+	}
+	if *dir == "" || flags.NArg() == 0 {
+		say("a directory and a command are needed")
+		return StatusFailed
+	}
+	say("the benchmark's output is in %s", filepath.Join(*dir, OutputFile))
+	say("how it ended will be in %s", filepath.Join(*dir, ExitFile))
+	end, err := Run(Config{Dir: *dir, Command: flags.Args(), Limit: *limit, Forward: true})
+	switch {
+	case errors.Is(err, ErrTaken):
+		say("not started: %v", err)
+		return StatusTaken
+	case err != nil:
+		say("%v", err)
+		return StatusFailed
+	case end.Error != "":
+		say("not started: %s", end.Error)
+		return StatusFailed
+	case end.Code != 0:
+		return end.Code
+	}
+	return *done
+}

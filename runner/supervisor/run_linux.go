@@ -1,0 +1,197 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/runner/internal/procfs"
+)
+
+// A Config says what to run and where.
+type Config struct {
+	// Dir is the run's directory. It exists.
+	Dir string
+
+	// Command is the program, looked up in PATH unless it has a slash, and its
+	// arguments.
+	Command []string
+
+	// Env is the program's whole environment. Nil means this process's own.
+	Env []string
+
+	// WorkDir is the directory that the program starts in. Empty means this
+	// process's own.
+	WorkDir string
+
+	// Limit is the most bytes of output that are kept on the disk. Zero means
+	// no ceiling other than the disk's own.
+	Limit int64
+
+	// Forward passes the signals that ask a program to end, or tell it something,
+	// on to the program and what it started. Otherwise they are ignored: a local
+	// run is stopped by signals to the program itself.
+	Forward bool
+
+	// Wanted is asked before the claim and again after it. An error calls the
+	// run off. Nil means that it is wanted.
+	Wanted func() error
+}
+
+// fullRetry is the time between attempts to write exit.json to a full disk.
+const fullRetry = time.Second
+
+// Run runs the benchmark that cfg describes, waits for its end and writes down
+// how it ended. The error matches [ErrTaken] if it was begun before.
+//
+// It needs a process to itself: it changes how signals are treated, for good,
+// and adopts and waits for every process that the benchmark leaves behind.
+func Run(cfg Config) (Exit, error) {
+	if cfg.Wanted == nil {
+		cfg.Wanted = func() error { return nil }
+	}
+	signals := catch(cfg.Forward)
+	held, err := Lock(cfg.Dir)
+	if err != nil {
+		return Exit{}, err
+	}
+	if held == nil {
+		return Exit{}, fmt.Errorf("%w, and its supervisor lives", ErrTaken)
+	}
+	defer held.Close()
+	if err := cfg.Wanted(); err != nil {
+		return Exit{}, fmt.Errorf("called off: %w", err)
+	}
+	c, err := claim(cfg.Dir)
+	if err != nil {
+		return Exit{}, err
+	}
+	return run(cfg, c, signals)
+}
+
+// run runs what was claimed.
+func run(cfg Config, c Claim, signals *signals) (Exit, error) {
+	out, err := create(filepath.Join(cfg.Dir, OutputFile), os.O_APPEND)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer out.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer null.Close()
+	ending := newEnding(cfg.Dir)
+	defer ending.close()
+	room := newSpace(cfg.Dir, out, cfg.Limit)
+	defer room.close()
+	if err := cfg.Wanted(); err != nil {
+		return Exit{}, fmt.Errorf("called off: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return Exit{}, fmt.Errorf("adopt orphans: %w", err)
+	}
+
+	end := Exit{Version: Version, Boot: c.Boot, Devices: gpuDevices(), Started: time.Now().UTC()}
+	kills := OOMKills()
+	pid, err := start(cfg, null, out)
+	if err != nil {
+		end.Error, end.Ended = err.Error(), time.Now().UTC()
+		return end, ending.write(end)
+	}
+	// It can't be gone from the table before it is waited for.
+	child, _ := procfs.Lookup(pid)
+	c.Child, c.At = procfs.ID{PID: pid, Start: child.Start}, end.Started
+	if err := c.WriteSoon(cfg.Dir); err != nil && !full(err) {
+		// Nobody could ever stop it.
+		procfs.Kill(func() []procfs.Process { return procfs.Descendants(procfs.All(), os.Getpid()) }, time.Minute)
+		return end, err
+	}
+
+	stopForwarding := signals.forwardTo(pid)
+	stopKeeping := room.keep()
+	status, err := wait(pid)
+	stopKeeping()
+	stopForwarding()
+	if err != nil {
+		endStrays()
+		return end, err
+	}
+	end.set(status, OOMKills() > kills)
+	err = ending.write(end)
+	endStrays()
+	room.giveBack()
+	for full(err) {
+		// Only this process knows how the run ended: it stays until there is
+		// room for that, and the agent takes the run for unfinished meanwhile.
+		time.Sleep(fullRetry)
+		err = ending.write(end)
+	}
+	return end, err
+}
+
+// full reports whether an error is that of a disk without room.
+func full(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
+
+// start starts the program with both streams on out and returns its PID.
+func start(cfg Config, null, out *os.File) (int, error) {
+	path, err := exec.LookPath(cfg.Command[0])
+	if err != nil {
+		return 0, err
+	}
+	env := cfg.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	pid, err := syscall.ForkExec(path, cfg.Command, &syscall.ProcAttr{
+		Dir:   cfg.WorkDir,
+		Env:   env,
+		Files: []uintptr{null.Fd(), out.Fd(), out.Fd()},
+		Sys:   &syscall.SysProcAttr{Setpgid: true},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return pid, nil
+}
+
+// wait returns how the process pid ended. Orphans that were adopted and end
+// before it are waited for in passing.
+func wait(pid int) (unix.WaitStatus, error) {
+	for {
+		var status unix.WaitStatus
+		got, err := unix.Wait4(-1, &status, 0, nil)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return 0, fmt.Errorf("wait for the benchmark: %w", err)
+		}
+		if err == nil && got == pid {
+			return status, nil
+		}
+	}
+}
+
+// ExitOf returns how a program ended that was waited for. oom says whether the
+// kernel killed for want of memory meanwhile.
+func ExitOf(status unix.WaitStatus, oom bool) Exit {
+	e := Exit{Version: Version, Boot: base.BootID()}
+	e.set(status, oom)
+	return e
+}
+
+func (e *Exit) set(status unix.WaitStatus, oom bool) {
+	e.Code, e.Ended = status.ExitStatus(), time.Now().UTC()
+	if status.Signaled() {
+		e.Code = 128 + int(status.Signal())
+		e.Signal = unix.SignalName(status.Signal())
+	}
+	e.OOM = oom && e.Code == 128+int(unix.SIGKILL)
+}
