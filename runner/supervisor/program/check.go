@@ -1,0 +1,59 @@
+package program
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"time"
+
+	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/runner/supervisor"
+)
+
+// checkLimit is how long a program may take to say what it is.
+const checkLimit = 10 * time.Second
+
+// machines are those that programs are made for, by Go's names.
+var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+
+// check returns why the program can't run in a container.
+func (p Program) check(ctx context.Context) error {
+	if err := static(p.Path); err != nil {
+		return fmt.Errorf("%s: %w", p.Path, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, p.Path, append(p.Args[:len(p.Args):len(p.Args)], "-check")...)
+	cmd.Env = []string{} // as little as a container may have
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
+	if err != nil {
+		return err
+	}
+	if got := string(bytes.TrimSpace(out)); got != supervisor.CheckWord {
+		return fmt.Errorf("%s: it is another program: it says %q", p.Path, base.Printable(got, 60))
+	}
+	return nil
+}
+
+// static returns why a file isn't a static program for this machine.
+func static(path string) error {
+	f, err := elf.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if want, known := machines[runtime.GOARCH]; known && f.Machine != want {
+		return fmt.Errorf("it is made for %s", f.Machine)
+	}
+	for _, part := range f.Progs {
+		if part.Type == elf.PT_INTERP {
+			return errors.New("it is linked dynamically")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+// Package program finds the supervisor's program: a static one that runs in any
+// container, whatever its image holds.
+//
+// An agent is usually linked dynamically, so it can't be that program itself. A
+// [Finder] takes the first of these that works:
+//
+//  1. the file that [Source].Path names; if it is named nothing else is tried
+//  2. what the running program holds: released ones are built with the tag
+//     kitt_supervise and unpack it into Source.Dir
+//  3. the running program itself, if it is static and Source.Self says how
+//  4. the file kitt-supervise next to the running program
+//  5. one that the go command builds into Source.Dir
+//
+// That a file works means that it is static, made for this machine, and does
+// what it is asked when it is run: a file system may be mounted noexec.
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// Name is the name of the program's file.
+const Name = "kitt-supervise"
+
+// A Source says where to look. Its zero value leaves out what can't be known
+// without being told: the running program itself.
+type Source struct {
+	// Path is the program's file. It is used as it is, or an error. Empty means
+	// that the others are tried.
+	Path string
+
+	// Self are the arguments with which the running program calls
+	// [supervisor.Main] with those that follow. Nil means that it doesn't.
+	Self []string
+
+	// Dir is where a program is unpacked or built; it is made. Empty means
+	// kitt-agent in the user's directory for caches.
+	Dir string
+}
+
+// A Program is a file and the arguments that it takes before the supervisor's
+// own.
+type Program struct {
+	Path string   // absolute, without symbolic links
+	Args []string // may be empty
+	From string   // which of the sources it is, for a person
+}
+
+// A Finder finds the program once. Its methods are safe for concurrent use.
+type Finder struct {
+	source Source
+	turn   chan struct{} // held by the one that looks
+	last   atomic.Pointer[answer]
+}
+
+// An answer is what a look found, or why it found nothing.
+type answer struct {
+	program Program
+	err     error
+	at      time.Time
+}
+
+// retryAfter is how long an answer without a program stands.
+const retryAfter = time.Minute
+
+// NewFinder returns a Finder that has not looked yet.
+func NewFinder(source Source) *Finder {
+	return &Finder{source: source, turn: make(chan struct{}, 1)}
+}
+
+// Find returns the program. The error matches [runner.ErrUnavailable] and says
+// why each of the sources doesn't work.
+func (f *Finder) Find(ctx context.Context) (Program, error) {
+	if a := f.last.Load(); a.stands() {
+		return a.program, a.err
+	}
+	select {
+	case f.turn <- struct{}{}:
+		defer func() { <-f.turn }()
+	case <-ctx.Done():
+		return Program{}, context.Cause(ctx)
+	}
+	if a := f.last.Load(); a.stands() {
+		return a.program, a.err
+	}
+	program, err := f.source.find(ctx)
+	if ctx.Err() != nil {
+		return Program{}, context.Cause(ctx)
+	}
+	f.last.Store(&answer{program, err, time.Now()})
+	return program, err
+}
+
+// stands reports whether the answer needs no other look.
+func (a *answer) stands() bool {
+	if a == nil {
+		return false
+	}
+	if a.err != nil {
+		return time.Since(a.at) < retryAfter
+	}
+	_, err := os.Stat(a.program.Path)
+	return err == nil
+}
+
+// candidate is one source: get returns a program that may work.
+type candidate struct {
+	from string
+	get  func(ctx context.Context) (Program, error)
+}
+
+func (s Source) find(ctx context.Context) (Program, error) {
+	all := []candidate{
+		{"held by this program", s.unpacked},
+		{"this program itself", s.self},
+		{"next to this program", func(context.Context) (Program, error) { return beside() }},
+		{"built by go", s.built},
+	}
+	if s.Path != "" {
+		all = []candidate{{"configured", func(context.Context) (Program, error) { return Program{Path: s.Path}, nil }}}
+	}
+	var errs []error
+	for _, c := range all {
+		p, err := c.get(ctx)
+		if err == nil {
+			p.From = c.from
+			p.Path, err = real(p.Path)
+		}
+		if err == nil {
+			err = p.check(ctx)
+		}
+		if err == nil {
+			return p, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", c.from, err))
+	}
+	return Program{}, &runner.Error{
+		Kind:   runner.ClassUnavailable,
+		Text:   "containers can't be used, because there is no " + Name + " to run in them: " + oneLine(errs),
+		Remedy: "install a released kitt-agent, or put a static " + Name + " next to it",
+		Err:    errors.Join(append(errs, runner.ErrUnavailable)...),
+	}
+}
+
+func oneLine(errs []error) string {
+	var text string
+	for i, err := range errs {
+		if i > 0 {
+			text += "; "
+		}
+		text += err.Error()
+	}
+	return text
+}
+
+// real returns a path as a container engine needs it.
+func real(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}
+
+// dir returns where programs are unpacked and built.
+func (s Source) dir() (string, error) {
+	dir := s.Dir
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return "", err
+		}
+		dir = filepath.Join(cache, "kitt-agent")
+	}
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+// self returns the running program, if it says that it can be the supervisor.
+func (s Source) self(context.Context) (Program, error) {
+	if s.Self == nil {
+		return Program{}, errors.New("it is no supervisor")
+	}
+	exe, err := os.Executable()
+	return Program{Path: exe, Args: slices.Clone(s.Self)}, err
+}
+
+// beside returns the file of that name next to the running program.
+func beside() (Program, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return Program{}, err
+	}
+	path := filepath.Join(filepath.Dir(exe), Name)
+	_, err = os.Stat(path)
+	return Program{Path: path}, err
+}
