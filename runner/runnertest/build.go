@@ -7,19 +7,30 @@ import (
 	"path/filepath"
 )
 
-// fakeKitt is the package of the program that plays kitt.
-const fakeKitt = "github.com/kirizan/kitt-agent/runner/runnertest/fakekitt"
+// Programs that tests build.
+const (
+	fakeKitt  = "github.com/kirizan/kitt-agent/runner/runnertest/fakekitt"
+	supervise = "github.com/kirizan/kitt-agent/runner/supervisor/kitt-supervise"
+)
 
 // BuildFakeKitt builds the program that plays the kitt command into dir, by the
 // name of kitt, and returns its path. It uses the go command on the PATH and
 // links the program statically, so that it also runs in an empty container. The
 // name of the model steers it; its package comment has the words.
-func BuildFakeKitt(dir string) (string, error) {
-	path := filepath.Join(dir, "kitt")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, fakeKitt)
+func BuildFakeKitt(dir string) (string, error) { return build(dir, "kitt", fakeKitt) }
+
+// BuildSupervisor builds the program in front of a benchmark in a container into
+// dir, as BuildFakeKitt does, and returns its path. Tests that run many programs
+// with a docker.Runner name it in their Config.Supervisor, so that not each of
+// them has it built.
+func BuildSupervisor(dir string) (string, error) { return build(dir, "kitt-supervise", supervise) }
+
+func build(dir, name, source string) (string, error) {
+	path := filepath.Join(dir, name)
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, source)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w: %s", fakeKitt, err, out)
+		return "", fmt.Errorf("build %s: %w: %s", source, err, out)
 	}
 	return path, nil
 }

@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -53,14 +55,26 @@ func (e *Engine) Close() error { return e.Client.Close() }
 // as the command kitt. An empty arch means the engine's; for another one the
 // image only claims to be made for it.
 func (e *Engine) Build(ctx context.Context, name, kitt, arch string) error {
-	if arch == "" {
-		arch = e.Arch
-	}
 	program, err := os.ReadFile(kitt)
 	if err != nil {
 		return err
 	}
-	archive, err := imageArchive(name, arch, program)
+	return e.BuildImage(ctx, name, Image{Arch: arch, Files: map[string][]byte{"usr/bin/kitt": program}})
+}
+
+// An Image is what BuildImage makes an image of.
+type Image struct {
+	Arch  string            // empty means the engine's
+	User  string            // that the container's process is; empty means root
+	Files map[string][]byte // by path, without a slash at the beginning; all may be executed
+}
+
+// BuildImage makes an image by that name, of one layer, from nothing.
+func (e *Engine) BuildImage(ctx context.Context, name string, image Image) error {
+	if image.Arch == "" {
+		image.Arch = e.Arch
+	}
+	archive, err := imageArchive(name, image)
 	if err != nil {
 		return err
 	}
@@ -101,17 +115,20 @@ func (e *Engine) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// imageArchive returns an image of one layer, with the program at /usr/bin/kitt,
-// in the form of `docker save`.
-func imageArchive(name, arch string, program []byte) ([]byte, error) {
-	layer, err := pack([]file{{"usr/bin/kitt", 0o755, program}})
+// imageArchive returns an image of one layer in the form of `docker save`.
+func imageArchive(name string, image Image) ([]byte, error) {
+	var files []file
+	for _, path := range slices.Sorted(maps.Keys(image.Files)) {
+		files = append(files, file{path, 0o755, image.Files[path]})
+	}
+	layer, err := pack(files)
 	if err != nil {
 		return nil, err
 	}
 	config, err := json.Marshal(map[string]any{
-		"architecture": arch,
+		"architecture": image.Arch,
 		"os":           "linux",
-		"config":       map[string]any{},
+		"config":       map[string]any{"User": image.User},
 		"rootfs": map[string]any{
 			"type":     "layers",
 			"diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer))},

@@ -30,6 +30,8 @@ type Private struct {
 	containerd *exec.Cmd // apart from the engine, as it is on a real machine
 	process    *exec.Cmd
 	log        *os.File
+
+	containerdArgs []string
 }
 
 // StartPrivate starts an engine that keeps everything below dir. The options
@@ -57,8 +59,10 @@ func StartPrivate(ctx context.Context, dir string, options ...string) (*Private,
 		"--data-root", below("data"), "--exec-root", below("exec"), "--storage-driver", "vfs",
 		"--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false",
 	}, options...)
-	p.containerd, err = p.startProgram("containerd", "--config", containerd,
-		"--root", below("containerd"), "--state", below("run"), "--address", below("containerd.sock"))
+	p.containerdArgs = []string{
+		"--config", containerd, "--root", below("containerd"), "--state", below("run"), "--address", below("containerd.sock"),
+	}
+	p.containerd, err = p.startProgram("containerd", p.containerdArgs...)
 	if err == nil {
 		p.Client, err = client.New(client.WithHost(p.Host))
 	}
@@ -113,6 +117,17 @@ func (p *Private) Signal(sig unix.Signal) error { return p.process.Process.Signa
 func (p *Private) Kill() error {
 	err := end(p.process, unix.SIGKILL)
 	p.process = nil
+	return err
+}
+
+// KillContainerd kills containerd, which leaves containers and their shims running,
+// and starts it again.
+func (p *Private) KillContainerd() error {
+	if err := end(p.containerd, unix.SIGKILL); err != nil {
+		return err
+	}
+	var err error
+	p.containerd, err = p.startProgram("containerd", p.containerdArgs...)
 	return err
 }
 
