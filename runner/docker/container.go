@@ -6,55 +6,76 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/supervisor"
+	"github.com/kirizan/kitt-agent/runner/supervisor/program"
 )
 
 // slow is by how much longer than others the calls may take that make the
 // engine write or unpack much.
 const slow = 4
 
+// programTarget is where the supervisor's program is in a container.
+const programTarget = "/kitt-supervise"
+
 // describe returns the job's container as kitt needs it: the directories at the
 // paths that they have outside, because the engine containers that kitt starts
-// mount them by these, and the engine's socket.
-func (r *Runner) describe(job runner.Job, image string) (*container.Config, *container.HostConfig) {
+// mount them by these, and the engine's socket. The supervisor is its first
+// process.
+func (r *Runner) describe(job runner.Job, image string, p program.Program) (*container.Config, *container.HostConfig) {
 	socket := r.socket()
-	bind := func(path string, readOnly bool) mount.Mount {
-		return mount.Mount{Type: mount.TypeBind, Source: path, Target: path, ReadOnly: readOnly}
+	binds := []bind{
+		{from: socket, to: socket},
+		{from: job.ResultsDir, to: job.ResultsDir, label: true},
+		{from: runDir(job), to: runDir(job), label: true},
+		{from: p.Path, to: programTarget, readOnly: true, label: true},
 	}
-	mounts := []mount.Mount{bind(socket, false), bind(job.ResultsDir, false)}
 	if filepath.IsAbs(job.Model) {
-		mounts = append(mounts, bind(job.Model, true))
+		binds = append(binds, bind{from: job.Model, to: job.Model, readOnly: true})
 	}
 	env := append([]string(nil), r.config.Env...)
 	if socket != usualSocket {
 		env = append(env, "DOCKER_HOST=unix://"+socket)
 	}
-	// As the first process of a container kitt would ignore SIGTERM.
-	init := true
+	init := false // the engine may have been told to put one in front
 	host := &container.HostConfig{
-		Init:        &init,
-		NetworkMode: "host",
-		Mounts:      mounts,
-		LogConfig:   logConfig(),
+		Init:           &init,
+		NetworkMode:    "host",
+		LogConfig:      logConfig(),
+		ReadonlyRootfs: r.config.ReadOnlyRoot,
 	}
+	addBinds(host, binds)
 	if len(job.GPUs) > 0 {
 		host.DeviceRequests = []container.DeviceRequest{deviceRequest(job.GPUs)}
 	}
 	return &container.Config{
 		Image:      image,
-		Entrypoint: []string{"kitt"},
+		Entrypoint: r.entrypoint(runDir(job), p, "kitt"),
 		Cmd:        arguments(job),
 		Env:        env,
-		Labels:     map[string]string{LabelCommand: job.ID, LabelOwner: r.config.Owner},
+		Labels: map[string]string{
+			LabelCommand: job.ID, LabelOwner: r.config.Owner, LabelSupervised: strconv.Itoa(supervisor.Version),
+		},
 	}, host
+}
+
+// entrypoint returns the supervisor's command line for a run in dir, up to the
+// command's name.
+func (r *Runner) entrypoint(dir string, p program.Program, command string) []string {
+	return slices.Concat([]string{programTarget}, p.Args, []string{
+		"-dir", dir,
+		"-limit", strconv.FormatInt(supervisor.LimitOf(r.config.LogLimit), 10),
+		"-done", strconv.Itoa(supervisor.StatusDone),
+		"--", command,
+	})
 }
 
 // deviceRequest asks the engine for GPUs. A Count of -1 means all of them; with
@@ -69,17 +90,11 @@ func deviceRequest(gpus []string) container.DeviceRequest {
 	return request
 }
 
-// logConfig returns how the engine keeps a run's log. Its settings take the
-// place of those that the engine may have been given for all containers: common
-// ones cut a log at some megabytes, which loses what an agent that was away
-// hasn't read, or drop lines rather than let a writer wait.
-//
-// The driver is json-file, whose entries bear stamps to the nanosecond, by which
-// a log is resumed. The limit only guards the disk: 4 GiB of a log are always
-// there, and no more than 8.
+// logConfig says how the engine keeps what the supervisor itself prints, some
+// lines that say where the output is. The benchmark prints nothing there.
 func logConfig() container.LogConfig {
 	return container.LogConfig{Type: "json-file", Config: map[string]string{
-		"mode": "blocking", "max-size": "4g", "max-file": "2", "compress": "false",
+		"max-size": "1m", "max-file": "1", "compress": "false",
 	}}
 }
 

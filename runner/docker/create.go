@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -13,57 +12,77 @@ import (
 
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/supervisor/program"
 )
 
 // namePrefix begins the name of each container of this package.
 const namePrefix = "kitt-run-"
 
 // create creates the job's container, or returns the one that was created
-// before a crash.
-func (r *Runner) create(ctx context.Context, job runner.Job, image string) (string, error) {
-	if id, err := r.find(ctx, job, ""); err != nil || id != "" {
-		return id, err
+// before a crash. That may be one of an older agent, which has no supervisor.
+func (r *Runner) create(ctx context.Context, job runner.Job, image string, p program.Program) (id string, supervised bool, err error) {
+	id, err = r.find(ctx, job, "")
+	if err != nil {
+		return "", true, err
 	}
-	config, host := r.describe(job, image)
+	made := false
+	if id == "" {
+		if id, made, err = r.createNew(ctx, job, image, p); err != nil {
+			return "", true, fmt.Errorf("create the container: %w", err)
+		}
+	}
+	if made {
+		return id, true, nil
+	}
+	supervised, err = r.supervised(ctx, id)
+	return id, supervised, err
+}
+
+// supervised reports whether a container has a supervisor.
+func (r *Runner) supervised(ctx context.Context, id string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
+	defer cancel()
+	c, err := r.engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return true, fmt.Errorf("look at the container: %w", err)
+	}
+	return c.Container.Config != nil && c.Container.Config.Labels[LabelSupervised] != "", nil
+}
+
+// createNew creates the container under the first name that is free, and says
+// whether it did: the job's own may appear meanwhile.
+func (r *Runner) createNew(ctx context.Context, job runner.Job, image string, p program.Program) (id string, made bool, err error) {
+	config, host := r.describe(job, image, p)
 	for _, name := range names(job.ID) {
-		id, err := r.createNamed(ctx, name, job, config, host)
-		if err != nil {
-			return "", fmt.Errorf("create the container: %w", err)
-		}
-		if id != "" {
-			return id, nil
+		id, made, err := r.createNamed(ctx, name, job, config, host)
+		if err != nil || id != "" {
+			return id, made, err
 		}
 	}
-	return "", fmt.Errorf("create the container: every name for it is taken, also %s%s", namePrefix, job.ID)
+	return "", false, fmt.Errorf("every name for it is taken, also %s%s", namePrefix, job.ID)
 }
 
 // createNamed creates a container with the name. It returns an empty ID if
 // another job's container has that name already, and the ID of that container if
 // it is this job's: the engine made it for a program that was killed.
-func (r *Runner) createNamed(ctx context.Context, name string, job runner.Job, config *container.Config, host *container.HostConfig) (string, error) {
+func (r *Runner) createNamed(ctx context.Context, name string, job runner.Job, config *container.Config, host *container.HostConfig) (id string, made bool, err error) {
 	deadline := time.Now().Add(r.config.Timeout)
 	for {
 		id, err := r.createAs(ctx, name, config, host)
-		if err != nil && strings.Contains(err.Error(), "max-buffer-size") {
-			// The engine was given a buffer for all logs, which takes back that
-			// writers wait. Then the buffer is made so big that they hardly lose.
-			host.LogConfig.Config["mode"], host.LogConfig.Config["max-buffer-size"] = "non-blocking", "256m"
-			id, err = r.createAs(ctx, name, config, host)
-		}
 		if !errdefs.IsConflict(err) {
-			return id, err
+			return id, true, err
 		}
 		id, err = r.holder(ctx, name, job)
 		if !errdefs.IsNotFound(err) {
-			return id, err
+			return id, false, err
 		}
 		// The engine reserves a name up to 100 ms before it can inspect the
 		// container, and frees the name if that creation fails.
 		if time.Now().After(deadline) {
-			return "", fmt.Errorf("the name %s is taken, and no container has it", name)
+			return "", false, fmt.Errorf("the name %s is taken, and no container has it", name)
 		}
 		if err := base.Wait(ctx, appearPause); err != nil {
-			return "", err
+			return "", false, err
 		}
 	}
 }

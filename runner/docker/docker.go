@@ -2,9 +2,13 @@
 //
 // A run is a container whose name and labels follow from the job's ID. It
 // belongs to the engine, not to this program, so it goes on while no agent is
-// there and is found again; see [Runner.Resume]. The benchmark itself starts
-// engine containers beside its own through the engine's socket; what it leaves
-// behind of these is ended by [Runner.Clean].
+// there and is found again; see [Runner.Resume]. Its first process is the
+// supervisor of package runner/supervisor, mounted into it: the benchmark's
+// output and outcome go to files in Job.Dir/run, so neither the engine nor the
+// agent can slow it, lose a line of it, or be wrong about its end.
+//
+// The benchmark itself starts engine containers next to its own through the
+// engine's socket; what it leaves behind of these is ended by [Runner.Clean].
 package docker
 
 import (
@@ -19,12 +23,17 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/supervisor/program"
 )
 
 // Labels of the containers of this package.
 const (
 	LabelCommand = "io.kitt.command" // the job's ID
 	LabelOwner   = "io.kitt.owner"   // Config.Owner
+
+	// LabelSupervised is the version of the files that the container's supervisor
+	// writes. Containers of agents from before package supervisor have none.
+	LabelSupervised = "io.kitt.supervised"
 )
 
 // Defaults of Config.
@@ -51,6 +60,20 @@ type Config struct {
 	// Env is added to the environment that the image gives the benchmark.
 	Env []string
 
+	// Supervisor says where the program comes from that runs in front of the
+	// benchmark in its container; see package runner/supervisor/program.
+	Supervisor program.Source
+
+	// LogLimit is the most bytes that a run's output takes on the disk. Beyond it
+	// the oldest output goes, and the job's log says what is missing if the agent
+	// had not read it. It needs a file system with holes. Zero means
+	// [supervisor.DefaultLimit], and less than zero no limit.
+	LogLimit int64
+
+	// ReadOnlyRoot keeps the benchmark from writing to its container's own file
+	// system. It writes to its results all the same.
+	ReadOnlyRoot bool
+
 	// Logger is told about trouble with the engine. Nil means silence.
 	Logger *slog.Logger
 
@@ -62,9 +85,10 @@ type Config struct {
 // A Runner runs benchmarks in containers. It keeps a file in the subdirectory
 // docker of the job's directory.
 type Runner struct {
-	config Config
-	engine *client.Client
-	log    *slog.Logger
+	config  Config
+	engine  *client.Client
+	program *program.Finder
+	log     *slog.Logger
 }
 
 var (
@@ -100,7 +124,7 @@ func New(config Config) (*Runner, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Runner{config: config, engine: engine, log: log}, nil
+	return &Runner{config: config, engine: engine, program: program.NewFinder(config.Supervisor), log: log}, nil
 }
 
 // Close gives up the connections to the engine.
@@ -111,6 +135,16 @@ func (r *Runner) Close() error { return r.engine.Close() }
 func (r *Runner) Ping(ctx context.Context) error {
 	_, err := r.architecture(ctx)
 	return err
+}
+
+// Ready returns nil if a job could be run in a container: the engine answers, and
+// there is a program to run in front of the benchmark. Otherwise the error is a
+// [*runner.Error] that matches [runner.ErrUnavailable].
+func (r *Runner) Ready(ctx context.Context) error {
+	if _, err := r.program.Find(ctx); err != nil {
+		return err
+	}
+	return r.Ping(ctx)
 }
 
 // engineImages says which images are those of an inference engine, by prefixes

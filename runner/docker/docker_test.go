@@ -28,6 +28,8 @@ var (
 	noWhy  error              // why there is none
 	image  string             // holds the program that plays kitt
 	alien  string             // the same, for another architecture
+
+	superviseProgram string // the program in front of benchmarks
 )
 
 func TestMain(m *testing.M) {
@@ -47,6 +49,14 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "kitt-docker")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if superviseProgram, err = runnertest.BuildSupervisor(dir); err != nil {
+		return 1, err
+	}
 	engine, noWhy = dockertest.Find(ctx)
 	if noWhy != nil {
 		if os.Getenv("KITT_TEST_DOCKER") == "1" {
@@ -55,11 +65,6 @@ func run(m *testing.M) (code int, err error) {
 		return m.Run(), nil
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	dir, err := os.MkdirTemp("", "kitt-docker")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	kitt, err := runnertest.BuildFakeKitt(dir)
 	if err != nil {
 		return 1, err
@@ -110,6 +115,7 @@ func newRunner(t testing.TB, config docker.Config) *docker.Runner {
 	if config.Owner == "" {
 		config.Owner = "test-" + rand.Text()
 	}
+	config.Supervisor.Path = superviseProgram
 	r, err := docker.New(config)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
@@ -180,8 +186,7 @@ func TestRun(t *testing.T) {
 	result, err := r.Run(t.Context(), job, &out)
 	require.NoError(t, err)
 	want := lines(0, 2000) + strings.Repeat("x", 99999) + "\nbad \xff\xfe text\n"
-	// The engine keeps its log as JSON, where broken UTF-8 is replaced.
-	require.Equal(t, strings.ReplaceAll(want, "\xff\xfe", "\ufffd\ufffd"), out.Text())
+	require.Equal(t, want, out.Text())
 	require.Equal(t, "running in a container of the image "+image+"\n", out.Messages())
 	require.Equal(t, "docker", result.Runner)
 	require.NotEmpty(t, result.ContainerID)
@@ -230,7 +235,10 @@ func TestContainer(t *testing.T) {
 	_, err = r.Run(t.Context(), job, &look)
 	require.NoError(t, err)
 	require.Equal(t, "/kitt-run-"+job.ID[:16], c.Name)
-	require.Equal(t, []string{"kitt"}, c.Config.Entrypoint)
+	run := filepath.Join(job.Dir, "run")
+	require.Equal(t, []string{
+		"/kitt-supervise", "-dir", run, "-limit", "4294967296", "-done", "113", "--", "kitt",
+	}, c.Config.Entrypoint)
 	require.Equal(t, []string{
 		"run", "-m", model, "-e", "ollama", "-s", "quick", "-o", job.ResultsDir, "--auto-pull", "--mode", "native",
 	}, c.Config.Cmd)
@@ -238,15 +246,20 @@ func TestContainer(t *testing.T) {
 	require.Equal(t, "somebody", c.Config.Labels["io.kitt.owner"])
 	require.Contains(t, c.Config.Env, "FOR_TEST=yes")
 	require.EqualValues(t, "host", c.HostConfig.NetworkMode)
-	require.True(t, *c.HostConfig.Init)
+	require.False(t, *c.HostConfig.Init, "the supervisor is the first process")
+	require.Equal(t, container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "1", "compress": "false"}}, c.HostConfig.LogConfig)
 	require.False(t, c.HostConfig.AutoRemove)
 	require.Empty(t, c.HostConfig.DeviceRequests)
 	mounts := map[string]bool{}
 	for _, m := range c.HostConfig.Mounts {
-		require.Equal(t, m.Source, m.Target)
+		if m.Target != "/kitt-supervise" {
+			require.Equal(t, m.Source, m.Target)
+		}
 		mounts[m.Target] = m.ReadOnly
 	}
-	require.Equal(t, map[string]bool{"/var/run/docker.sock": false, job.ResultsDir: false, model: true}, mounts)
+	require.Equal(t, map[string]bool{
+		"/var/run/docker.sock": false, job.ResultsDir: false, run: false, model: true, "/kitt-supervise": true,
+	}, mounts)
 }
 
 // notOurs is what is said of a signal that this agent didn't send.

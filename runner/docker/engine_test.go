@@ -18,6 +18,7 @@ import (
 	"github.com/kirizan/kitt-agent/runner/docker"
 	"github.com/kirizan/kitt-agent/runner/docker/dockertest"
 	"github.com/kirizan/kitt-agent/runner/runnertest"
+	"github.com/kirizan/kitt-agent/runner/supervisor/program"
 )
 
 // privateEngine starts an engine that the test may break, with the image
@@ -39,7 +40,9 @@ func privateEngine(t *testing.T, options ...string) (*dockertest.Private, *docke
 	kitt, err := runnertest.BuildFakeKitt(t.TempDir())
 	require.NoError(t, err)
 	require.NoError(t, p.Build(t.Context(), "kitt:latest", kitt, ""))
-	r, err := docker.New(docker.Config{Host: p.Host, Timeout: 5 * time.Second})
+	r, err := docker.New(docker.Config{
+		Host: p.Host, Timeout: 5 * time.Second, Supervisor: program.Source{Path: superviseProgram},
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
 	return p, r

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/internal/base"
-
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/supervisor"
 )
 
 // A record is the file run.json in Job.Dir/docker. It is written before the
@@ -24,6 +24,13 @@ type record struct {
 	Siblings  []string  `json:"siblings"`            // IDs of the engine containers that were there before
 	Container string    `json:"container,omitempty"` // ID, once it was created
 	End       *end      `json:"end,omitempty"`       // once all of its output was passed on
+
+	Stopped bool `json:"stopped,omitempty"` // whether this agent ended it
+
+	// Supervised says that the container has a supervisor, whose files are in
+	// Job.Dir/run. Agents that don't know the key follow the container by what
+	// the engine says, and don't take it for completed: see supervisor.StatusDone.
+	Supervised bool `json:"supervised,omitempty"`
 }
 
 // An end is how a container ended. It is kept because the container itself is
@@ -31,6 +38,7 @@ type record struct {
 type end struct {
 	Code     int       `json:"code"`
 	OOM      bool      `json:"oom,omitempty"`
+	Signal   string    `json:"signal,omitempty"` // only of a supervised run
 	Detail   string    `json:"detail,omitempty"`
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
@@ -65,6 +73,8 @@ func readRecord(job runner.Job) (rec record, found bool, err error) {
 		return record{}, false, nil
 	case err != nil:
 		return record{}, false, err
+	case rec.Version > version && rec.Job == job.ID:
+		return record{}, false, fmt.Errorf("%s: version %d: %w", path, rec.Version, supervisor.ErrVersion)
 	case rec.Version != version || rec.Job != job.ID:
 		return record{}, false, fmt.Errorf("%s: version %d of job %q is not understood", path, rec.Version, rec.Job)
 	}

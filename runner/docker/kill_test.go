@@ -17,6 +17,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/docker"
+	"github.com/kirizan/kitt-agent/runner/supervisor/program"
 )
 
 // A drive is what an agent does with a job, as a program that can be killed: it
@@ -26,6 +27,7 @@ import (
 type drive struct {
 	Job          runner.Job
 	Image, Owner string
+	Supervisor   string
 }
 
 // A piece is a line of that file.
@@ -72,7 +74,7 @@ func (d drive) run(ctx context.Context) error {
 	if _, err := log.Seek(size, io.SeekStart); err != nil {
 		return err
 	}
-	r, err := docker.New(docker.Config{DefaultImage: d.Image, Owner: d.Owner})
+	r, err := docker.New(docker.Config{DefaultImage: d.Image, Owner: d.Owner, Supervisor: program.Source{Path: d.Supervisor}})
 	if err != nil {
 		return err
 	}
@@ -101,6 +103,7 @@ func (o pieces) WriteOutput(p []byte, _ time.Time, from runner.Position) error {
 func (d drive) start(t *testing.T) *exec.Cmd {
 	exe, err := os.Executable()
 	require.NoError(t, err)
+	d.Supervisor = superviseProgram
 	spec, err := json.Marshal(d)
 	require.NoError(t, err)
 	cmd := exec.Command(exe, "drive", string(spec))

@@ -1,8 +1,10 @@
 package docker_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,9 +32,11 @@ import (
 // without the version.
 type stub struct {
 	answers map[string]http.HandlerFunc
+	exit    string // what a supervisor writes as exit.json once it is started; empty for none
 
-	mu    sync.Mutex
-	calls []string
+	mu     sync.Mutex
+	calls  []string
+	runDir string // of the container that was asked for
 }
 
 var apiVersion = regexp.MustCompile(`^/v1\.\d+`)
@@ -43,12 +47,44 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.calls = append(s.calls, call)
 	s.mu.Unlock()
+	if call == "POST /containers/create" {
+		s.remember(r)
+	}
 	answer, ok := s.answers[call]
 	if !ok {
 		http.Error(w, `{"message":"no such thing"}`, http.StatusNotFound)
 		return
 	}
 	answer(w, r)
+}
+
+// remember looks where the container's supervisor is to write its files.
+func (s *stub) remember(r *http.Request) {
+	data, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(data))
+	var body struct{ Entrypoint []string }
+	if json.Unmarshal(data, &body) == nil && len(body.Entrypoint) > 2 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.runDir = body.Entrypoint[2]
+	}
+}
+
+// start plays a container whose supervisor claims the run, and ends.
+func (s *stub) start(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.runDir != "" {
+		err := os.WriteFile(filepath.Join(s.runDir, "started.json"), []byte(`{"version":1}`), 0o600)
+		if err == nil && s.exit != "" {
+			err = os.WriteFile(filepath.Join(s.runDir, "exit.json"), []byte(s.exit), 0o600)
+		}
+		if err != nil {
+			reply(500, `{"message":"`+err.Error()+`"}`)(w, r)
+			return
+		}
+	}
+	reply(204, "")(w, r)
 }
 
 func (s *stub) called(call string) int {
@@ -83,19 +119,20 @@ func newStub(t *testing.T, change map[string]http.HandlerFunc) (*stub, *docker.R
 }
 
 func newStubServer(t *testing.T, change map[string]http.HandlerFunc) (s *stub, host string) {
-	s = &stub{answers: map[string]http.HandlerFunc{
+	s = &stub{exit: `{"version":1,"code":0}`}
+	s.answers = map[string]http.HandlerFunc{
 		"GET /_ping":                   reply(200, "OK"),
 		"HEAD /_ping":                  reply(200, ""),
 		"GET /version":                 reply(200, `{"Arch":"amd64","ApiVersion":"1.41"}`),
 		"GET /images/kitt:latest/json": reply(200, `{"Id":"sha256:1","Architecture":"amd64"}`),
 		"GET /containers/json":         reply(200, `[]`),
 		"POST /containers/create":      reply(201, `{"Id":"c1"}`),
-		"POST /containers/c1/start":    reply(204, ""),
+		"POST /containers/c1/start":    s.start,
 		"POST /containers/c1/stop":     reply(204, ""),
 		"GET /containers/c1/logs":      reply(200, ""),
 		"GET /containers/c1/json":      reply(200, exited(0, false)),
 		"DELETE /containers/c1":        reply(204, ""),
-	}}
+	}
 	for call, answer := range change {
 		s.answers[call] = answer
 	}
@@ -135,7 +172,8 @@ func TestMissingGPURuntime(t *testing.T) {
 
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
-	_, r := newStub(t, map[string]http.HandlerFunc{"GET /containers/c1/json": reply(200, exited(137, true))})
+	s, r := newStub(t, map[string]http.HandlerFunc{"GET /containers/c1/json": reply(200, exited(137, true))})
+	s.exit = "" // the supervisor was killed with the benchmark
 	result, err := r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
 	var exit *runner.ExitError
 	require.ErrorAs(t, err, &exit)
@@ -187,8 +225,10 @@ func TestStreamCut(t *testing.T) {
 			}
 		},
 	})
+	job := stubJob(t)
+	begun(t, job)
 	var out runnertest.Recorder
-	_, err := r.Run(t.Context(), stubJob(t), &out)
+	_, err := r.Resume(t.Context(), job, runner.Position{}, &out)
 	require.NoError(t, err)
 	require.Equal(t, "one\ntwo\nthree\nfour\nfive\n", out.Text())
 	require.Contains(t, out.Messages(), "waiting for the Docker engine: ")
@@ -212,10 +252,18 @@ func TestClockSetBack(t *testing.T) {
 				}
 			}
 		},
-		"GET /containers/c1/json": once(reply(200, `{"Id":"c1","State":{"Status":"running"}}`), reply(200, exited(0, false))),
+		"GET /containers/c1/json": func(w http.ResponseWriter, r *http.Request) {
+			if s.called("GET /containers/c1/logs") < 2 {
+				reply(200, `{"Id":"c1","State":{"Status":"running"}}`)(w, r)
+				return
+			}
+			reply(200, exited(0, false))(w, r)
+		},
 	})
+	job := stubJob(t)
+	begun(t, job)
 	var out runnertest.Recorder
-	_, err := r.Run(t.Context(), stubJob(t), &out)
+	_, err := r.Resume(t.Context(), job, runner.Position{}, &out)
 	require.NoError(t, err)
 	require.Equal(t, lines(0, 4), out.Text())
 }
@@ -227,7 +275,9 @@ func TestLogThatCantBeWritten(t *testing.T) {
 	s, r := newStub(t, map[string]http.HandlerFunc{
 		"GET /containers/c1/json": once(reply(500, `{"message":"starting up"}`), reply(200, exited(0, false))),
 	})
-	_, err := r.Run(t.Context(), stubJob(t), &refusing{})
+	job := stubJob(t)
+	begun(t, job)
+	_, err := r.Resume(t.Context(), job, runner.Position{}, &refusing{full: true})
 	require.EqualError(t, err, "write to the job's log: no space left on device")
 	require.Equal(t, 1, s.called("DELETE /containers/c1"))
 }
@@ -251,12 +301,13 @@ func (r *refusing) WriteMessage(string) error {
 func TestEndThatCantBeNotedDown(t *testing.T) {
 	t.Parallel()
 	job := stubJob(t)
+	var s *stub
 	s, r := newStub(t, map[string]http.HandlerFunc{
-		"GET /containers/c1/json": func(w http.ResponseWriter, r *http.Request) {
+		"POST /containers/c1/start": func(w http.ResponseWriter, r *http.Request) {
 			dir := filepath.Join(job.Dir, "docker")
 			require.NoError(t, os.RemoveAll(dir))
 			require.NoError(t, os.WriteFile(dir, nil, 0o600)) // no file can be made in it
-			reply(200, exited(0, false))(w, r)
+			s.start(w, r)
 		},
 	})
 	result, err := r.Run(t.Context(), job, &runnertest.Recorder{})

@@ -58,7 +58,7 @@ func Run(cfg Config) (Exit, error) {
 		cfg.Wanted = func() error { return nil }
 	}
 	signals := catch(cfg.Forward)
-	held, err := Lock(cfg.Dir)
+	held, err := lockSoon(cfg.Dir)
 	if err != nil {
 		return Exit{}, err
 	}
@@ -75,6 +75,25 @@ func Run(cfg Config) (Exit, error) {
 	}
 	return run(cfg, c, signals)
 }
+
+// lockSoon takes the lock, and waits a little for one that isn't a supervisor's:
+// an agent that looks whether the run lives, or calls it off, has it for a moment.
+func lockSoon(dir string) (*os.File, error) {
+	for end := time.Now().Add(lockWait); ; time.Sleep(lockPause) {
+		held, err := Lock(dir)
+		if err != nil || held != nil || time.Now().After(end) {
+			return held, err
+		}
+		if _, err := os.Lstat(filepath.Join(dir, ClaimFile)); err == nil {
+			return nil, nil
+		}
+	}
+}
+
+const (
+	lockWait  = time.Second
+	lockPause = 10 * time.Millisecond
+)
 
 // run runs what was claimed.
 func run(cfg Config, c Claim, signals *signals) (Exit, error) {

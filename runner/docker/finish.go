@@ -1,0 +1,86 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kirizan/kitt-agent/runner"
+)
+
+// discardLimit is how long a run's result waits for an engine that is to remove
+// the container.
+const discardLimit = 10 * time.Second
+
+// discard removes a container whose end is noted down. Sweep finds one that
+// stays.
+func (f *follower) discard(ctx context.Context, id string) {
+	if id == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardLimit)
+	defer cancel()
+	if err := f.r.remove(ctx, id); err != nil {
+		f.r.log.Warn("a container that has ended stays", "container", id, "error", err)
+	}
+}
+
+// finish notes down how the container ended and removes it.
+func (f *follower) finish(ctx context.Context) (runner.Result, error) {
+	e, err := f.source.outcome(ctx)
+	if errors.Is(err, runner.ErrUnavailable) {
+		// Nothing was begun, so that another runner may have the job.
+		return f.begun(), f.undo(ctx, err)
+	}
+	if err != nil {
+		return f.begun(), err
+	}
+	f.rec.End = e
+	if e.Detail == "" && !e.OOM {
+		e.Detail = f.whoStopped(e)
+	}
+	if err := writeRecord(f.job, f.rec); err != nil {
+		// The container stays, to tell it again. Sweep removes it later.
+		f.r.log.Warn("how a container ended is not noted down", "container", f.id, "error", err)
+		return f.result()
+	}
+	// A run whose end was noted down needs its container no more.
+	f.discard(ctx, f.id)
+	return f.result()
+}
+
+// result returns how the run ended by what was noted down.
+func (f *follower) result() (runner.Result, error) {
+	e := f.rec.End
+	result := f.begun()
+	result.Started, result.Ended = e.Started, e.Finished
+	if e.Code == 0 {
+		return result, f.outErr
+	}
+	exit := &runner.ExitError{Code: e.Code, OOMKilled: e.OOM, Detail: e.Detail, Signal: e.Signal}
+	if e.Code > 128 && !f.rec.Supervised {
+		exit.Signal = unix.SignalName(unix.Signal(e.Code - 128))
+	}
+	return result, exit
+}
+
+// begun returns what is known of a run that has not ended by itself.
+func (f *follower) begun() runner.Result {
+	return runner.Result{Runner: kind, ContainerID: f.id, Started: f.rec.At}
+}
+
+// whoStopped says why a container may have ended by a signal that was not ours.
+func (f *follower) whoStopped(e *end) string {
+	if sig := unix.Signal(e.Code - 128); sig != unix.SIGTERM && sig != unix.SIGKILL {
+		return ""
+	}
+	// An engine ends its containers before it goes, and what it left when it comes
+	// back.
+	const near = 30 * time.Second
+	if !f.awayFrom.IsZero() && e.Finished.After(f.awayFrom.Add(-near)) && e.Finished.Before(f.awayTo.Add(near)) {
+		return "the Docker engine was restarted, which ends its containers unless its live-restore is on"
+	}
+	return "not by this agent: somebody else stopped its container, or the Docker engine was stopped"
+}

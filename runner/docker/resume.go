@@ -1,0 +1,162 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/supervisor"
+)
+
+// Resume follows the container that was begun for job. One that was created and
+// not started is started.
+func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
+	if cause := context.Cause(ctx); errors.Is(cause, runner.ErrDetach) {
+		return runner.Result{}, cause
+	}
+	rec, found, err := readRecord(job)
+	f := &follower{
+		r: r, job: job, out: out, rec: rec, id: rec.Container,
+		mayAppear: found && rec.Container == "",
+	}
+	switch {
+	case errors.Is(err, supervisor.ErrVersion):
+		return f.leaveAlone(ctx, err)
+	case err != nil:
+		err = lost("its file can't be read: " + err.Error())
+		if e := f.end(); e != nil {
+			err = fmt.Errorf("%w; %w", err, e)
+		}
+		return runner.Result{}, err
+	case !found:
+		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
+	case rec.End != nil:
+		// All that was left to be done is to remove it, which may have begun.
+		f.discard(ctx, f.id)
+		return f.result()
+	}
+	// An older agent may have written the record again, without the key.
+	begun := claimed(job)
+	f.rec.Supervised = rec.Supervised || begun
+	if f.rec.Stopped {
+		return f.begun(), lost("it was stopped by this agent")
+	}
+	if err := f.open(from); err != nil {
+		return f.begun(), err
+	}
+	defer func() { f.source.close() }() // it may be another one by then
+	if begun {
+		// It was started, and its files say the rest, whatever the engine does.
+		return f.follow(ctx)
+	}
+	return f.resumeContainer(ctx)
+}
+
+// open opens the source of a container that was begun before.
+func (f *follower) open(from runner.Position) error {
+	if !f.rec.Supervised {
+		f.source = newEngineLog(f, from)
+		return nil
+	}
+	files, err := openRunFiles(f.job, f.out, from.Byte)
+	if err != nil {
+		return err
+	}
+	f.source, files.f = files, f
+	return nil
+}
+
+// resumeContainer asks the engine for the container, starts one that was only
+// created, and follows it.
+func (f *follower) resumeContainer(ctx context.Context) (runner.Result, error) {
+	known := f.rec.Container
+	id, err := f.await(ctx, func() (string, error) { return f.r.find(ctx, f.job, known) })
+	switch {
+	case err != nil:
+		return f.begun(), f.stopped(ctx, err)
+	case id == "" && known == "":
+		return runner.Result{}, fmt.Errorf("resume %s: %w", f.job.ID, runner.ErrNotStarted)
+	case id == "":
+		return runner.Result{}, lost("its container was removed")
+	}
+	f.id, f.rec.Container = id, id
+	state, err := f.state(ctx)
+	if known == "" && errors.Is(err, runner.ErrLost) {
+		// Its ID is noted down before it is started, so it never was.
+		return runner.Result{}, fmt.Errorf("resume %s: %w", f.job.ID, runner.ErrNotStarted)
+	}
+	if err != nil {
+		return f.begun(), f.stopped(ctx, err)
+	}
+	if !f.rec.Supervised {
+		// A record that an older agent wrote again doesn't say that it is.
+		if f.rec.Supervised, err = f.r.supervised(ctx, id); err != nil {
+			return f.begun(), f.stopped(ctx, err)
+		}
+		if f.rec.Supervised {
+			if err := f.open(runner.Position{}); err != nil {
+				return f.begun(), err
+			}
+		}
+	}
+	if state.Status == container.StateCreated {
+		f.rec.Boot, f.rec.Kills = base.BootID(), kernelKills()
+		if err = writeRecord(f.job, f.rec); err == nil {
+			err = f.r.start(ctx, id)
+		}
+		if err != nil {
+			return f.begun(), f.undo(ctx, err)
+		}
+	}
+	return f.follow(ctx)
+}
+
+// leaveAlone waits while there is a container whose record a newer agent has
+// written, as after an update that was rolled back. That its version is not
+// understood is no reason to end it, and how it ended can't be known. It is ended
+// when ctx is, unless ctx says to detach.
+func (f *follower) leaveAlone(ctx context.Context, reason error) (runner.Result, error) {
+	for said := false; ; said = true {
+		id, err := f.await(ctx, func() (string, error) { return f.r.find(ctx, f.job, "") })
+		if err == nil && id == "" {
+			return runner.Result{}, lost("its file can't be read: " + reason.Error())
+		}
+		if err == nil {
+			f.id = id
+			var state *container.State
+			if state, err = f.state(ctx); err == nil && ended(state) {
+				return f.begun(), lost("its file can't be read: " + reason.Error())
+			}
+		}
+		if errors.Is(err, runner.ErrLost) {
+			return f.begun(), err
+		}
+		if err == nil && !said {
+			f.say("this benchmark was begun by a newer version of the agent, which can follow it; it goes on meanwhile")
+		}
+		if err := base.Wait(ctx, lookPause); err != nil {
+			return f.begun(), f.stopped(ctx, err)
+		}
+	}
+}
+
+// because returns the cause of ctx's end, if it has ended, and beside it err if
+// that is more than a consequence.
+func because(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil:
+		return err
+	case errors.Is(err, cause), errors.Is(err, ctx.Err()):
+		return cause
+	}
+	return fmt.Errorf("%w; %w", cause, err)
+}
+
+func lost(text string) error {
+	return &runner.Error{Kind: runner.ClassLost, Text: "the benchmark is gone: " + text, Err: runner.ErrLost}
+}
