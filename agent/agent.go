@@ -112,6 +112,7 @@ func (a *Agent) compose() {
 		log: a.log, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, events: &a.events,
 		lost: a.reconciler.lookUpSoon,
 	}
+	a.intake.checker, _ = runner.As[runner.Checker](a.cfg.Runner)
 	a.reconciler.receive, a.reconciler.stopped = a.intake.receive, a.stoppedOnServer
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/logstream"
+	"github.com/kirizan/kitt-agent/runner"
 )
 
 // Limits of the HTTP API against clients that are slow or send too much.
@@ -137,7 +138,7 @@ func (a *api) postCommand(w http.ResponseWriter, r *http.Request) {
 	case TypeStopEngine:
 		answer(w, http.StatusOK, map[string]any{"success": false, "error": "this agent does not start or stop engines"})
 	case TypeCheckDocker:
-		answer(w, http.StatusOK, map[string]any{"available": a.containerEngineAnswers(r.Context())})
+		answer(w, http.StatusOK, map[string]any{"available": a.containersReady(r.Context())})
 	case TypeEngineStatus:
 		a.postEngineStatus(w, cmd)
 	default:
@@ -238,6 +239,8 @@ func (a *api) postJob(w http.ResponseWriter, cmd heartbeat.Command) {
 		answer(w, http.StatusAccepted, map[string]any{"accepted": true, "command_id": id, "duplicate": true})
 	case errors.Is(err, ErrNotAccepting):
 		failNotRunning(w)
+	case errors.Is(err, runner.ErrUnavailable):
+		fail(w, http.StatusServiceUnavailable, err.Error())
 	default:
 		a.log.Error("command not accepted", "err", err)
 		fail(w, http.StatusInsufficientStorage, "The command could not be written to disk, so it was not accepted: "+err.Error())

@@ -10,19 +10,19 @@ import (
 // containersTimeout bounds a call to a [runner.ContainerRunner].
 const containersTimeout = 10 * time.Second
 
-// containerEngineAnswers reports whether the Runner has a container engine that
-// answers.
-func (a *Agent) containerEngineAnswers(ctx context.Context) bool {
+// containersReady reports whether the Runner can run jobs in containers.
+func (a *Agent) containersReady(ctx context.Context) bool {
 	c, ok := runner.As[runner.ContainerRunner](a.cfg.Runner)
 	if !ok {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, containersTimeout)
 	defer cancel()
-	return c.Ping(ctx) == nil
+	return c.Ready(ctx) == nil
 }
 
-// imageEngines returns the inference engines that the Runner has images of.
+// imageEngines returns the inference engines that the Runner has images of, none if
+// it can run no containers.
 func (a *Agent) imageEngines(ctx context.Context) []string {
 	c, ok := runner.As[runner.ContainerRunner](a.cfg.Runner)
 	if !ok {
@@ -30,6 +30,10 @@ func (a *Agent) imageEngines(ctx context.Context) []string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, containersTimeout)
 	defer cancel()
+	if err := c.Ready(ctx); err != nil {
+		a.log.WarnContext(ctx, "benchmarks can't run in containers", "err", err)
+		return nil
+	}
 	engines, err := c.Engines(ctx)
 	if err != nil {
 		a.log.DebugContext(ctx, "images not listed", "err", err)

@@ -23,7 +23,7 @@ type containerPlay struct {
 	down atomic.Bool
 }
 
-func (c *containerPlay) Ping(ctx context.Context) error {
+func (c *containerPlay) Ready(ctx context.Context) error {
 	if c.down.Load() {
 		<-ctx.Done() // an engine that hangs
 		return ctx.Err()
@@ -32,7 +32,7 @@ func (c *containerPlay) Ping(ctx context.Context) error {
 }
 
 func (c *containerPlay) Engines(ctx context.Context) ([]string, error) {
-	if err := c.Ping(ctx); err != nil {
+	if err := c.Ready(ctx); err != nil {
 		return nil, errors.New("no engine answers")
 	}
 	return []string{"vllm", "ollama"}, nil

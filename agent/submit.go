@@ -10,6 +10,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
 	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/runner"
 )
 
 // Errors of Submit; the second one also of Cancel.
@@ -43,8 +44,9 @@ type Benchmark struct {
 
 // Submit gives the agent a benchmark to run, and returns the job's id. The job is on
 // disk when Submit returns, and runs when a slot is free. The error is a
-// [*CommandError] if the benchmark makes no sense, and matches [ErrDuplicate] or
-// [ErrNotAccepting].
+// [*CommandError] if the benchmark makes no sense. It matches [ErrDuplicate],
+// [ErrNotAccepting], or runner.ErrUnavailable if the runner knows that it can run
+// none.
 func (a *Agent) Submit(b Benchmark) (id string, err error) {
 	return a.intake.submit(jobs.Command{
 		ID: b.ID, TestID: b.TestID, Type: TypeRunTest,
@@ -68,7 +70,8 @@ type intake struct {
 	outbox   *outbox.Outbox
 	executor *execution.Executor
 	events   *eventHub
-	lost     func() // asks for another look at what the server handed out
+	checker  runner.Checker // nil if the runner knows nothing beforehand
+	lost     func()         // asks for another look at what the server handed out
 }
 
 // submitJSON accepts a command of an operator as it came over HTTP.
@@ -92,10 +95,22 @@ func (i *intake) submit(c jobs.Command, source jobs.Source) (string, error) {
 		return "", badCommand("Invalid test_id: %s", printable(c.TestID))
 	}
 	c, err := checkCommand(c, true)
+	if err == nil {
+		err = i.cannotRun(c)
+	}
 	if err != nil {
 		return "", err
 	}
 	return c.ID, i.accept(c, nil, source)
+}
+
+// cannotRun returns why the runner can't run c's benchmark, if it knows that before
+// the command is accepted.
+func (i *intake) cannotRun(c jobs.Command) error {
+	if i.checker == nil || c.Type != TypeRunTest {
+		return nil
+	}
+	return i.checker.Check()
 }
 
 // receive accepts a command of the server. One that makes no sense is accepted all
@@ -117,6 +132,9 @@ func (i *intake) receive(ctx context.Context, cmd heartbeat.Command, source jobs
 	}
 	if err := checkText("test_id", cmd.TestID, maxTestID); err != nil {
 		fault, c.TestID = err, "" // no address can name such a test
+	}
+	if fault == nil {
+		fault = i.cannotRun(c)
 	}
 	err := i.accept(c, fault, source)
 	switch {

@@ -9,8 +9,9 @@ import (
 // A ContainerRunner is a [Runner] that runs jobs in containers. The agent tells its
 // server what a ContainerRunner answers. It finds one with [As].
 type ContainerRunner interface {
-	// Ping returns nil if the container engine answers.
-	Ping(ctx context.Context) error
+	// Ready returns nil if a job could run in a container: the engine answers, and
+	// whatever else it takes is there.
+	Ready(ctx context.Context) error
 
 	// Engines returns the inference engines, such as vllm, whose images are on
 	// this machine.
@@ -19,16 +20,16 @@ type ContainerRunner interface {
 
 var _ ContainerRunner = (*Fallback)(nil)
 
-// Ping returns nil if the container engine of one member answers. The error
+// Ready returns nil if one member can run jobs in containers. The error
 // matches [ErrUnavailable] if no member runs containers.
-func (f *Fallback) Ping(ctx context.Context) error {
+func (f *Fallback) Ready(ctx context.Context) error {
 	var errs []error
 	for _, r := range f.members {
 		c, ok := As[ContainerRunner](r)
 		if !ok {
 			continue
 		}
-		err := c.Ping(ctx)
+		err := c.Ready(ctx)
 		if err == nil {
 			return nil
 		}

@@ -18,7 +18,7 @@ type containers struct {
 	err     error
 }
 
-func (c *containers) Ping(context.Context) error                { return c.err }
+func (c *containers) Ready(context.Context) error               { return c.err }
 func (c *containers) Engines(context.Context) ([]string, error) { return c.engines, c.err }
 
 func TestFallbackAnswersForItsContainers(t *testing.T) {
@@ -29,7 +29,7 @@ func TestFallbackAnswersForItsContainers(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		runner  *runner.Fallback
-		ping    error
+		ready   error
 		engines []string
 		err     error
 	}{
@@ -45,7 +45,7 @@ func TestFallbackAnswersForItsContainers(t *testing.T) {
 			t.Parallel()
 			c, ok := runner.As[runner.ContainerRunner](tt.runner)
 			require.True(t, ok)
-			require.ErrorIs(t, c.Ping(t.Context()), tt.ping)
+			require.ErrorIs(t, c.Ready(t.Context()), tt.ready)
 			engines, err := c.Engines(t.Context())
 			require.ErrorIs(t, err, tt.err)
 			require.Equal(t, tt.engines, engines)

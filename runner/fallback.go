@@ -28,6 +28,7 @@ var (
 	_ Resumer = (*Fallback)(nil)
 	_ Cleaner = (*Fallback)(nil)
 	_ Sweeper = (*Fallback)(nil)
+	_ Checker = (*Fallback)(nil)
 )
 
 // NewFallback returns a Fallback that tries runners in the order given. The
@@ -193,6 +194,26 @@ func (f *Fallback) Sweep(ctx context.Context, claimed func(id string) bool, grac
 		errs = append(errs, err)
 	}
 	return ids, errors.Join(errs...)
+}
+
+// Check returns why no member can run a job, and nil if one may.
+func (f *Fallback) Check() error {
+	var errs []error
+	for _, r := range f.members {
+		checker, ok := As[Checker](r)
+		if !ok {
+			return nil
+		}
+		err := checker.Check()
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
 }
 
 // reasonOf returns why a runner is unavailable, without the remedy, which is

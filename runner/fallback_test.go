@@ -256,3 +256,20 @@ func ExampleNewFallback() {
 	// 12.5 tokens per second
 	// fake <nil>
 }
+
+// knowing is a runner that knows whether it can run a job.
+type knowing struct {
+	runner.Runner
+	err error
+}
+
+func (k knowing) Check() error { return k.err }
+
+func TestFallbackChecksItsMembers(t *testing.T) {
+	t.Parallel()
+	cant := knowing{err: errors.New("no program")}
+	require.NoError(t, runner.NewFallback(cant, &runnertest.Fake{}).Check(), "one that doesn't know may run it")
+	require.NoError(t, runner.NewFallback(cant, knowing{}).Check())
+	require.Equal(t, cant.err, runner.NewFallback(cant).Check())
+	require.ErrorIs(t, runner.NewFallback(cant, cant).Check(), cant.err)
+}

@@ -4,7 +4,7 @@
 // interfaces extend it. A [Resumer]'s runs outlive the program: after a restart
 // the agent asks it to resume a run where the last program left off. A [Cleaner]
 // removes what a stopped benchmark left behind outside itself. A [Sweeper] finds
-// runs that belong to no job. Use [As] to look for them: it also finds those of
+// runs that belong to no job. A [Checker] refuses jobs in advance. Use [As] to look for them: it also finds those of
 // a runner that another one wraps.
 //
 // Stopping a job and detaching from it are different operations. Both end the
@@ -68,6 +68,14 @@ type Sweeper interface {
 	// Sweep ends this agent's runs that are older than grace and whose job's
 	// ID is not claimed, and returns the IDs of the runs that it ended.
 	Sweep(ctx context.Context, claimed func(id string) bool, grace time.Duration) ([]string, error)
+}
+
+// A Checker is a Runner that may know before a job is accepted that it can't run
+// any.
+type Checker interface {
+	// Check returns why no job can be run, and nil if that isn't known. It returns
+	// at once: it asks nobody, reads nothing, and says what is known already.
+	Check() error
 }
 
 // A Job is one benchmark to run.

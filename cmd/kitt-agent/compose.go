@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -15,7 +16,9 @@ import (
 	"github.com/kirizan/kitt-agent/agent/standard"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/docker"
 	"github.com/kirizan/kitt-agent/runner/simulated"
+	staticprogram "github.com/kirizan/kitt-agent/runner/supervisor/program"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -58,7 +61,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (agent.Con
 		DrainTimeout:      cfg.DrainTimeout,
 		Keep:              agent.Retention{MaxAge: cfg.Retention.MaxAge, MaxBytes: cfg.Retention.MaxSize},
 		Secrets:           append(secrets, cfg.Token.Reveal(), cfg.ServerToken.Reveal()),
-		Warnings:          func(context.Context) []string { return tlsWarnings(cfg, time.Now()) },
+		Warnings:          func(context.Context) []string { return append(tlsWarnings(cfg, time.Now()), runnerWarnings(run)...) },
 		Logger:            log,
 	}, parts, nil
 }
@@ -70,6 +73,7 @@ func newParts(cfg *config.Config, vars []string, log *slog.Logger) (*standard.Pa
 	if err != nil {
 		return nil, err
 	}
+	local.LogLimit = logLimit(cfg)
 	kind := standard.Kind(cfg.Runner)
 	if cfg.Runner == runnerSimulated {
 		kind = standard.Process // see chooseRunner
@@ -78,10 +82,23 @@ func newParts(cfg *config.Config, vars []string, log *slog.Logger) (*standard.Pa
 		Name:    cfg.Name,
 		Kind:    kind,
 		Env:     vars,
+		Docker:  dockerConfig(cfg),
 		Process: local,
 		Storage: storageConfig(cfg),
 		Logger:  log,
 	})
+}
+
+// runnerWarnings returns why run can run no jobs, if it knows.
+func runnerWarnings(run runner.Runner) []string {
+	checker, ok := runner.As[runner.Checker](run)
+	if !ok {
+		return nil
+	}
+	if err := checker.Check(); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
 }
 
 const runnerSimulated = "simulated"
@@ -118,6 +135,32 @@ func newServerWithin(cfg *config.Config, log *slog.Logger, timeout time.Duration
 		Timeout:     timeout,
 		Logger:      log,
 	})
+}
+
+// newContainers returns a runner of containers alone, for preflight.
+func newContainers(cfg *config.Config) (*docker.Runner, error) { return docker.New(dockerConfig(cfg)) }
+
+// dockerConfig returns what agent.yaml says of containers.
+func dockerConfig(cfg *config.Config) docker.Config {
+	return docker.Config{Owner: cfg.Name, LogLimit: logLimit(cfg), Supervisor: supervisorSource(cfg)}
+}
+
+// supervisorSource says where the program comes from that runs in front of a
+// benchmark in its container. This program is one where it is static.
+func supervisorSource(cfg *config.Config) staticprogram.Source {
+	source := staticprogram.Source{Path: config.Expand(cfg.Supervisor), Self: []string{superviseContainerCommand}}
+	if cfg.Home != "" {
+		source.Dir = filepath.Join(cfg.Home, "supervisor")
+	}
+	return source
+}
+
+// logLimit returns the runners' setting: there, 0 is their default.
+func logLimit(cfg *config.Config) int64 {
+	if cfg.Limits.Log == 0 {
+		return -1
+	}
+	return cfg.Limits.Log
 }
 
 // benchmarkVars returns the variables that benchmarks get, as NAME=value, and

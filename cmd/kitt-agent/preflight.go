@@ -83,6 +83,11 @@ func (env *environment) preflight(ctx context.Context, cfg *config.Config) (_ []
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, docker.Close()) }()
+	containers, err := newContainers(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, containers.Close()) }()
 	checks := []preflight.Check{
 		preflight.Python(func(ctx context.Context) bool { return cfg.Runner == "process" || !docker.HasImage(ctx) }),
 		preflight.Driver(system),
@@ -100,7 +105,7 @@ func (env *environment) preflight(ctx context.Context, cfg *config.Config) (_ []
 		Insecure: cfg.Insecure,
 		Proxy:    http.ProxyFromEnvironment,
 	})
-	checks = append(append(checks, reachable, clock), docker.All()...)
+	checks = append(append(checks, reachable, clock, containersCheck(cfg, containers)), docker.All()...)
 	return preflight.Run(ctx, checks, func(r preflight.Result) { say(checkLine(r)) }), nil
 }
 

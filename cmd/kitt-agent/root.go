@@ -61,6 +61,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newUpdateCommand(env),
 		newVersionCommand(env),
 		newSuperviseCommand(env),
+		newSuperviseContainerCommand(env),
 		newManCommand(env),
 	)
 	return root

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kirizan/kitt-agent/runner/process"
+	"github.com/kirizan/kitt-agent/runner/supervisor"
 )
 
 // superviseCommand is the hidden command by which the agent starts the process
@@ -33,6 +34,27 @@ func newSuperviseCommand(*environment) *cobra.Command {
 		Args:    exactly(1, "the directory of the run"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if code := process.Supervise(args[0]); code != exitOK {
+				return &codedError{code: code}
+			}
+			return nil
+		},
+	}
+}
+
+// superviseContainerCommand is the hidden command that makes a static kitt-agent
+// the program in front of a benchmark in its container.
+const superviseContainerCommand = "supervise-container"
+
+// newSuperviseContainerCommand returns `kitt-agent supervise-container`.
+func newSuperviseContainerCommand(env *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:                superviseContainerCommand,
+		Short:              "Run a benchmark in its container (used by the agent itself)",
+		Example:            "  kitt-agent supervise-container -dir /run/kitt -- kitt run",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if code := supervisor.Main(args, env.stdout); code != exitOK {
 				return &codedError{code: code}
 			}
 			return nil

@@ -109,6 +109,15 @@ func arguments(job runner.Job) []string {
 	return args
 }
 
+// real returns a path as it is mounted: absolute, without symbolic links.
+func real(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}
+
 // checkPaths refuses paths that would be others in a container than outside, or
 // that kitt can't hand on to the engine containers that it starts: it writes
 // them as `-v from:to`, with symbolic links resolved inside its own container.

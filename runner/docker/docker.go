@@ -95,6 +95,7 @@ var (
 	_ runner.Resumer         = (*Runner)(nil)
 	_ runner.Cleaner         = (*Runner)(nil)
 	_ runner.Sweeper         = (*Runner)(nil)
+	_ runner.Checker         = (*Runner)(nil)
 	_ runner.ContainerRunner = (*Runner)(nil)
 )
 
@@ -146,6 +147,10 @@ func (r *Runner) Ready(ctx context.Context) error {
 	}
 	return r.Ping(ctx)
 }
+
+// Check says that no job can be run in a container, if that is known already
+// because there is no program to run in front of the benchmark.
+func (r *Runner) Check() error { return r.program.Known() }
 
 // engineImages says which images are those of an inference engine, by prefixes
 // of repository:tag.

@@ -189,9 +189,12 @@ func (r *release) path(p program) string {
 func (r *release) build(p program) error {
 	flags := "-s -w -buildid= -X main.version=" + r.version + " -X main.commit=" + r.commit
 	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + p.arch, "GOFLAGS=-mod=readonly"}
-	tags := ""
+	tags := "kitt_supervise"
+	if err := r.supervisor(p.arch); err != nil {
+		return err
+	}
 	if p.nvml {
-		tags = "nvml"
+		tags += ",nvml"
 		cc, err := compiler(p.arch)
 		if err != nil {
 			return err

@@ -12,7 +12,8 @@
 //  5. one that the go command builds into Source.Dir
 //
 // That a file works means that it is static, made for this machine, and does
-// what it is asked when it is run: a file system may be mounted noexec.
+// what it is asked when it is run. On a file system that is mounted noexec the
+// last can't be seen; a container may run it all the same.
 package program
 
 import (
@@ -98,6 +99,15 @@ func (f *Finder) Find(ctx context.Context) (Program, error) {
 	}
 	f.last.Store(&answer{program, err, time.Now()})
 	return program, err
+}
+
+// Known returns why there is no program, if a look has shown that. It looks for
+// nothing itself.
+func (f *Finder) Known() error {
+	if a := f.last.Load(); a != nil {
+		return a.err
+	}
+	return nil
 }
 
 // stands reports whether the answer needs no other look.

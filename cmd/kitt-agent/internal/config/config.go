@@ -59,6 +59,8 @@ type Config struct {
 	MaxJobDuration    time.Duration // 0 for no limit
 	DrainTimeout      time.Duration
 	Retention         Retention
+	Limits            Limits
+	Supervisor        string
 	Env               map[string]Reference // what benchmarks find in their environment
 
 	// UpdateKey is the Ed25519 public key that updates must be signed with, in
@@ -99,6 +101,11 @@ type Models struct {
 type Retention struct {
 	MaxAge  time.Duration
 	MaxSize int64 // bytes
+}
+
+// Limits bound what one benchmark may take.
+type Limits struct {
+	Log int64 // bytes of its output on the disk; 0 for no limit
 }
 
 // Log says what the agent logs and how.
