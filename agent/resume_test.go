@@ -74,7 +74,7 @@ func (e *engine) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	case r == nil:
 		return runner.Result{}, runner.ErrNotStarted
 	}
-	return e.follow(ctx, job, r, from.Byte, out)
+	return e.follow(ctx, job, r, int64(from), out)
 }
 
 func (e *engine) follow(ctx context.Context, job runner.Job, r *externalRun, offset int64, out runner.Output) (runner.Result, error) {
@@ -82,7 +82,7 @@ func (e *engine) follow(ctx context.Context, job runner.Job, r *externalRun, off
 		e.mu.Lock()
 		text, ended := e.printed(r)
 		e.mu.Unlock()
-		if err := out.WriteOutput([]byte(text[offset:]), time.Now(), runner.Position{Byte: offset}); err != nil {
+		if err := out.WriteOutput([]byte(text[offset:]), time.Now(), runner.Position(offset)); err != nil {
 			return runner.Result{}, err
 		}
 		offset = int64(len(text))

@@ -306,3 +306,22 @@ func sizeOf(path string) int64 {
 	}
 	return info.Size()
 }
+
+// TestOffsetLeavesEntriesOut opens a log to which an older agent has added what it
+// read from a container engine, in entries: where the output itself goes on is
+// still known.
+func TestOffsetLeavesEntriesOut(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	records := "2026-11-23T16:18:40.362683123Z o 0.0.4 one\n" +
+		"2026-11-23T16:18:41.362683123Z o 1790000000000000000.1.5 an entry\n"
+	require.NoError(t, os.WriteFile(path, []byte(records), 0o600))
+	l, err := Open(path, Options{})
+	require.NoError(t, err)
+	defer l.Close()
+	require.EqualValues(t, 4, l.Offset())
+	require.Equal(t, Position{Stamp: 1790000000000000000, Count: 1, Byte: 5}, l.Position())
+	l.Append([]byte("two\n"), time.Time{}, Position{Byte: 4})
+	require.EqualValues(t, 8, l.Offset())
+	require.Equal(t, Position{Byte: 8}, l.Position())
+}

@@ -49,6 +49,9 @@ func (l *Log) load(f *os.File) error {
 			continue
 		default:
 			pos = e.pos
+			if pos.Stamp == 0 {
+				l.offset = pos.Byte
+			}
 			switch e.kind {
 			case Progress:
 				shown = append([]byte{}, e.text...)

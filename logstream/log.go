@@ -37,6 +37,7 @@ type Log struct {
 	index   []int64 // place of each indexEvery-th record
 	final   *Final  // the log's end, once all that comes before it can be read
 	settled Position
+	offset  int64 // by the records without an entry that were there when it was opened
 	closed  bool
 	changed chan struct{} // closed when there is more to read
 
@@ -179,6 +180,17 @@ func (l *Log) Position() Position {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.settled
+}
+
+// Offset returns how many bytes of the benchmark's output the log has: Position
+// without what it has from entries, which have no place in the output as a whole.
+func (l *Log) Offset() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.settled.Stamp != 0 {
+		return l.offset
+	}
+	return l.settled.Byte
 }
 
 // Len returns how many records there are.

@@ -103,8 +103,11 @@ type Record struct {
 // before it.
 func (r Record) Repeats() bool { return r.Kind == Repeat }
 
-// A Position is a place in the output of a benchmark; see runner.Position,
-// whose fields these are. A log only ever adds to Byte.
+// A Position is a place in the output of a benchmark: Byte bytes of it come
+// before. A log only ever adds to Byte.
+//
+// Stamp and Count are 0 but for the containers of older agents, whose output came
+// in entries: they name one, and Byte is a place in it.
 type Position struct {
 	Stamp int64
 	Count int64

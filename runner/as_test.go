@@ -133,7 +133,7 @@ func TestOutputWriter(t *testing.T) {
 		})
 	}
 	writers.Wait()
-	require.Equal(t, int64(800*len("writer 0\n")), out.Position().Byte)
+	require.Equal(t, runner.Position(800*len("writer 0\n")), out.Position())
 	require.Len(t, strings.Split(out.Text(), "\n"), 801)
 }
 
@@ -156,6 +156,6 @@ func TestNewOutputEndsMessagesWithANewline(t *testing.T) {
 	out := runner.NewOutput(&text)
 	require.NoError(t, out.WriteMessage("one"))
 	require.NoError(t, out.WriteMessage("two\nthree\n"))
-	require.NoError(t, out.WriteOutput([]byte("benchmark"), time.Time{}, runner.Position{}))
+	require.NoError(t, out.WriteOutput([]byte("benchmark"), time.Time{}, 0))
 	require.Equal(t, "one\ntwo\nthree\nbenchmark", text.String())
 }

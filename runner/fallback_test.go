@@ -57,7 +57,7 @@ func TestFallbackWithNothingToRunWith(t *testing.T) {
 	require.Equal(t, "kitt-agent build", e.Fix())
 	require.Equal(t, "there is nothing to run the benchmark with: no engine here; no kitt here", e.Text)
 
-	_, err = f.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err = f.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrNotStarted, "nothing was started")
 }
 
@@ -95,7 +95,7 @@ func TestFallbackStopsInTheMidstOfAChoice(t *testing.T) {
 	require.ErrorIs(t, err, runner.ErrDetach)
 	require.NotErrorIs(t, err, runner.ErrUnavailable)
 	require.Empty(t, out.Messages())
-	_, err = f.Resume(t.Context(), job, runner.Position{}, &out)
+	_, err = f.Resume(t.Context(), job, 0, &out)
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 }
 
@@ -149,7 +149,7 @@ func TestFallbackResume(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "fallback.json"), []byte(c.file), 0o600))
 			}
 			var out runnertest.Recorder
-			_, err := runner.NewFallback(c.members...).Resume(t.Context(), job, runner.Position{Byte: 4}, &out)
+			_, err := runner.NewFallback(c.members...).Resume(t.Context(), job, runner.Position(4), &out)
 			require.ErrorIs(t, err, c.want)
 			require.Equal(t, c.text, out.Text())
 		})
@@ -172,19 +172,19 @@ func TestFallbackAfterAChangeOfConfiguration(t *testing.T) {
 	require.ErrorIs(t, err, runner.ErrDetach)
 
 	local := &runnertest.FakeResumer{}
-	_, err = runner.NewFallback(local).Resume(t.Context(), job, runner.Position{}, &out)
+	_, err = runner.NewFallback(local).Resume(t.Context(), job, 0, &out)
 	require.ErrorIs(t, err, runner.ErrLost, "it was begun")
 
 	docker.Hangs = false
 	var again runnertest.Recorder
 	f := runner.NewFallback(local).Former(docker)
-	_, err = f.Resume(t.Context(), job, runner.Position{}, &again)
+	_, err = f.Resume(t.Context(), job, 0, &again)
 	require.NoError(t, err)
 	require.Equal(t, "one\n", again.Text())
 
 	other := newJob(t)
 	other.ID = "job-2"
-	_, err = f.Resume(t.Context(), other, runner.Position{}, &again)
+	_, err = f.Resume(t.Context(), other, 0, &again)
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 	_, err = f.Run(t.Context(), other, &again)
 	require.NoError(t, err)
@@ -205,7 +205,7 @@ func TestFallbackNeverRunsTwiceWhatCannotResume(t *testing.T) {
 	var f *runner.Fallback
 	var during error
 	f = runner.NewFallback(dying{func(job runner.Job) {
-		_, during = f.Resume(context.Background(), job, runner.Position{}, &runnertest.Recorder{})
+		_, during = f.Resume(context.Background(), job, 0, &runnertest.Recorder{})
 	}})
 	_, err := f.Run(t.Context(), newJob(t), &runnertest.Recorder{})
 	require.NoError(t, err)

@@ -21,14 +21,9 @@ type Output interface {
 	WriteMessage(text string) error
 }
 
-// A Position is a place in the output of a run, to which the run can be
-// followed again after a restart. Its fields mean what the runner says they do;
-// the agent only adds to Byte as it consumes what was written.
-type Position struct {
-	Stamp int64 // nanoseconds since 1970 of the engine's log entry; 0 where entries bear no time
-	Count int64 // entries that bear Stamp and come before this one
-	Byte  int64 // bytes into that entry, or into the output as a whole
-}
+// A Position is a place in the output of a run, from which the run can be
+// followed again after a restart: how many bytes of it come before.
+type Position int64
 
 // OutputWriter returns a writer that passes the whole output of one benchmark
 // to out, with the number of bytes before it as its position. It suits a runner
@@ -39,16 +34,16 @@ type outputWriter struct {
 	out Output
 
 	mu   sync.Mutex // held during WriteOutput, so that positions arrive in order
-	next int64      // guarded by mu
+	next Position   // guarded by mu
 }
 
 func (w *outputWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.out.WriteOutput(p, time.Time{}, Position{Byte: w.next}); err != nil {
+	if err := w.out.WriteOutput(p, time.Time{}, w.next); err != nil {
 		return 0, err
 	}
-	w.next += int64(len(p))
+	w.next += Position(len(p))
 	return len(p), nil
 }
 

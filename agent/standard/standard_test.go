@@ -69,7 +69,7 @@ func TestAJobStaysWithTheRunnerThatBeganIt(t *testing.T) {
 			run, err := standard.NewRunner(standard.Config{Kind: now})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, run.Close()) })
-			_, err = run.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+			_, err = run.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 			require.ErrorIs(t, err, runner.ErrLost, "%s, then %s", began, now)
 		}
 	}

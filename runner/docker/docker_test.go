@@ -331,7 +331,7 @@ func TestImageChoice(t *testing.T) {
 	require.ErrorIs(t, err, runner.ErrUnavailable)
 	require.EqualError(t, err, "there is no image no/such:image on this machine; "+
 		`"Bad Name" is no name of an image (kitt-agent build)`)
-	_, err = r.Resume(t.Context(), job, runner.Position{}, &out)
+	_, err = r.Resume(t.Context(), job, 0, &out)
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 }
 
@@ -341,7 +341,7 @@ func TestMissingModel(t *testing.T) {
 	r, job := newRunner(t, docker.Config{}), newJob(t, filepath.Join(t.TempDir(), "missing"))
 	_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
 	require.ErrorContains(t, err, "the model can't be found")
-	_, err = r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err = r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 }
 
@@ -428,7 +428,7 @@ func TestResumeWithinALine(t *testing.T) {
 	var rest runnertest.Recorder
 	cancelWhen(&rest, "4\n", func() { cancel(cause) })
 	from := out.Position()
-	from.Byte -= 2
+	from -= 2
 	_, err = r.Resume(ctx, job, from, &rest)
 	require.ErrorIs(t, err, cause)
 	require.Equal(t, "4\n", rest.Text())

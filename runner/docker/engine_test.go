@@ -168,7 +168,7 @@ func TestCancelWhileTheEngineIsAway(t *testing.T) {
 	<-done
 	require.ErrorIs(t, err, cause)
 	require.EqualError(t, err, cause.Error(), "nothing is left of it")
-	_, err = r.Resume(t.Context(), job, runner.Position{}, &out)
+	_, err = r.Resume(t.Context(), job, 0, &out)
 	require.ErrorIs(t, err, runner.ErrLost)
 }
 

@@ -52,7 +52,7 @@ func (d drive) read() (text string, next runner.Position, size int64, err error)
 		}
 		text += string(p.Text)
 		next = p.From
-		next.Byte += int64(len(p.Text))
+		next += runner.Position(len(p.Text))
 		size += int64(len(line))
 	}
 	return text, next, size, nil

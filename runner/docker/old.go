@@ -20,14 +20,58 @@ import (
 // This file follows containers that were started by an agent from before package
 // supervisor, whose output and outcome the engine keeps. It is removed in v0.2.0.
 
+// An oldOutput is an Output that keeps the positions of such a container as older
+// agents do, so that an older one can follow it again after a rollback. The agent's
+// is one.
+type oldOutput interface {
+	// OldPosition returns the position behind what was kept of the output.
+	OldPosition() (stamp, count, byteAt int64)
+
+	// WriteOldOutput is WriteOutput with such a position.
+	WriteOldOutput(p []byte, at time.Time, stamp, count, byteAt int64) error
+}
+
+// A position is a place in the engine's log of a container.
+type position struct {
+	Stamp int64 // nanoseconds since 1970 of the log's entry
+	Count int64 // entries that bear Stamp and come before this one
+	Byte  int64 // bytes into that entry
+}
+
 // An engineLog is the source of such a container.
 type engineLog struct {
 	f      *follower
 	cursor cursor
+	old    oldOutput       // nil if the Output is none
+	next   runner.Position // for such an Output: bytes of the whole log that were passed on
+	skip   runner.Position // and those that were before this program
 }
 
 func newEngineLog(f *follower, from runner.Position) *engineLog {
-	return &engineLog{f: f, cursor: cursor{pos: from}}
+	l := &engineLog{f: f, skip: from}
+	if old, ok := f.out.(oldOutput); ok {
+		l.old = old
+		p := &l.cursor.pos
+		p.Stamp, p.Count, p.Byte = old.OldPosition()
+	}
+	return l
+}
+
+// pass passes on what was printed at a time, and begins at a position.
+func (l *engineLog) pass(p []byte, at time.Time, from position) {
+	if l.old != nil {
+		l.f.note(l.old.WriteOldOutput(p, at, from.Stamp, from.Count, from.Byte))
+		return
+	}
+	before := min(l.skip-l.next, runner.Position(len(p)))
+	if before > 0 {
+		l.next += before
+		p = p[before:]
+	}
+	if len(p) > 0 {
+		l.f.note(l.f.out.WriteOutput(p, at, l.next))
+		l.next += runner.Position(len(p))
+	}
 }
 
 func (l *engineLog) close() error { return nil }
@@ -140,7 +184,7 @@ const maxEntry = 1 << 20
 // one that bears the greatest stamp so far, in the order of the log: that finds
 // the place again also where stamps don't ascend.
 type cursor struct {
-	pos runner.Position
+	pos position
 
 	// While skipping, the entries up to pos are passed over. They begin with the
 	// first that bears pos.Stamp or a later one.
@@ -160,7 +204,7 @@ func (c *cursor) reopen() {
 }
 
 // take returns what is left to be passed on of an entry, and where it begins.
-func (c *cursor) take(stamp int64, text []byte) ([]byte, runner.Position) {
+func (c *cursor) take(stamp int64, text []byte) ([]byte, position) {
 	if c.skipping {
 		if !c.found && stamp < c.pos.Stamp {
 			return nil, c.pos
@@ -177,12 +221,12 @@ func (c *cursor) take(stamp int64, text []byte) ([]byte, runner.Position) {
 		}
 		c.skipping = false
 		cut := min(c.pos.Byte, int64(len(text)))
-		return text[cut:], runner.Position{Stamp: c.pos.Stamp, Count: c.pos.Count, Byte: cut}
+		return text[cut:], position{Stamp: c.pos.Stamp, Count: c.pos.Count, Byte: cut}
 	}
 	if stamp > c.pos.Stamp {
-		return text, runner.Position{Stamp: stamp}
+		return text, position{Stamp: stamp}
 	}
-	return text, runner.Position{Stamp: c.pos.Stamp, Count: c.pos.Count + 1}
+	return text, position{Stamp: c.pos.Stamp, Count: c.pos.Count + 1}
 }
 
 // An entryReader reads the entries of the engine's log stream: a header of
@@ -272,7 +316,7 @@ func (l *engineLog) read(ctx context.Context, follow bool) error {
 				time.Unix(0, l.cursor.pos.Stamp).UTC().Format(time.RFC3339Nano), at.Format(time.RFC3339Nano))
 		}
 		if len(rest) > 0 {
-			l.f.note(l.f.out.WriteOutput(rest, at, from))
+			l.pass(rest, at, from)
 		}
 		from.Byte += int64(len(rest))
 		l.cursor.pos = from

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/runnertest"
 )
 
 // TestCursor cuts a log at any byte, opens it again as the engine would give it,
@@ -33,7 +35,7 @@ func TestCursor(t *testing.T) {
 			want.WriteString(e.text)
 		}
 		var got strings.Builder
-		var pos runner.Position
+		var pos position
 		for stops := rapid.IntRange(0, 4).Draw(t, "stops"); stops >= 0; stops-- {
 			c := cursor{pos: pos}
 			c.reopen()
@@ -85,10 +87,68 @@ func TestNames(t *testing.T) {
 // TestCutLog has the engine lose the entry at which a log is to be resumed.
 func TestCutLog(t *testing.T) {
 	t.Parallel()
-	c := cursor{pos: runner.Position{Stamp: 100, Count: 2, Byte: 3}}
+	c := cursor{pos: position{Stamp: 100, Count: 2, Byte: 3}}
 	c.reopen()
 	rest, from := c.take(200, []byte("later\n"))
-	if string(rest) != "later\n" || from != (runner.Position{Stamp: 200}) || !c.cut || c.skipping {
+	if string(rest) != "later\n" || from != (position{Stamp: 200}) || !c.cut || c.skipping {
 		t.Fatalf("%q %+v %+v", rest, from, c)
+	}
+}
+
+// keptOld is an Output as the agent's is.
+type keptOld struct {
+	text string
+	pos  position
+}
+
+func (*keptOld) WriteMessage(string) error { return nil }
+func (*keptOld) WriteOutput([]byte, time.Time, runner.Position) error {
+	panic("not a position of the log's")
+}
+func (k *keptOld) OldPosition() (stamp, count, byteAt int64) {
+	return k.pos.Stamp, k.pos.Count, k.pos.Byte
+}
+
+func (k *keptOld) WriteOldOutput(p []byte, _ time.Time, stamp, count, byteAt int64) error {
+	k.text += string(p)
+	k.pos = position{stamp, count, byteAt + int64(len(p))}
+	return nil
+}
+
+// TestOldPositionsGoBothWays follows a container of an older agent, whose
+// positions an older one must understand after a rollback.
+func TestOldPositionsGoBothWays(t *testing.T) {
+	t.Parallel()
+	log := []struct {
+		stamp int64
+		text  string
+	}{{100, "one\n"}, {100, "two\n"}, {200, "three\n"}, {200, "four\n"}}
+	out := &keptOld{text: "one\nt", pos: position{100, 1, 1}} // as an older agent left it
+	l := newEngineLog(&follower{out: out}, 0)
+	l.cursor.reopen()
+	for _, e := range log {
+		rest, from := l.cursor.take(e.stamp, []byte(e.text))
+		if l.cursor.skipping {
+			continue
+		}
+		l.pass(rest, time.Unix(0, e.stamp), from)
+		from.Byte += int64(len(rest))
+		l.cursor.pos = from
+	}
+	if out.text != "one\ntwo\nthree\nfour\n" || out.pos != (position{200, 1, 5}) {
+		t.Fatalf("%q %+v", out.text, out.pos)
+	}
+}
+
+// TestOldContainersForOtherOutputs passes on to an Output that knows bytes alone.
+func TestOldContainersForOtherOutputs(t *testing.T) {
+	t.Parallel()
+	var out runnertest.Recorder
+	l := newEngineLog(&follower{out: &out}, 6)
+	for _, text := range []string{"one\n", "two\n", "three\n"} {
+		l.pass([]byte(text), time.Time{}, position{Stamp: 1})
+	}
+	if out.Text() != "o\nthree\n" || out.Position() != 14 {
+		t.Fatalf("%q %d", out.Text(), out.Position())
 	}
 }

@@ -62,7 +62,7 @@ func (f *follower) open(from runner.Position) error {
 		f.source = newEngineLog(f, from)
 		return nil
 	}
-	files, err := openRunFiles(f.job, f.out, from.Byte)
+	files, err := openRunFiles(f.job, f.out, int64(from))
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (f *follower) resumeContainer(ctx context.Context) (runner.Result, error) {
 			return f.begun(), f.stopped(ctx, err)
 		}
 		if f.rec.Supervised {
-			if err := f.open(runner.Position{}); err != nil {
+			if err := f.open(0); err != nil {
 				return f.begun(), err
 			}
 		}

@@ -49,7 +49,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	f.id, f.rec.Supervised, err = r.create(ctx, job, image, program)
 	f.rec.Container = f.id
 	if !f.rec.Supervised {
-		f.source = newEngineLog(f, runner.Position{})
+		f.source = newEngineLog(f, 0)
 	}
 	if err == nil {
 		err = writeRecord(job, f.rec)

@@ -166,7 +166,7 @@ func TestMissingGPURuntime(t *testing.T) {
 	require.NotErrorIs(t, err, runner.ErrUnavailable)
 	require.Contains(t, body, `"DeviceRequests":[{"Driver":"","Count":-1,"DeviceIDs":null,"Capabilities":[["gpu"]],"Options":null}]`)
 	require.Equal(t, 1, s.called("DELETE /containers/c1"), "it is removed")
-	_, err = r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err = r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 }
 
@@ -228,7 +228,7 @@ func TestStreamCut(t *testing.T) {
 	job := stubJob(t)
 	begun(t, job)
 	var out runnertest.Recorder
-	_, err := r.Resume(t.Context(), job, runner.Position{}, &out)
+	_, err := r.Resume(t.Context(), job, 0, &out)
 	require.NoError(t, err)
 	require.Equal(t, "one\ntwo\nthree\nfour\nfive\n", out.Text())
 	require.Contains(t, out.Messages(), "waiting for the Docker engine: ")
@@ -263,7 +263,7 @@ func TestClockSetBack(t *testing.T) {
 	job := stubJob(t)
 	begun(t, job)
 	var out runnertest.Recorder
-	_, err := r.Resume(t.Context(), job, runner.Position{}, &out)
+	_, err := r.Resume(t.Context(), job, 0, &out)
 	require.NoError(t, err)
 	require.Equal(t, lines(0, 4), out.Text())
 }
@@ -277,7 +277,7 @@ func TestLogThatCantBeWritten(t *testing.T) {
 	})
 	job := stubJob(t)
 	begun(t, job)
-	_, err := r.Resume(t.Context(), job, runner.Position{}, &refusing{full: true})
+	_, err := r.Resume(t.Context(), job, 0, &refusing{full: true})
 	require.EqualError(t, err, "write to the job's log: no space left on device")
 	require.Equal(t, 1, s.called("DELETE /containers/c1"))
 }
@@ -368,7 +368,7 @@ func TestResumeStartsWhatWasCreated(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(job.Dir, "docker"), 0o700))
 	intent := []byte(`{"version":1,"job":"job-1","image":"sha256:1"}`)
 	require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "docker", "run.json"), intent, 0o600))
-	_, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err := r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.NoError(t, err)
 	require.Equal(t, 1, s.called("POST /containers/c1/start"))
 	require.Zero(t, s.called("POST /containers/create"))
@@ -392,7 +392,7 @@ func TestResumeAfterACrash(t *testing.T) {
 			job := stubJob(t)
 			require.NoError(t, os.Mkdir(filepath.Join(job.Dir, "docker"), 0o700))
 			require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "docker", "run.json"), []byte(c.file), 0o600))
-			_, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+			_, err := r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 			require.ErrorIs(t, err, c.want)
 		})
 	}
@@ -429,7 +429,7 @@ func TestResumeTakesTheOneThatRuns(t *testing.T) {
 		require.NoError(t, os.Mkdir(filepath.Join(job.Dir, "docker"), 0o700))
 		text := fmt.Sprintf(`{"version":1,"job":"job-1","container":%q}`, known)
 		require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "docker", "run.json"), []byte(text), 0o600))
-		result, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+		result, err := r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 		require.NoError(t, err)
 		require.Equal(t, "c1", result.ContainerID)
 		require.Zero(t, s.called("POST /containers/c0/start"))
@@ -470,7 +470,7 @@ func TestResumeIsStoppedWhileTheEngineIsAway(t *testing.T) {
 	})
 	job := stubJob(t)
 	begun(t, job)
-	_, err := r.Resume(ctx, job, runner.Position{}, &runnertest.Recorder{})
+	_, err := r.Resume(ctx, job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, cause)
 	require.EqualError(t, err, cause.Error(), "nothing is left of it")
 	require.Equal(t, 2, s.called("DELETE /containers/c1"))
@@ -495,7 +495,7 @@ func TestResumeStartsWhatWasCreatedLater(t *testing.T) {
 	begun(t, job)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	_, err := r.Resume(ctx, job, runner.Position{}, &runnertest.Recorder{})
+	_, err := r.Resume(ctx, job, 0, &runnertest.Recorder{})
 	require.NoError(t, err)
 }
 
@@ -511,7 +511,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
 	require.ErrorContains(t, err, "start the container")
 	require.Equal(t, 2, s.called("DELETE /containers/c1"))
-	_, err = r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err = r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 }
 
@@ -525,7 +525,7 @@ func TestResumeWithABrokenFileEndsTheRun(t *testing.T) {
 	job := stubJob(t)
 	begun(t, job)
 	require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "docker", "run.json"), nil, 0o600))
-	_, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err := r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrLost)
 	require.Equal(t, 1, s.called("POST /containers/c1/stop"))
 	require.Equal(t, 1, s.called("DELETE /containers/c1"))
@@ -554,7 +554,7 @@ func TestResumeUnderAnotherName(t *testing.T) {
 	s, r := newStub(t, nil) // it lists no containers with the new name
 	job := stubJob(t)
 	begun(t, job)
-	_, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err := r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.NoError(t, err)
 	require.Equal(t, 1, s.called("DELETE /containers/c1"))
 }
@@ -571,7 +571,7 @@ func TestResumeAfterTheEnd(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(job.Dir, "docker"), 0o700))
 	text := []byte(`{"version":1,"job":"job-1","container":"c1","end":{"code":3}}`)
 	require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "docker", "run.json"), text, 0o600))
-	_, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err := r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	var exit *runner.ExitError
 	require.ErrorAs(t, err, &exit)
 	require.Equal(t, 3, exit.Code)

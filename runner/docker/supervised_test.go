@@ -284,7 +284,7 @@ func TestRebootOfTheMachine(t *testing.T) {
 	supervisedRun(t, job, 1, "another-boot")
 	require.NoError(t, os.WriteFile(filepath.Join(job.Dir, "run", "output"), []byte("line 0\n"), 0o600))
 	var out runnertest.Recorder
-	_, err := r.Resume(t.Context(), job, runner.Position{}, &out)
+	_, err := r.Resume(t.Context(), job, 0, &out)
 	require.ErrorIs(t, err, runner.ErrLost)
 	require.ErrorContains(t, err, "the machine was restarted")
 	require.Equal(t, "line 0\n", out.Text())
@@ -316,7 +316,7 @@ func TestLaterVersionIsLeftAlone(t *testing.T) {
 			require.Contains(t, text, "newer version")
 			cancel(cause)
 		}}
-		_, err := r.Resume(ctx, job, runner.Position{}, out)
+		_, err := r.Resume(ctx, job, 0, out)
 		require.ErrorIs(t, err, cause)
 		require.Equal(t, stops, s.called("POST /containers/c1/stop"))
 	}
@@ -324,7 +324,7 @@ func TestLaterVersionIsLeftAlone(t *testing.T) {
 	s.answers["GET /containers/json"] = reply(200, `[{"Id":"c1","Names":["/kitt-run-job-1"],"State":"exited"}]`)
 	job := stubJob(t)
 	supervisedRun(t, job, 2, "")
-	_, err := r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err := r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrLost, "it has ended, and how can't be known")
 	require.Zero(t, s.called("DELETE /containers/c1"))
 }
@@ -350,7 +350,7 @@ func TestNoSupervisorProgram(t *testing.T) {
 	require.ErrorContains(t, err, "no kitt-supervise")
 	require.ErrorIs(t, r.Ready(t.Context()), runner.ErrUnavailable)
 	require.Zero(t, s.called("POST /containers/create"))
-	_, err = r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err = r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 }
 

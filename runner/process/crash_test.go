@@ -43,7 +43,7 @@ func TestResumeCallsOffWhatWasNeverBegun(t *testing.T) {
 	t.Parallel()
 	job, dir := crashJob(t)
 	require.NoError(t, writeState(dir, specFile, sleepSpec()))
-	_, err := New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err := New(Config{}).Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 	require.Equal(t, superviseBusy, Supervise(dir), "a supervisor that is late begins nothing")
 	require.NoFileExists(t, filepath.Join(dir, supervisor.ClaimFile))
@@ -53,7 +53,7 @@ func TestResumeOfADirectRunThatWasNeverBegun(t *testing.T) {
 	t.Parallel()
 	job, dir := crashJob(t)
 	require.NoError(t, writeState(dir, specFile, spec{Version: version, Job: "job-1", Path: "/bin/true"}))
-	_, err := New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err := New(Config{}).Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 }
 
@@ -83,7 +83,7 @@ func TestStopOfASlowStart(t *testing.T) {
 	cause := errors.New("stopped by a test")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
-	_, err = New(Config{}).Resume(ctx, job, runner.Position{}, &runnertest.Recorder{})
+	_, err = New(Config{}).Resume(ctx, job, 0, &runnertest.Recorder{})
 	require.Equal(t, cause, err)
 
 	require.NoError(t, held.Close())
@@ -107,7 +107,7 @@ func TestResumeOfARunThatVanished(t *testing.T) {
 			for file, text := range files {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600))
 			}
-			_, err := New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+			_, err := New(Config{}).Resume(t.Context(), job, 0, &runnertest.Recorder{})
 			require.ErrorIs(t, err, runner.ErrLost)
 		})
 	}
@@ -137,7 +137,7 @@ func TestARunWithoutItsSpecIsEnded(t *testing.T) {
 	job, dir := crashJob(t)
 	cmd, s := supervised(t, dir)
 	require.NoError(t, os.Remove(filepath.Join(dir, specFile)))
-	_, err := New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err := New(Config{}).Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrLost)
 	require.False(t, s.Child.Alive())
 	_ = cmd.Wait() // with whatever code
@@ -159,7 +159,7 @@ func TestKilledSupervisor(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
 
-	_, err = New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err = New(Config{}).Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrLost)
 	require.False(t, s.Child.Alive())
 }
@@ -181,7 +181,7 @@ func TestBrokenFileOfARun(t *testing.T) {
 		return err == nil && found && s.Child.PID != 0
 	}, 10*time.Second, 5*time.Millisecond)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, specFile), nil, 0o600))
-	_, err = New(Config{}).Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err = New(Config{}).Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrLost)
 	require.False(t, s.Child.Alive())
 	require.Eventually(t, func() bool {
@@ -222,7 +222,7 @@ func TestResumeOfALaterVersion(t *testing.T) {
 		out := &runnertest.Recorder{}
 		ended := make(chan error, 1)
 		go func() {
-			_, err := New(Config{}).Resume(ctx, job, runner.Position{}, out)
+			_, err := New(Config{}).Resume(ctx, job, 0, out)
 			ended <- err
 		}()
 		require.Eventually(t, func() bool { return out.Messages() != "" }, 10*time.Second, time.Millisecond)

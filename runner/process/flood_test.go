@@ -67,7 +67,7 @@ func TestLetGoWhileFlooded(t *testing.T) {
 	// Nothing is required before the flood has an end.
 	stopped, stop := context.WithCancelCause(t.Context())
 	enough := errors.New("stopped by a test")
-	_, err := r.Resume(stopped, job, runner.Position{Byte: 100}, &slowOutput{piece: func() { stop(enough) }})
+	_, err := r.Resume(stopped, job, runner.Position(100), &slowOutput{piece: func() { stop(enough) }})
 	require.ErrorIs(t, err, enough)
 	require.ErrorIs(t, letGoErr, runner.ErrDetach)
 	require.EqualValues(t, 1, out.pieces.Load())

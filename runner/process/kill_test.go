@@ -45,7 +45,7 @@ func drive(kitt, spec string) int {
 		}
 		r := process.New(process.Config{Command: kitt, Supervisor: []string{exe, "supervise"}})
 		ctx, out := context.Background(), logOutput{log}
-		_, err = r.Resume(ctx, job, runner.Position{Byte: info.Size()}, out)
+		_, err = r.Resume(ctx, job, runner.Position(info.Size()), out)
 		if errors.Is(err, runner.ErrNotStarted) {
 			_, err = r.Run(ctx, job, out)
 		}

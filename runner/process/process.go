@@ -131,7 +131,7 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
-	f, err := newFollower(job, keeper{dir: dir}, from.Byte, out)
+	f, err := newFollower(job, keeper{dir: dir}, int64(from), out)
 	if err != nil {
 		return runner.Result{}, err
 	}

@@ -144,7 +144,7 @@ func TestRun(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, lines(0, 1000), out.Text())
 		require.Equal(t, "running "+kitt+" on this machine\n", out.Messages())
-		require.Equal(t, runner.Position{Byte: int64(len(out.Text()))}, out.Position())
+		require.Equal(t, runner.Position(len(out.Text())), out.Position())
 		require.Equal(t, "process", result.Runner)
 		require.WithinRange(t, result.Started, before, result.Ended)
 		require.FileExists(t, filepath.Join(job.ResultsDir, "metrics.json"))
@@ -173,7 +173,7 @@ func TestExit(t *testing.T) {
 			require.Equal(t, c.want, *exit, c.model)
 
 			var again runnertest.Recorder
-			_, err = r.Resume(t.Context(), job, runner.Position{Byte: 2}, &again)
+			_, err = r.Resume(t.Context(), job, runner.Position(2), &again)
 			require.ErrorAs(t, err, &exit, "an ended run says again how it ended")
 			if !strings.Contains(c.model, "nonsense") {
 				require.Equal(t, "ne 0\n", again.Text())
@@ -189,7 +189,7 @@ func TestMissingCommand(t *testing.T) {
 	_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrUnavailable)
 	require.EqualError(t, err, "the command no-such-kitt is not installed on this machine (kitt-agent build)")
-	_, err = r.Resume(t.Context(), job, runner.Position{}, &runnertest.Recorder{})
+	_, err = r.Resume(t.Context(), job, 0, &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrNotStarted)
 }
 
@@ -281,7 +281,7 @@ func TestCancelAtOnce(t *testing.T) {
 		job := newJob(t, "fake:")
 		_, err = r.Run(ctx, job, out)
 		require.ErrorIs(t, err, cause)
-		_, err = r.Resume(t.Context(), job, runner.Position{}, out)
+		_, err = r.Resume(t.Context(), job, 0, out)
 		require.ErrorIs(t, err, runner.ErrNotStarted)
 	})
 }
@@ -345,7 +345,7 @@ func TestResumeAndCancel(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var second runnertest.Recorder
 	cancelWhen(&second, "line 0\n", func() { cancel(cause) })
-	_, err = r.Resume(ctx, job, runner.Position{}, &second)
+	_, err = r.Resume(ctx, job, 0, &second)
 	require.ErrorIs(t, err, cause)
 	require.Equal(t, out.Text(), second.Text())
 	require.False(t, running(child(t, out.Text())))

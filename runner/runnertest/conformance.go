@@ -201,7 +201,7 @@ func (t *tester) stoppedBefore(ctx context.Context) {
 		t.breach("Run that was stopped before printed %q", out.Text())
 	}
 	if resumer, ok := runner.As[runner.Resumer](t.r); ok {
-		if _, err := resumer.Resume(ctx, job, runner.Position{}, &out); !errors.Is(err, runner.ErrNotStarted) {
+		if _, err := resumer.Resume(ctx, job, 0, &out); !errors.Is(err, runner.ErrNotStarted) {
 			t.breach("Resume of a job that was stopped before it began: %v, want ErrNotStarted", err)
 		}
 	}
@@ -213,7 +213,7 @@ func (t *tester) neverBegun(ctx context.Context, r runner.Resumer) {
 		return
 	}
 	var out Recorder
-	if _, err := r.Resume(ctx, job, runner.Position{}, &out); !errors.Is(err, runner.ErrNotStarted) {
+	if _, err := r.Resume(ctx, job, 0, &out); !errors.Is(err, runner.ErrNotStarted) {
 		t.breach("Resume of a job that was never run: %v, want ErrNotStarted", err)
 	}
 	if _, err := r.Run(ctx, job, &out); err != nil {
@@ -265,7 +265,7 @@ func (t *tester) resumedAndStopped(ctx context.Context, r runner.Resumer) {
 	}
 	stop, cancel, at := when(ctx, &second, "line 0\n", errStopped)
 	defer cancel(nil)
-	if _, err := r.Resume(stop, job, runner.Position{}, &second); !errors.Is(err, errStopped) {
+	if _, err := r.Resume(stop, job, 0, &second); !errors.Is(err, errStopped) {
 		t.breach("Resume that is stopped: %v, want the cause", err)
 	}
 	t.in("stopping a resumed run", at, job.Grace()+promptly)
@@ -314,7 +314,7 @@ func (t *tester) resumedAnywhere(ctx context.Context, r runner.Resumer) {
 		return
 	}
 	from := out.Position()
-	from.Byte -= 3
+	from -= 3
 	stop, cancel, _ := when(ctx, &rest, " 0\n", errStopped)
 	defer cancel(nil)
 	if _, err := r.Resume(stop, job, from, &rest); !errors.Is(err, errStopped) {

@@ -157,12 +157,12 @@ func TestBreachesAreFound(t *testing.T) {
 			return result, err
 		}},
 		"let go of three times: printed": {resume: func(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
-			from.Byte = max(0, from.Byte-1)
+			from = max(0, from-1)
 			return good.Resume(ctx, job, from, out)
 		}},
 		"midst of a line": {resume: func(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
 			if job.Model == runnertest.Hangs.Model() {
-				from.Byte = 0
+				from = 0
 			}
 			return good.Resume(ctx, job, from, out)
 		}},

@@ -39,7 +39,7 @@ func (f *Fake) Run(ctx context.Context, job runner.Job, out runner.Output) (runn
 		return runner.Result{}, context.Cause(ctx)
 	}
 	f.record(job)
-	return f.play(ctx, job, runner.Position{}, out)
+	return f.play(ctx, job, 0, out)
 }
 
 // Jobs returns the jobs that were run so far, in order.
@@ -92,11 +92,11 @@ func (f *Fake) script(ctx context.Context, from runner.Position, out runner.Outp
 		text := []byte(line + "\n")
 		begin := at
 		at += int64(len(text))
-		if at <= from.Byte {
+		if at <= int64(from) {
 			continue
 		}
-		text = text[max(0, from.Byte-begin):]
-		err := out.WriteOutput(text, time.Time{}, runner.Position{Byte: at - int64(len(text))})
+		text = text[max(0, int64(from)-begin):]
+		err := out.WriteOutput(text, time.Time{}, runner.Position(at-int64(len(text))))
 		if err != nil {
 			return runner.Result{}, err
 		}
@@ -178,7 +178,7 @@ func (r *Recorder) WriteMessage(text string) error {
 func (r *Recorder) WriteOutput(p []byte, _ time.Time, from runner.Position) error {
 	r.mu.Lock()
 	r.text = append(r.text, p...)
-	from.Byte += int64(len(p))
+	from += runner.Position(len(p))
 	r.last = from
 	fn := r.received
 	r.mu.Unlock()

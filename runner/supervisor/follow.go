@@ -209,7 +209,7 @@ func (f *Follower) pass(p []byte) {
 		if when, upTo, ok := f.printed(); ok {
 			part, at = p[:min(int64(len(p)), upTo-f.offset)], when
 		}
-		f.note(f.out.WriteOutput(part, at, runner.Position{Byte: f.offset}))
+		f.note(f.out.WriteOutput(part, at, runner.Position(f.offset)))
 		f.offset += int64(len(part))
 		f.last = part[len(part)-1]
 		p = p[len(part):]
@@ -231,7 +231,7 @@ func (f *Follower) skip(missing int64) {
 	f.Say("%d bytes of the output are missing here: they were removed to save disk space before they were read", missing)
 	f.offset += missing
 	if f.last != 0 && f.last != '\n' {
-		f.note(f.out.WriteOutput([]byte{'\n'}, time.Time{}, runner.Position{Byte: f.offset - 1}))
+		f.note(f.out.WriteOutput([]byte{'\n'}, time.Time{}, runner.Position(f.offset-1)))
 		f.last = '\n'
 	}
 }

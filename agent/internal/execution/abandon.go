@@ -58,7 +58,7 @@ func (x *execution) endRunOnce(ctx context.Context) (err error) {
 	if resumer, ok := runner.As[runner.Resumer](x.cfg.Runner); ok {
 		ended, stop := context.WithCancelCause(ctx)
 		stop(errAbandoned)
-		_, err = resumer.Resume(ended, x.runnerJob(), runner.Position{}, discard)
+		_, err = resumer.Resume(ended, x.runnerJob(), 0, discard)
 		if !errors.Is(err, runner.ErrNotStarted) && !errors.Is(err, runner.ErrLost) || errors.Is(err, runner.ErrStillRunning) {
 			return err
 		}

@@ -78,7 +78,7 @@ func (x *execution) runOrResume(ctx context.Context, out output) (result runner.
 			Err:  runner.ErrLost,
 		}
 	}
-	result, err = resumer.Resume(ctx, job, runner.Position(out.log.Position()), out)
+	result, err = resumer.Resume(ctx, job, runner.Position(out.log.Offset()), out)
 	if errors.Is(err, runner.ErrNotStarted) {
 		return x.cfg.Runner.Run(ctx, job, out)
 	}

@@ -75,7 +75,20 @@ func (o output) WriteMessage(text string) error {
 
 // WriteOutput appends what the benchmark printed.
 func (o output) WriteOutput(p []byte, at time.Time, from runner.Position) error {
-	o.log.Append(p, at, logstream.Position(from))
+	o.log.Append(p, at, logstream.Position{Byte: int64(from)})
+	return nil
+}
+
+// OldPosition and WriteOldOutput are for package runner/docker, which follows
+// containers of agents from before v0.1.0 to their end. They are removed in v0.2.0.
+func (o output) OldPosition() (stamp, count, byteAt int64) {
+	p := o.log.Position()
+	return p.Stamp, p.Count, p.Byte
+}
+
+// WriteOldOutput appends what such a container printed.
+func (o output) WriteOldOutput(p []byte, at time.Time, stamp, count, byteAt int64) error {
+	o.log.Append(p, at, logstream.Position{Stamp: stamp, Count: count, Byte: byteAt})
 	return nil
 }
 
