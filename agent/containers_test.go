@@ -86,7 +86,7 @@ func TestContainersOfTheRunner(t *testing.T) {
 					require.JSONEq(t, `{"available":false}`, checkDocker(a))
 				}
 				stop()
-				a, stop = start(t, cfg)
+				_, stop = start(t, cfg)
 				defer stop()
 				time.Sleep(15 * time.Second)
 				require.Len(t, srv.Registrations(), 2)

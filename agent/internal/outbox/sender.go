@@ -232,7 +232,7 @@ func (s *sender) sendResult(ctx, drain context.Context) error {
 	result := s.result()
 	defer result.Close()
 	return s.report(ctx, drain, report{
-		what:     "result",
+		what: "result",
 		// An agent before this one may have sent it, even if the checkpoint is lost.
 		askFirst: s.file.get().Tried || s.job.Recovered,
 		accepted: func(ctx context.Context) (bool, error) {
