@@ -125,3 +125,17 @@ func TestJSONStream(t *testing.T) {
 		require.Error(t, s.Object(map[string]func() error{"name": s.Text(&name)}), text)
 	}
 }
+
+func TestReader(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r := base.Reader(ctx, strings.NewReader("text"))
+	p := make([]byte, 2)
+	n, err := r.Read(p)
+	require.NoError(t, err)
+	require.Equal(t, "te", string(p[:n]))
+	cancel(cause)
+	_, err = r.Read(p)
+	require.ErrorIs(t, err, cause)
+}

@@ -73,10 +73,10 @@ func main() {
 
 // A release is one commit's.
 type release struct {
-	ctx     context.Context // of the whole run, for the programs it starts
-	dir     string          // of the results
-	work    string          // of what goes into them
-	version string          // such as v1.2.0, or a pseudo-version
+	start   func(name string, args ...string) *exec.Cmd // a program that ends with the run
+	dir     string                                      // of the results
+	work    string                                      // of what goes into them
+	version string                                      // such as v1.2.0, or a pseudo-version
 	commit  string
 	date    time.Time
 	glibc   map[string]string // that the program with NVML needs, by architecture
@@ -95,7 +95,8 @@ func run(ctx context.Context, out, keyFile string) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	r := &release{ctx: ctx, dir: out, work: work, glibc: map[string]string{}}
+	start := func(name string, args ...string) *exec.Cmd { return exec.CommandContext(ctx, name, args...) }
+	r := &release{start: start, dir: out, work: work, glibc: map[string]string{}}
 	if err := r.describe(); err != nil {
 		return err
 	}
@@ -341,7 +342,7 @@ func (r *release) output(name string, args ...string) (string, error) {
 }
 
 func (r *release) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(r.ctx, name, args...)
+	cmd := r.start(name, args...)
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+strconv.FormatInt(r.date.Unix(), 10), "LC_ALL=C", "TZ=UTC")
 	return cmd
 }

@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // ServerDockerfile is where the file to build by is in a context that the server
@@ -72,8 +74,9 @@ func Repack(ctx context.Context, w io.Writer, r io.Reader, dockerfile string, li
 		defer zip.Close()
 		files = zip
 	}
-	p := &repacker{ctx: ctx, limits: limits, packed: packed, seen: map[string]byte{}}
+	p := &repacker{limits: limits, packed: packed, seen: map[string]byte{}}
 	p.out = tar.NewWriter(w)
+	files = base.Reader(ctx, files)
 	entries := tar.NewReader(&bounded{p: p, r: files})
 	for {
 		if ctx.Err() != nil {
@@ -84,15 +87,15 @@ func Repack(ctx context.Context, w io.Writer, r io.Reader, dockerfile string, li
 			break
 		}
 		if err != nil {
-			return p.broken(err)
+			return broken(ctx, err)
 		}
-		if err := p.entry(header, entries); err != nil {
+		if err := p.entry(ctx, header, entries); err != nil {
 			return err
 		}
 	}
 	// What is behind the end of the tar is read too, up to gzip's own checksum.
 	if _, err := io.Copy(io.Discard, &bounded{p: p, r: files}); err != nil {
-		return p.broken(err)
+		return broken(ctx, err)
 	}
 	if p.seen[dockerfile] != tar.TypeReg {
 		return &ContextError{Reason: "there is no " + dockerfile + " in it"}
@@ -102,7 +105,6 @@ func Repack(ctx context.Context, w io.Writer, r io.Reader, dockerfile string, li
 
 // A repacker is what is known of a context so far.
 type repacker struct {
-	ctx    context.Context
 	limits Limits
 	packed *counter
 	out    *tar.Writer
@@ -139,25 +141,23 @@ func (b *bounded) Read(buf []byte) (int, error) {
 		return 0, &ContextError{Reason: fmt.Sprintf("unpacked it has more than %d bytes", p.limits.Bytes)}
 	case p.bytes > ratioFrom && p.bytes > p.packed.n*p.limits.Ratio:
 		return 0, &ContextError{Reason: fmt.Sprintf("it unpacks to more than %d times its size", p.limits.Ratio)}
-	case p.ctx.Err() != nil:
-		return 0, context.Cause(p.ctx)
 	}
 	return n, err
 }
 
 // broken returns the error of an archive that cannot be read.
-func (p *repacker) broken(err error) error {
+func broken(ctx context.Context, err error) error {
 	if fault, ok := errors.AsType[*ContextError](err); ok {
 		return fault
 	}
-	if p.ctx.Err() != nil {
-		return context.Cause(p.ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return &ContextError{Reason: "it cannot be read: " + err.Error()}
 }
 
 // entry checks one entry and writes it.
-func (p *repacker) entry(h *tar.Header, data io.Reader) error {
+func (p *repacker) entry(ctx context.Context, h *tar.Header, data io.Reader) error {
 	refuse := func(format string, args ...any) error {
 		return &ContextError{Entry: h.Name, Reason: fmt.Sprintf(format, args...)}
 	}
@@ -225,7 +225,7 @@ func (p *repacker) entry(h *tar.Header, data io.Reader) error {
 		return n, err
 	}))
 	if readErr != nil {
-		return p.broken(readErr)
+		return broken(ctx, readErr)
 	}
 	if err != nil {
 		return fmt.Errorf("hand on %.200q: %w", name, err)

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // Bounds of a package, in bytes and in files.
@@ -82,7 +84,7 @@ func Unpack(ctx context.Context, in io.Reader, want Wanted, out io.Writer) (Cont
 		return Contents{}, fmt.Errorf("it is no gzip file: %w", err)
 	}
 	defer zipped.Close()
-	u := &unpacking{ctx: ctx, want: want, tar: tar.NewReader(&bounded{r: &interruptible{ctx, zipped}, left: maxWhole})}
+	u := &unpacking{want: want, tar: tar.NewReader(&bounded{r: base.Reader(ctx, zipped), left: maxWhole})}
 	if err := u.describe(); err != nil {
 		return Contents{}, err
 	}
@@ -91,7 +93,6 @@ func Unpack(ctx context.Context, in io.Reader, want Wanted, out io.Writer) (Cont
 
 // An unpacking is what was read of a package.
 type unpacking struct {
-	ctx      context.Context
 	want     Wanted
 	tar      *tar.Reader
 	files    int
@@ -271,17 +272,4 @@ func (b *bounded) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("unpacked it is larger than %d GiB", maxWhole>>30)
 	}
 	return n, err
-}
-
-// interruptible reads until ctx is done.
-type interruptible struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (i *interruptible) Read(p []byte) (int, error) {
-	if err := i.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return i.r.Read(p)
 }
