@@ -134,8 +134,8 @@ func (a *Agent) agentID() string { return orDefault(a.beats.State().AgentID, a.c
 var ErrInUse = errors.New("another agent uses this directory")
 
 // Run runs the agent until ctx is done, or until Drain or CancelAll ends it, and
-// everything that it started has stopped, then returns nil. Benchmarks whose
-// runner can resume them keep running. A Runner, Storage or Server that doesn't
+// everything that it started has stopped, then returns nil. Benchmarks that
+// their runner can resume keep running. A Runner, Storage or Server that doesn't
 // return when its context ends keeps Run from returning.
 //
 // An error means that the agent could not begin, such as [ErrInUse], or that its

@@ -41,15 +41,15 @@ const (
 //	GET  /api/logs/{id}     follow a job's log as Server-Sent Events     token
 //	GET  /api/engines       engines installed on the machine             token
 //	POST /api/stop          {"mode": "drain" | "cancel"}, then stop      token
-//	GET  /api/status        how the agent fares; strangers on other machines
-//	                        see the protocol's own fields only
+//	GET  /api/status        the agent's status; callers on other machines without
+//	                        the token see the protocol's own fields only
 //	GET  /healthz           200 while the agent works, 503 while it stops or is stuck
 //	GET  /readyz            200 while it can also take work from its server, 503
 //	                        with the reason while it can't; see Status.Degraded
 //
 // {id} is a command's or a test's. The token goes into the header
-// Authorization: Bearer <token>; an agent without one takes only callers on its
-// own machine, which whoever comes through a proxy on that machine is too.
+// Authorization: Bearer <token>. An agent without a token accepts only callers on its
+// own machine; callers through a proxy on that machine count as such.
 //
 // On every route a request is refused with 403 if it comes from a web page of
 // another origin (Origin, Sec-Fetch-Site), or if its Host is not an address,
@@ -102,9 +102,9 @@ func (a *api) trusts(r *http.Request) bool {
 	return fromThisMachine(r) || a.cfg.Token != "" && a.presentsToken(r)
 }
 
-// getStatus answers how the agent fares. The protocol leaves it open to
-// everybody, so what the protocol doesn't have is for callers with the token and
-// those on this machine.
+// getStatus returns the agent's status. The protocol leaves it open to everybody, so
+// the fields that the protocol doesn't have are for callers with the token and those on
+// this machine.
 func (a *api) getStatus(w http.ResponseWriter, r *http.Request) {
 	s := a.Status()
 	if a.trusts(r) {
@@ -247,7 +247,7 @@ func (a *api) postJob(w http.ResponseWriter, cmd heartbeat.Command) {
 	}
 }
 
-// failNotRunning answers a caller who came too early or too late.
+// failNotRunning answers a caller that came before Run or during its end.
 func failNotRunning(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", "10")
 	fail(w, http.StatusServiceUnavailable, "The agent is stopping and takes no commands; try again when it is back")
@@ -412,19 +412,19 @@ func (a *api) serve(ctx context.Context, listener net.Listener) (wait func() err
 	}
 }
 
-// boundBuffer bounds what the kernel holds for a caller that takes nothing: left
-// alone, it lets 4 MiB gather for each (tcp(7), tcp_wmem).
+// boundBuffer limits what the kernel buffers for a caller that reads nothing. By
+// default it buffers 4 MiB for each (tcp(7), tcp_wmem).
 func boundBuffer(ctx context.Context, conn net.Conn) context.Context {
 	if c, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
 		conn = c.NetConn()
 	}
 	if c, ok := conn.(interface{ SetWriteBuffer(int) error }); ok {
-		_ = c.SetWriteBuffer(sendBuffer) // without it a caller costs more, no more than that
+		_ = c.SetWriteBuffer(sendBuffer) // if it fails, a caller costs more memory
 	}
 	return ctx
 }
 
-// extendWriting gives an answer that takes its time the time it takes.
+// extendWriting moves the deadline of an answer that takes long.
 func extendWriting(w http.ResponseWriter, d time.Duration) {
 	// A writer without deadlines has none to extend.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + readTimeout))

@@ -44,7 +44,7 @@ type Config struct {
 	Dir string
 
 	// Server gives work, Reporter is told what becomes of it. Without a
-	// Reporter the Server is used, if it is one; if it isn't, nobody is told, and
+	// Reporter the Server is used, if it is one. Otherwise nothing is reported, and
 	// results stay in Dir. A Reporter that is a Checker, an Inquirer, a TestFinder
 	// or an EncodedReporter too is used as such.
 	Server   Server
@@ -110,8 +110,8 @@ type Config struct {
 	// MaxJobDuration ends a benchmark that runs longer. Defaults to no limit.
 	MaxJobDuration time.Duration
 
-	// DrainTimeout bounds how long Run goes on delivering reports after its
-	// context ended. Defaults to 10 s.
+	// DrainTimeout is how long Run continues to deliver reports after its context
+	// has ended. Defaults to 10 s.
 	DrainTimeout time.Duration
 
 	// RecoverWithin is how old a command may be that the server handed out and
@@ -137,7 +137,7 @@ type Config struct {
 	// shown instead.
 	Warnings func(ctx context.Context) []string
 
-	// Logger takes what an operator wants to know. Defaults to none.
+	// Logger receives what an operator wants to know. Defaults to none.
 	Logger *slog.Logger
 }
 
@@ -257,8 +257,7 @@ func (cfg Config) port() int {
 	return 0
 }
 
-// inPlace is the storage of an agent that was given none: models are used where
-// they are.
+// inPlace is the storage of an agent without one: models are used where they are.
 type inPlace struct{}
 
 func (inPlace) Acquire(_ context.Context, req storage.Request) (*storage.Lease, error) {

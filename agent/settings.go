@@ -24,7 +24,7 @@ import (
 //
 // The server sends its settings with every heartbeat, its defaults among them,
 // and a default cannot be told from a choice. So a value of the server's that
-// makes sense counts where the machine names none; where it does, it counts
+// makes sense counts if the machine names none; if it does, the server's counts
 // only if it differs from the server's default or has changed while the agent
 // was looking. An empty text means that the server doesn't set it, and one that
 // makes no sense is said once and otherwise ignored.
@@ -32,13 +32,13 @@ type Settings struct {
 	ModelDir    string        // where models are kept; may begin with ~
 	ShareSource string        // such as nas:/volume1/models
 	ShareMount  string        // where the share is mounted
-	AutoCleanup *bool         // whether copies go when nobody needs them
+	AutoCleanup *bool         // whether a copy is removed when no job needs it
 	Image       string        // the container image to run benchmarks in
 	Interval    time.Duration // between heartbeats, 10 s to 300 s in whole seconds
 }
 
-// The server's names for the settings, and the values that it sends for those
-// that nobody ever touched (KITT 1.7.0).
+// The server's names for the settings, and the values that it sends for those that
+// were never changed (KITT 1.7.0).
 const (
 	settingModelDir    = "model_storage_dir"
 	settingShareSource = "model_share_source"
@@ -65,8 +65,8 @@ type setting struct {
 	value    string             // in force
 }
 
-// offer takes what the server sent and returns why it makes no sense, the first
-// time it is sent.
+// offer applies what the server sent. The first time that it sends a value that makes
+// no sense, offer returns why.
 func (s *setting) offer(sent string) error {
 	sent = strings.TrimSpace(sent)
 	fresh := s.seen == nil || *s.seen != sent
@@ -126,7 +126,7 @@ func newSettings(own Settings, allowedImages []string) (*settings, error) {
 		}
 		check := each.check
 		if each.name == settingImage {
-			check = checkImage(nil) // the machine's own choice needs no leave
+			check = checkImage(nil) // the machine's own choice is always allowed
 		}
 		if err := check(each.own); err != nil {
 			faults = append(faults, fmt.Errorf("Settings.%s %q: %w", each.field, each.own, err))
@@ -135,8 +135,8 @@ func newSettings(own Settings, allowedImages []string) (*settings, error) {
 	return s, errors.Join(faults...)
 }
 
-// adopt takes over what the storage was made with, where the machine's own
-// configuration doesn't name it.
+// adopt uses what the storage was made with for settings that the machine's own
+// configuration doesn't name.
 func (s *settings) adopt(kept storage.Settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,22 +153,22 @@ func (s *settings) adopt(kept storage.Settings) {
 	}
 }
 
-// offer takes the settings of a heartbeat's answer and returns what is to be
-// said about those that make no sense.
+// offer applies the settings of a heartbeat's answer, and returns an error for each
+// that makes no sense.
 func (s *settings) offer(sent map[string]string) []error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var said []error
+	var faults []error
 	for _, each := range s.all {
 		text, ok := sent[each.name]
 		if !ok {
 			continue
 		}
 		if err := each.offer(text); err != nil {
-			said = append(said, err)
+			faults = append(faults, err)
 		}
 	}
-	return said
+	return faults
 }
 
 // texts returns all settings in force, by the server's names.

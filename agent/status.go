@@ -12,12 +12,12 @@ import (
 	"github.com/kirizan/kitt-agent/storage"
 )
 
-// Status is how an agent fares: what GET /api/status answers. Its first five
+// Status is an agent's status, as GET /api/status returns it. Its first five
 // fields are those of the KITT protocol.
 type Status struct {
 	Name             string        `json:"name"`
 	Running          bool          `json:"running"`
-	ActiveContainers int           `json:"active_containers"` // jobs that have their turn
+	ActiveContainers int           `json:"active_containers"` // jobs that hold a slot
 	ActiveStreams    int           `json:"active_streams"`    // readers that follow a log
 	Storage          StorageStatus `json:"storage"`
 
@@ -28,7 +28,7 @@ type Status struct {
 	Degraded    string             `json:"degraded"` // why the agent can't take work from its server; empty if it can
 	Draining    bool               `json:"draining"`
 	Server      ServerStatus       `json:"server"`
-	Jobs        []JobStatus        `json:"jobs"`        // those that have their turn, then those that wait
+	Jobs        []JobStatus        `json:"jobs"`        // those that hold a slot, then those that wait
 	Recent      []JobStatus        `json:"recent"`      // the last that ended, latest first, at most ten
 	Undelivered int                `json:"undelivered"` // ended jobs whose reports the server has not accepted
 	Settings    map[string]string  `json:"settings"`    // in force, by the server's names
@@ -67,7 +67,7 @@ type ServerStatus struct {
 	IntervalS  float64   `json:"heartbeat_interval_s"`
 }
 
-// JobStatus is how one job fares.
+// JobStatus is one job's status.
 type JobStatus struct {
 	CommandID   string            `json:"command_id"`
 	TestID      string            `json:"test_id"`
@@ -112,7 +112,7 @@ const recentJobs = 10
 
 const gib = 1 << 30
 
-// Status returns how the agent fares now.
+// Status returns the agent's status now. It waits for no disk.
 func (a *Agent) Status() Status {
 	host := a.host.Latest()
 	usage, telemetry := cmp.Or(host.Usage, new(storage.Usage)), host.Telemetry
@@ -169,7 +169,7 @@ func (a *Agent) Status() Status {
 }
 
 // Jobs returns the status of all jobs in the agent's directory, in the order in which
-// they were accepted. After Run it says how they were left.
+// they were accepted. After Run it shows how Run left them.
 func (a *Agent) Jobs() []JobStatus {
 	all := []JobStatus{}
 	for _, j := range a.registry.all() {

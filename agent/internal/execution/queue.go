@@ -53,7 +53,7 @@ func (q *Queue) Remove(j *jobs.Job) bool {
 }
 
 // Take gives a slot to the next job that may run now and returns it, nil if there
-// is none. A job that runs no benchmark needs no slot of those that do.
+// is none. A cleanup needs no slot of those for benchmarks.
 func (q *Queue) Take() *jobs.Job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
