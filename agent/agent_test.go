@@ -292,7 +292,7 @@ func TestFailuresSayWhy(t *testing.T) {
 	}{
 		{"exit", &runner.ExitError{Code: 3}, "Exit 3", runner.ClassExit},
 		{"memory", &runner.ExitError{Code: 137, Signal: "SIGKILL", OOMKilled: true}, "Exit 137: the kernel killed the benchmark because memory ran out", runner.ClassOOM},
-		{"unavailable", &runner.Error{Kind: runner.ClassUnavailable, Text: "nothing to run it with", Remedy: "kitt-agent build", Err: runner.ErrUnavailable}, "nothing to run it with (kitt-agent build)", runner.ClassUnavailable},
+		{"unavailable", &runner.Error{Class: runner.ClassUnavailable, Text: "nothing to run it with", Fix: "kitt-agent build", Err: runner.ErrUnavailable}, "nothing to run it with (kitt-agent build)", runner.ClassUnavailable},
 		{"other", errors.New("boom"), "boom", "error"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

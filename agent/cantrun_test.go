@@ -18,7 +18,7 @@ import (
 type checked struct{ play }
 
 func (*checked) Check() error {
-	return &runner.Error{Kind: runner.ClassUnavailable, Text: "there is nothing to run in containers", Err: runner.ErrUnavailable}
+	return &runner.Error{Class: runner.ClassUnavailable, Text: "there is nothing to run in containers", Err: runner.ErrUnavailable}
 }
 
 // TestWhatCantRunIsRefused has a runner that knows beforehand that it can't run a

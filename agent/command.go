@@ -57,11 +57,8 @@ type CommandError struct {
 // Error returns the sentence.
 func (e *CommandError) Error() string { return e.Text }
 
-// Class returns the class of failure, for machines.
-func (e *CommandError) Class() string { return "bad-command" }
-
-// Fix returns an empty text.
-func (e *CommandError) Fix() string { return "" }
+// Fault implements [fault.Classified].
+func (e *CommandError) Fault() (class, fix string) { return "bad-command", "" }
 
 func badCommand(format string, args ...any) error {
 	return &CommandError{Text: fmt.Sprintf(format, args...)}

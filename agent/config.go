@@ -54,8 +54,8 @@ type Config struct {
 	// ContainerRunner too is used as such.
 	//
 	// An error of its, or of the Storage's, is the reason that a job's report
-	// gives. If it has methods Class() string and Fix() string, as
-	// [runner.Error] has, they fill those fields of JobStatus.
+	// gives. If it is a [fault.Classified], as a [runner.Error] is, its class and
+	// fix are those of the JobStatus.
 	Runner runner.Runner
 
 	// Storage brings models to local disk. Without one, models are used where

@@ -70,7 +70,7 @@ func (e *engine) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	e.mu.Unlock()
 	switch {
 	case gone:
-		return runner.Result{}, &runner.Error{Kind: runner.ClassLost, Text: "the container is gone without a trace", Err: runner.ErrLost}
+		return runner.Result{}, &runner.Error{Class: runner.ClassLost, Text: "the container is gone without a trace", Err: runner.ErrLost}
 	case r == nil:
 		return runner.Result{}, runner.ErrNotStarted
 	}

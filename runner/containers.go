@@ -36,7 +36,7 @@ func (f *Fallback) Ready(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	if len(errs) == 0 {
-		return &Error{Kind: ClassUnavailable, Text: "this agent runs no containers", Err: ErrUnavailable}
+		return &Error{Class: ClassUnavailable, Text: "this agent runs no containers", Err: ErrUnavailable}
 	}
 	return errors.Join(errs...)
 }

@@ -3,6 +3,8 @@ package runner
 import (
 	"errors"
 	"fmt"
+
+	"github.com/kirizan/kitt-agent/fault"
 )
 
 var (
@@ -44,31 +46,8 @@ const (
 	ClassPath        = "bad-path"           // a path of the job can't be used as it is
 )
 
-// An Error is a failure to run a job: one sentence for a person, a class for a
-// machine and, where there is one, the command that mends it.
-type Error struct {
-	Kind   string // one of the Class constants
-	Text   string // one sentence, without the remedy
-	Remedy string // a command or a sentence that says what to do; may be empty
-	Err    error  // what lies beneath; may be nil
-}
-
-// Error returns the sentence, with the remedy behind it where there is one.
-func (e *Error) Error() string {
-	if e.Remedy == "" {
-		return e.Text
-	}
-	return e.Text + " (" + e.Remedy + ")"
-}
-
-// Unwrap returns what lies beneath.
-func (e *Error) Unwrap() error { return e.Err }
-
-// Class returns the failure's class, for machines.
-func (e *Error) Class() string { return e.Kind }
-
-// Fix returns what mends the failure, or an empty text.
-func (e *Error) Fix() string { return e.Remedy }
+// An Error is a failure to run a job. Its class is one of the Class constants.
+type Error = fault.Error
 
 // An ExitError reports a benchmark that started and then failed.
 type ExitError struct {
@@ -94,16 +73,14 @@ func (e *ExitError) Error() string {
 	return text
 }
 
-// Class returns the failure's class, for machines.
-func (e *ExitError) Class() string {
+// Fault implements [fault.Classified]. There is no fix: the log says why a benchmark
+// failed.
+func (e *ExitError) Fault() (class, fix string) {
 	switch {
 	case e.OOMKilled:
-		return ClassOOM
+		return ClassOOM, ""
 	case e.Signal != "":
-		return ClassSignal
+		return ClassSignal, ""
 	}
-	return ClassExit
+	return ClassExit, ""
 }
-
-// Fix returns an empty text: the log says why a benchmark failed.
-func (e *ExitError) Fix() string { return "" }

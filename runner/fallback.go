@@ -109,7 +109,7 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 	if len(reasons) > 0 {
 		text += ": " + strings.Join(reasons, "; ")
 	}
-	return Result{}, &Error{Kind: ClassUnavailable, Text: text, Remedy: "kitt-agent build", Err: ErrUnavailable}
+	return Result{}, &Error{Class: ClassUnavailable, Text: text, Fix: "kitt-agent build", Err: ErrUnavailable}
 }
 
 // runMember runs job on r, which is asked to detach only if it can resume.
@@ -154,16 +154,16 @@ func (f *Fallback) Resume(ctx context.Context, job Job, from Position, out Outpu
 	case err != nil:
 		// The job was given to someone and nobody can say to whom.
 		return Result{}, &Error{
-			Kind: ClassLost, Text: "which runner had the benchmark can't be read: " + err.Error(), Err: ErrLost,
+			Class: ClassLost, Text: "which runner had the benchmark can't be read: " + err.Error(), Err: ErrLost,
 		}
 	}
 	if _, still := As[Resumer](begun); still && given.Resumable {
 		return Result{}, ErrNotStarted
 	}
 	return Result{}, &Error{
-		Kind: ClassLost,
-		Text: "the benchmark was running when the agent stopped and could not be followed any further",
-		Err:  ErrLost,
+		Class: ClassLost,
+		Text:  "the benchmark was running when the agent stopped and could not be followed any further",
+		Err:   ErrLost,
 	}
 }
 

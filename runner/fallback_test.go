@@ -16,7 +16,7 @@ import (
 )
 
 func unavailable(text string) error {
-	return &runner.Error{Kind: runner.ClassUnavailable, Text: text, Remedy: "not this", Err: runner.ErrUnavailable}
+	return &runner.Error{Class: runner.ClassUnavailable, Text: text, Fix: "not this", Err: runner.ErrUnavailable}
 }
 
 func newJob(t *testing.T) runner.Job {
@@ -53,8 +53,8 @@ func TestFallbackWithNothingToRunWith(t *testing.T) {
 	require.ErrorIs(t, err, runner.ErrUnavailable)
 	var e *runner.Error
 	require.ErrorAs(t, err, &e)
-	require.Equal(t, runner.ClassUnavailable, e.Class())
-	require.Equal(t, "kitt-agent build", e.Fix())
+	require.Equal(t, runner.ClassUnavailable, e.Class)
+	require.Equal(t, "kitt-agent build", e.Fix)
 	require.Equal(t, "there is nothing to run the benchmark with: no engine here; no kitt here", e.Text)
 
 	_, err = f.Resume(t.Context(), job, 0, &runnertest.Recorder{})

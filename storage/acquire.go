@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+
+	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // errChanged says that the storage changed meanwhile and that the model has to be
@@ -50,7 +53,7 @@ func (l *Local) acquire(ctx context.Context, req Request, mayClean bool) (*Lease
 			return lease, err
 		}
 	}
-	return nil, fail(ClassConflict, "try again", "another agent keeps changing model %q", req.Model)
+	return nil, fault.New(ClassConflict, "try again", "another agent keeps changing model %q", req.Model)
 }
 
 // An acquisition is one call of Acquire.
@@ -70,7 +73,7 @@ func (a *acquisition) run(ctx context.Context, name modelName) (lease *Lease, er
 	}
 	for _, top := range []string{a.st.dir, a.st.ShareMount} {
 		if _, around := below(name.abs, top); name.abs != "" && (around || name.abs == top) {
-			return nil, fail(ClassInvalid, "name one model in it", "%q is a directory of models", a.req.Model)
+			return nil, fault.New(ClassInvalid, "name one model in it", "%q is a directory of models", a.req.Model)
 		}
 	}
 	if a.dir != nil {
@@ -112,7 +115,7 @@ func (a *acquisition) fromShare(ctx context.Context, name modelName, inPlace boo
 		return nil, nil, nil
 	}
 	if err := a.l.mounter.ensureMounted(ctx, a.st, a.out.line); err != nil {
-		if ctx.Err() == nil && classOf(err) == ClassUnmounted {
+		if ctx.Err() == nil && iofault.ClassOf(err) == ClassUnmounted {
 			return nil, err, nil
 		}
 		return nil, nil, err
@@ -144,8 +147,8 @@ func (a *acquisition) withoutCopy(name modelName, inPlace string, missing error)
 	case missing != nil:
 		return nil, missing
 	}
-	return nil, &Error{Kind: ClassNotFound, Text: fmt.Sprintf("there is no model %q on this machine, and no share is set", a.req.Model),
-		Remedy: "set model_share_source and model_share_mount, or put the model into " + a.st.dir, Err: ErrNotFound}
+	return nil, &Error{Class: ClassNotFound, Text: fmt.Sprintf("there is no model %q on this machine, and no share is set", a.req.Model),
+		Fix: "set model_share_source and model_share_mount, or put the model into " + a.st.dir, Err: ErrNotFound}
 }
 
 // leaseCopy returns a lease on a copy of what is at rel on the share.
@@ -168,11 +171,11 @@ func (a *acquisition) leaseCopy(ctx context.Context, rel string) (*Lease, error)
 	}
 	taken, err := a.dir.takeLease(ctx, target, a.l.cfg.Owner, a.req, func() error { return nil })
 	if err != nil {
-		return nil, explain("take a lease on", target, err)
+		return nil, iofault.Explain("take a lease on", target, err)
 	}
 	err = a.l.inflight.wait(ctx, a.dir, target, a.copyRun(rel, target), a.out)
 	if err == nil {
-		err = a.dir.locked(ctx, func() error { return explain("use the copy of", target, a.dir.copies.touch(target)) })
+		err = a.dir.locked(ctx, func() error { return iofault.Explain("use the copy of", target, a.dir.copies.touch(target)) })
 	}
 	if err != nil {
 		return nil, errors.Join(err, a.releaser(taken, false)())
@@ -191,15 +194,15 @@ func (a *acquisition) targetOf(rel string) (target string, found bool, err error
 	}
 	target, err = a.dir.resolve(rel)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", false, &Error{Kind: ClassConflict, Text: fmt.Sprintf("%q cannot be copied into %s: %v", rel, a.dir.dir, err),
-			Remedy: "move the file or link in its way", Err: err}
+		return "", false, &Error{Class: ClassConflict, Text: fmt.Sprintf("%q cannot be copied into %s: %v", rel, a.dir.dir, err),
+			Fix: "move the file or link in its way", Err: err}
 	}
 	if reserved(target) {
-		return "", false, fail(ClassInvalid, "give the model another name on the share", "%q is a name that the storage uses itself", rel)
+		return "", false, fault.New(ClassInvalid, "give the model another name on the share", "%q is a name that the storage uses itself", rel)
 	}
 	m, err := a.dir.copies.around(path.Dir(target))
 	if err == nil && m != nil {
-		err = fail(ClassConflict, "run: kitt-agent models rm "+m.Path, "%q is in the copy of %q, which was made before it was on the share", rel, m.Path)
+		err = fault.New(ClassConflict, "run: kitt-agent models rm "+m.Path, "%q is in the copy of %q, which was made before it was on the share", rel, m.Path)
 	}
 	return target, false, err
 }

@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // lease returns a lease on what is at rel in the storage directory.
 func (a *acquisition) lease(ctx context.Context, rel string) (*Lease, error) {
 	m, err := a.dir.copies.around(rel)
 	if err != nil {
-		return nil, explain("check the copy of", rel, err)
+		return nil, iofault.Explain("check the copy of", rel, err)
 	}
 	if m == nil {
 		if err := a.checkForeign(ctx, rel); err != nil {
@@ -33,7 +35,7 @@ func (a *acquisition) lease(ctx context.Context, rel string) (*Lease, error) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, explain("take a lease on", m.Path, err)
+		return nil, iofault.Explain("take a lease on", m.Path, err)
 	}
 	err = a.checkCopy(ctx, m)
 	if err == nil {
@@ -54,7 +56,7 @@ func (a *acquisition) lease(ctx context.Context, rel string) (*Lease, error) {
 // and makes sure that no crash damaged it. It returns errChanged if one did.
 func (a *acquisition) checkCopy(ctx context.Context, m *manifest) error {
 	if _, err := a.dir.removeAbandoned(m.Path); err != nil {
-		return explain("remove the stage of", m.Path, err)
+		return iofault.Explain("remove the stage of", m.Path, err)
 	}
 	return m.in(a.dir).verifyAfterReboot(ctx, a.out)
 }
@@ -66,14 +68,14 @@ func (a *acquisition) checkForeign(ctx context.Context, rel string) error {
 	err := a.dir.locked(ctx, func() error {
 		m, err := a.dir.copies.around(rel)
 		if err != nil {
-			return explain("check the copy of", rel, err)
+			return iofault.Explain("check the copy of", rel, err)
 		}
 		if _, err := a.dir.root.Lstat(rel); m != nil || errors.Is(err, fs.ErrNotExist) {
 			return errChanged
 		}
 		return nil
 	})
-	if classOf(err) == ClassUnreadable && ctx.Err() == nil {
+	if iofault.ClassOf(err) == ClassUnreadable && ctx.Err() == nil {
 		return nil // the directory is read-only, so no agent keeps copies in it
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
 )
 
@@ -103,7 +104,7 @@ func (cfg Config) resolve(s Settings) (state, error) {
 	var faults []error
 	check := func(name, p string) {
 		if !path.IsAbs(p) || p == "/" || strings.ContainsFunc(p, isControl) {
-			faults = append(faults, fail(ClassSettings, remedy, "%s %q cannot be used", name, p))
+			faults = append(faults, fault.New(ClassSettings, remedy, "%s %q cannot be used", name, p))
 		}
 	}
 	check("model_storage_dir", st.dir)
@@ -113,11 +114,11 @@ func (cfg Config) resolve(s Settings) (state, error) {
 		_, in := below(st.ShareMount, st.dir)
 		_, around := below(st.dir, st.ShareMount)
 		if in || around || st.dir == st.ShareMount {
-			faults = append(faults, fail(ClassSettings, "keep them apart", "model_storage_dir %q and model_share_mount %q are inside each other", st.dir, st.ShareMount))
+			faults = append(faults, fault.New(ClassSettings, "keep them apart", "model_storage_dir %q and model_share_mount %q are inside each other", st.dir, st.ShareMount))
 		}
 	}
 	if strings.HasPrefix(s.ShareSource, "-") || strings.ContainsFunc(s.ShareSource, isControl) {
-		faults = append(faults, fail(ClassSettings, "write it as server:/path", "model_share_source %q cannot be used", s.ShareSource))
+		faults = append(faults, fault.New(ClassSettings, "write it as server:/path", "model_share_source %q cannot be used", s.ShareSource))
 	}
 	return st, errors.Join(faults...)
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // A copyStore is the directory of manifests, and so the list of the storage's
@@ -86,7 +88,7 @@ func (s copyStore) all() ([]*manifest, error) {
 func (s copyStore) requested(text string) (string, error) {
 	all, err := s.all()
 	if err != nil {
-		return "", explain("list the copies in", s.root.Name(), err)
+		return "", iofault.Explain("list the copies in", s.root.Name(), err)
 	}
 	for _, m := range all {
 		if slices.Contains(m.Requests, rawText(text)) {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
 )
 
@@ -121,7 +122,7 @@ func TestPartOfAModelThatWasKilledThenAllOfIt(t *testing.T) {
 	require.NoError(t, err)
 	defer busy.Close()
 	_, err = l.Acquire(t.Context(), Request{Model: "n", Holder: "j"})
-	require.Equal(t, ClassConflict, classOf(err), err)
+	require.Equal(t, ClassConflict, iofault.ClassOf(err), err)
 	require.Contains(t, err.Error(), `its part "n/w" is being copied`)
 }
 
@@ -150,7 +151,7 @@ func TestDirectoriesMadeForACopyAreRemoved(t *testing.T) {
 	small, err := New(Config{Settings: Settings{Dir: dir, ShareMount: share}, KeepFree: 1 << 60})
 	require.NoError(t, err)
 	_, err = small.Acquire(t.Context(), Request{Model: "a/b/m", Holder: "j"}) // rejected
-	require.Equal(t, ClassSpace, classOf(err), err)
+	require.Equal(t, ClassSpace, iofault.ClassOf(err), err)
 	require.NoError(t, small.Close())
 	require.Empty(t, entries(t, dir))
 
@@ -196,7 +197,7 @@ func TestDamagedCopyWithAForeignFileStays(t *testing.T) {
 	defer p.root.Close()
 	otherBoot(t, p, "m")
 	_, err = l.Acquire(t.Context(), Request{Model: "m", Holder: "j"})
-	require.Equal(t, ClassDamaged, classOf(err), err)
+	require.Equal(t, ClassDamaged, iofault.ClassOf(err), err)
 	require.Contains(t, err.Error(), `"theirs" is not part of the copy`)
 	require.FileExists(t, filepath.Join(dir, "m/theirs"))
 }

@@ -7,7 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kirizan/kitt-agent/storage/internal/printable"
+	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // Reasons why a cleanup keeps something.
@@ -41,8 +42,8 @@ func (l *Local) Evict(ctx context.Context, model string) (Eviction, error) {
 }
 
 func noCopy(model string) error {
-	return &Error{Kind: ClassNotFound, Text: "there is no copy of " + printable.Names(model),
-		Remedy: "see: kitt-agent models list", Err: ErrNotFound}
+	return &Error{Class: ClassNotFound, Text: "there is no copy of " + base.Names(model),
+		Fix: "see: kitt-agent models list", Err: ErrNotFound}
 }
 
 // A cleanup is one call of Evict.
@@ -56,7 +57,7 @@ type cleanup struct {
 func (c *cleanup) all(ctx context.Context) error {
 	copies, others, err := c.dir.inventory()
 	if err != nil {
-		return explain("list the copies in", c.dir.dir, err)
+		return iofault.Explain("list the copies in", c.dir.dir, err)
 	}
 	for _, m := range copies {
 		if err := c.remove(ctx, m); err != nil {
@@ -70,7 +71,7 @@ func (c *cleanup) all(ctx context.Context) error {
 	}
 	running, abandoned, err := c.dir.claims.list("")
 	if err != nil {
-		return explain("list the unfinished copies in", c.dir.dir, err)
+		return iofault.Explain("list the unfinished copies in", c.dir.dir, err)
 	}
 	for _, r := range running {
 		c.keep(c.dir.abs(r.rel()), inProgress)
@@ -98,7 +99,7 @@ func (c *cleanup) one(ctx context.Context, model string) error {
 	}
 	_, abandoned, err := c.dir.claims.list("")
 	if err != nil {
-		return explain("list the unfinished copies in", c.dir.dir, err)
+		return iofault.Explain("list the unfinished copies in", c.dir.dir, err)
 	}
 	paths, _ := name.candidates(c.st.dir, c.st.ShareMount, false)
 	for _, a := range abandoned {
@@ -159,7 +160,7 @@ func (c *cleanup) remove(ctx context.Context, m *manifest) error {
 	at := c.dir.abs(m.Path)
 	kept, err := m.in(c.dir).remove(ctx, false)
 	if err != nil {
-		return explain("remove", m.Path, err)
+		return iofault.Explain("remove", m.Path, err)
 	}
 	if kept != "" {
 		c.keep(at, kept)
@@ -178,7 +179,7 @@ func (c *cleanup) removeAbandoned(ctx context.Context, a claim) error {
 	staged := err == nil
 	removed, err := c.dir.removeAbandoned(a.rel())
 	if err != nil {
-		return explain("remove", stage, err)
+		return iofault.Explain("remove", stage, err)
 	}
 	if !removed {
 		return nil

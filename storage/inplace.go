@@ -5,6 +5,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // inPlace returns the path without links of a model elsewhere on this machine, or
@@ -38,7 +40,7 @@ func (v view) inPlace(ctx context.Context, name modelName) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", explain("look for", name.text, err)
+		return "", iofault.Explain("look for", name.text, err)
 	}
 	return found, nil
 }

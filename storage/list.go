@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // A Copy is a model that the storage copied.
@@ -42,19 +44,19 @@ func (l *Local) List(ctx context.Context) ([]Copy, error) {
 	}
 	all, err := v.dir.copies.all()
 	if err != nil {
-		return nil, explain("list the copies in", v.dir.dir, err)
+		return nil, iofault.Explain("list the copies in", v.dir.dir, err)
 	}
 	var list []Copy
 	for _, m := range all {
 		leases, err := v.dir.leases.of(m.Path)
 		if err != nil {
-			return nil, explain("list the leases in", v.dir.dir, err)
+			return nil, iofault.Explain("list the leases in", v.dir.dir, err)
 		}
 		list = append(list, m.describe(v.dir, leases))
 	}
 	running, abandoned, err := v.dir.claims.list("")
 	if err != nil {
-		return nil, explain("list the unfinished copies in", v.dir.dir, err)
+		return nil, iofault.Explain("list the unfinished copies in", v.dir.dir, err)
 	}
 	for i, c := range slices.Concat(running, abandoned) {
 		if slices.ContainsFunc(all, func(m *manifest) bool { return m.Path == c.rel() }) {

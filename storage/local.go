@@ -34,7 +34,7 @@ var (
 	_ LeaseKeeper = (*Local)(nil)
 )
 
-var errClosed = &Error{Kind: ClassClosed, Text: "the storage is closed"}
+var errClosed = &Error{Class: ClassClosed, Text: "the storage is closed"}
 
 // New returns a storage. It touches no file until it is used.
 func New(cfg Config) (*Local, error) {

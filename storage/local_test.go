@@ -17,7 +17,7 @@ import (
 
 func classOf(err error) string {
 	if e, ok := errors.AsType[*storage.Error](err); ok {
-		return e.Class()
+		return e.Class
 	}
 	return ""
 }

@@ -3,7 +3,9 @@ package storage
 import (
 	"context"
 
+	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // makeWay removes copies of parts of the model, complete or abandoned, which are
@@ -12,7 +14,7 @@ func (r *copyRun) makeWay(ctx context.Context) error {
 	d, rel := r.dir, r.target
 	all, err := d.copies.all()
 	if err != nil {
-		return explain("list the copies in", d.dir, err)
+		return iofault.Explain("list the copies in", d.dir, err)
 	}
 	for _, m := range all {
 		if !beneath.Inside(rel, m.Path) {
@@ -20,19 +22,19 @@ func (r *copyRun) makeWay(ctx context.Context) error {
 		}
 		kept, err := m.in(d).remove(ctx, false)
 		if err != nil {
-			return explain("remove", m.Path, err)
+			return iofault.Explain("remove", m.Path, err)
 		}
 		if kept != "" {
-			return fail(ClassConflict, "run: kitt-agent models rm "+m.Path, "%q cannot be copied: there is a copy of its part %q, which stays because %s", rel, m.Path, kept)
+			return fault.New(ClassConflict, "run: kitt-agent models rm "+m.Path, "%q cannot be copied: there is a copy of its part %q, which stays because %s", rel, m.Path, kept)
 		}
 	}
 	running, abandoned, err := d.claims.list(rel)
 	if err != nil {
-		return explain("list the unfinished copies in", d.dir, err)
+		return iofault.Explain("list the unfinished copies in", d.dir, err)
 	}
 	for _, c := range running {
 		if beneath.Inside(rel, c.rel()) {
-			return fail(ClassConflict, "try again when that is done", "%q cannot be copied: its part %q is being copied", rel, c.rel())
+			return fault.New(ClassConflict, "try again when that is done", "%q cannot be copied: its part %q is being copied", rel, c.rel())
 		}
 	}
 	for _, c := range abandoned {
@@ -40,7 +42,7 @@ func (r *copyRun) makeWay(ctx context.Context) error {
 			continue
 		}
 		if _, err := d.removeAbandoned(c.rel()); err != nil {
-			return explain("remove", d.stage(c.rel()), err)
+			return iofault.Explain("remove", d.stage(c.rel()), err)
 		}
 	}
 	return nil

@@ -116,8 +116,8 @@ func (d *modelDir) isSetUp() bool {
 
 // unwritable returns the error for a directory that cannot be, say, locked.
 func unwritable(dir, what string, err error) error {
-	return &Error{Kind: ClassUnreadable, Text: "the storage directory " + dir + " cannot be " + what + ": " + err.Error(),
-		Remedy: "give the agent's user write access to it", Err: err}
+	return &Error{Class: ClassUnreadable, Text: "the storage directory " + dir + " cannot be " + what + ": " + err.Error(),
+		Fix: "give the agent's user write access to it", Err: err}
 }
 
 // abs returns the absolute path of something in the storage directory.

@@ -12,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // A commandRunner runs a program and returns what it printed.
@@ -119,9 +122,9 @@ func (m *mounter) ensureMounted(ctx context.Context, st state, note func(string)
 		tried = append(tried, line+": "+why)
 	}
 	return &Error{
-		Kind:   ClassUnmounted,
-		Text:   fmt.Sprintf("the share is not mounted at %s (%s)", dir, strings.Join(tried, "; ")),
-		Remedy: "add this line to /etc/fstab: " + fstabLine(st.ShareSource, dir),
+		Class: ClassUnmounted,
+		Text:  fmt.Sprintf("the share is not mounted at %s (%s)", dir, strings.Join(tried, "; ")),
+		Fix:   "add this line to /etc/fstab: " + fstabLine(st.ShareSource, dir),
 	}
 }
 
@@ -149,7 +152,7 @@ func (m *mounter) mountCommand(ctx context.Context, dir string, line []string) (
 		return "", nil
 	}
 	why = err.Error()
-	if classOf(err) != ClassHung { // then out may still be written to
+	if iofault.ClassOf(err) != ClassHung { // then out may still be written to
 		if text := strings.Join(strings.Fields(string(out)), " "); text != "" {
 			why = text
 		}
@@ -175,7 +178,7 @@ func (m *mounter) shareThere(ctx context.Context, dir string) (bool, error) {
 			return err
 		}
 		if !info.IsDir() {
-			return fail(ClassSettings, "set model_share_mount to a directory", "the share's mount point %q is not a directory", dir)
+			return fault.New(ClassSettings, "set model_share_mount to a directory", "the share's mount point %q is not a directory", dir)
 		}
 		f, err := os.Open(dir)
 		if err != nil {
@@ -192,15 +195,15 @@ func (m *mounter) shareThere(ctx context.Context, dir string) (bool, error) {
 		return true, nil
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		return false, &Error{Kind: ClassUnmounted, Text: fmt.Sprintf("the share's mount point %s does not exist", dir),
-			Remedy: "sudo mkdir -p " + dir, Err: err}
+		return false, &Error{Class: ClassUnmounted, Text: fmt.Sprintf("the share's mount point %s does not exist", dir),
+			Fix: "sudo mkdir -p " + dir, Err: err}
 	}
 	if err != nil {
-		return false, explain("look at the share", dir, err)
+		return false, iofault.Explain("look at the share", dir, err)
 	}
 	mounted, err := mountPoints()
 	if err != nil {
-		return false, explain("look for the mount at", dir, err)
+		return false, iofault.Explain("look for the mount at", dir, err)
 	}
 	for _, m := range mounted {
 		// An automounter's trigger is there before what it mounts.

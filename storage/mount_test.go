@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 func shareOf(t *testing.T, mount, source string, command commandRunner) (*Local, string) {
@@ -102,8 +103,8 @@ func TestMakesTheMountPoint(t *testing.T) {
 		_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j", Log: &log})
 		e, ok := errors.AsType[*Error](err)
 		require.True(t, ok, err)
-		require.Equal(t, ClassUnmounted, e.Class())
-		require.Contains(t, e.Fix(), "sudo mkdir -p ")
+		require.Equal(t, ClassUnmounted, e.Class)
+		require.Contains(t, e.Fix, "sudo mkdir -p ")
 		require.Contains(t, log.String(), "could not make it: sudo: a password is required")
 	})
 	t.Run("only where mount points are", func(t *testing.T) {
@@ -115,7 +116,7 @@ func TestMakesTheMountPoint(t *testing.T) {
 		})
 		require.Equal(t, []string{"/mnt", "/media", "/srv"}, l.mounter.parents)
 		_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
-		require.Equal(t, ClassUnmounted, classOf(err))
+		require.Equal(t, ClassUnmounted, iofault.ClassOf(err))
 		require.NoDirExists(t, mount)
 	})
 }
@@ -130,8 +131,8 @@ func TestShareThatCannotBeMounted(t *testing.T) {
 	_, err := l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j", Log: &log})
 	e, ok := errors.AsType[*Error](err)
 	require.True(t, ok, err)
-	require.Equal(t, ClassUnmounted, e.Class())
-	require.Equal(t, `add this line to /etc/fstab: nas:/my\040models  `+mount+"  nfs  ro,nosuid,nodev,noexec,nofail,user  0  0", e.Fix())
+	require.Equal(t, ClassUnmounted, e.Class)
+	require.Equal(t, `add this line to /etc/fstab: nas:/my\040models  `+mount+"  nfs  ro,nosuid,nodev,noexec,nofail,user  0  0", e.Fix)
 	require.Contains(t, log.String(), "could not mount the share: mount --target "+mount+": no such device")
 
 	lease, err := l.Acquire(t.Context(), Request{Model: "qwen2.5:7b", Holder: "j"})
@@ -140,12 +141,12 @@ func TestShareThatCannotBeMounted(t *testing.T) {
 
 	missing, _ := shareOf(t, filepath.Join(mount, "absent"), "", nil)
 	_, err = missing.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
-	require.Equal(t, ClassUnmounted, classOf(err))
+	require.Equal(t, ClassUnmounted, iofault.ClassOf(err))
 	file := filepath.Join(mount, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
 	wrong, _ := shareOf(t, file, "", nil)
 	_, err = wrong.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j"})
-	require.Equal(t, ClassSettings, classOf(err))
+	require.Equal(t, ClassSettings, iofault.ClassOf(err))
 }
 
 // TestCancelIsNotAFailureOfTheShare cancels while the share is examined.
@@ -189,13 +190,13 @@ func TestHungShareIsAbandoned(t *testing.T) {
 			late = ctx.Err() != nil
 			return nil
 		})
-		require.Equal(t, ClassHung, classOf(err))
+		require.Equal(t, ClassHung, iofault.ClassOf(err))
 		require.Contains(t, err.Error(), `read "weights" took longer than 30s`)
 		require.InDelta(t, 30, time.Since(start).Seconds(), 3)
 
 		start = time.Now()
 		err = g.probe(t.Context(), "/mnt", &opStat, "/mnt", func() error { t.Error("started on a share that hangs"); return nil })
-		require.Equal(t, ClassHung, classOf(err))
+		require.Equal(t, ClassHung, iofault.ClassOf(err))
 		require.Zero(t, time.Since(start))
 		require.NoError(t, g.probe(t.Context(), "/other", &opStat, "/other", func() error { return nil }))
 

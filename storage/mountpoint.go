@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // mountOptions are the options of every share that the agent mounts itself
@@ -36,9 +38,9 @@ func mountRefused(dir, place string) error {
 		leads = " leads to " + place + ", which"
 	}
 	return &Error{
-		Kind:   ClassUnmounted,
-		Text:   fmt.Sprintf("the share's mount point %s%s is not below /mnt, /media or /srv, so the agent does not mount it", dir, leads),
-		Remedy: "mount it yourself, or set model_share_mount in agent.yaml to " + place,
+		Class: ClassUnmounted,
+		Text:  fmt.Sprintf("the share's mount point %s%s is not below /mnt, /media or /srv, so the agent does not mount it", dir, leads),
+		Fix:   "mount it yourself, or set model_share_mount in agent.yaml to " + place,
 	}
 }
 
@@ -58,7 +60,7 @@ func (m *mounter) mountTarget(ctx context.Context, dir string) (string, error) {
 		return "", context.Cause(ctx)
 	}
 	if err != nil {
-		return "", explain("follow the links of", dir, err)
+		return "", iofault.Explain("follow the links of", dir, err)
 	}
 	for _, parent := range m.parents {
 		// The parent itself may be a link that the owner made.

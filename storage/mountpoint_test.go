@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // A mountCase is a machine whose mount points are below mnt, with a directory
@@ -83,9 +85,9 @@ func TestServerMountsOnlyWhereMountPointsAre(t *testing.T) {
 			if name == "a link to the parent" {
 				return // which has the link in it, so it counts as a share
 			}
-			require.Equal(t, ClassUnmounted, e.Class())
+			require.Equal(t, ClassUnmounted, e.Class)
 			require.Contains(t, e.Error(), "is not below /mnt, /media or /srv")
-			require.Contains(t, e.Fix(), "set model_share_mount in agent.yaml to "+filepath.Dir(c.mnt))
+			require.Contains(t, e.Fix, "set model_share_mount in agent.yaml to "+filepath.Dir(c.mnt))
 			require.NoDirExists(t, filepath.Join(c.programs, "new"))
 		})
 	}
@@ -124,7 +126,7 @@ func TestOwnMountPointMayBeAnywhere(t *testing.T) {
 	t.Parallel()
 	c := newMountCase(t, "data/models")
 	own := c.l.mounter.own
-	require.Equal(t, ClassUnmounted, c.ask(t, own).Class())
+	require.Equal(t, ClassUnmounted, c.ask(t, own).Class)
 	require.Equal(t, "mount --target /data/models", c.ran[0])
 	require.Equal(t, "sudo -n mount -t nfs -o ro,nosuid,nodev,noexec -- nas:/models /data/models", c.ran[1])
 	c.ran = nil
@@ -145,7 +147,7 @@ func TestRootMakesTheMountPointItself(t *testing.T) {
 	require.NoError(t, c.l.Configure(settings))
 	var log strings.Builder
 	_, err := c.l.Acquire(t.Context(), Request{Model: "m.gguf", Holder: "j", Log: &log})
-	require.Equal(t, ClassUnmounted, classOf(err))
+	require.Equal(t, ClassUnmounted, iofault.ClassOf(err))
 	require.Contains(t, log.String(), "could not make it: mkdir ")
 	require.Empty(t, c.ran)
 }

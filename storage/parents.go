@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"time"
+
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // makeParents makes the directories above a copy and its stage. It returns those
@@ -28,7 +30,7 @@ func (r *copyRun) makeParents(ctx context.Context, claimed *os.File) (made []raw
 		}
 		// From here on the claim says what a crash leaves behind.
 		if err := writeClaim(claimed, c); err != nil {
-			return explain("claim", rel, err)
+			return iofault.Explain("claim", rel, err)
 		}
 		made = c.parents()
 		err = d.root.MkdirAll(path.Dir(rel), 0o755)
@@ -38,7 +40,7 @@ func (r *copyRun) makeParents(ctx context.Context, claimed *os.File) (made []raw
 		if errors.Is(err, fs.ErrExist) {
 			return nil
 		}
-		return explain("make the directory for", rel, err)
+		return iofault.Explain("make the directory for", rel, err)
 	})
 	return made, err
 }
@@ -48,11 +50,11 @@ func (r *copyRun) knownParents(claimed *os.File) ([]rawText, error) {
 	d := r.dir
 	all, err := d.copies.all()
 	if err != nil {
-		return nil, explain("list the copies in", d.dir, err)
+		return nil, iofault.Explain("list the copies in", d.dir, err)
 	}
 	running, abandoned, err := d.claims.list(r.target)
 	if err != nil {
-		return nil, explain("list the unfinished copies in", d.dir, err)
+		return nil, iofault.Explain("list the unfinished copies in", d.dir, err)
 	}
 	before, _ := readClaim(claimed) // of an interrupted run
 	known := before.parents()

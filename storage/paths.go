@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
 )
 
@@ -42,23 +43,23 @@ func parseModel(text, home string) (modelName, error) {
 	name := modelName{text: text}
 	const remedy = "name a model's directory or file, or an identifier such as org/model"
 	if text == "" || text == cleanupAll {
-		return name, fail(ClassInvalid, remedy, "%q is not a model's name", text)
+		return name, fault.New(ClassInvalid, remedy, "%q is not a model's name", text)
 	}
 	if len(text) > maxModelName || strings.ContainsRune(text, 0) {
-		return name, fail(ClassInvalid, remedy, "the model's name has %d bytes or a zero byte in it", len(text))
+		return name, fault.New(ClassInvalid, remedy, "the model's name has %d bytes or a zero byte in it", len(text))
 	}
 	expanded := expandHome(text, home)
 	for part := range strings.SplitSeq(expanded, "/") {
 		switch part {
 		case "", ".":
 		case "..":
-			return name, fail(ClassEscape, "write the path without ..", "model %q leads upwards", text)
+			return name, fault.New(ClassEscape, "write the path without ..", "model %q leads upwards", text)
 		default:
 			name.parts = append(name.parts, part)
 		}
 	}
 	if len(name.parts) == 0 {
-		return name, fail(ClassInvalid, remedy, "%q is not a model's name", text)
+		return name, fault.New(ClassInvalid, remedy, "%q is not a model's name", text)
 	}
 	if strings.HasPrefix(expanded, "/") {
 		name.abs = "/" + strings.Join(name.parts, "/")

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kirizan/kitt-agent/storage/internal/printable"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 const (
@@ -34,7 +34,7 @@ func newRequestLog(req Request) *requestLog {
 // one line, whatever names of files are in it.
 func (r *requestLog) line(text string) {
 	if r.log != nil {
-		_, _ = io.WriteString(r.log, printable.Line(text)+"\n")
+		_, _ = io.WriteString(r.log, base.Escape(text)+"\n")
 	}
 }
 
@@ -56,9 +56,9 @@ func (r *requestLog) update(model string, p Progress) {
 }
 
 func progressText(model string, p Progress) string {
-	text := fmt.Sprintf("copying %s: %s of %s (%d%%)", model, printable.Size(p.BytesDone), printable.Size(p.BytesTotal), p.BytesDone*100/max(p.BytesTotal, 1))
+	text := fmt.Sprintf("copying %s: %s of %s (%d%%)", model, base.Size(p.BytesDone), base.Size(p.BytesTotal), p.BytesDone*100/max(p.BytesTotal, 1))
 	if p.Rate > 0 {
-		text += fmt.Sprintf(", %s/s", printable.Size(int64(p.Rate)))
+		text += fmt.Sprintf(", %s/s", base.Size(int64(p.Rate)))
 	}
 	if p.Remaining > 0 {
 		text += fmt.Sprintf(", %v left", p.Remaining.Round(time.Second))

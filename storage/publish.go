@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
 )
 
@@ -19,16 +20,16 @@ func (c localCopy) publish(ctx context.Context, copied *modelcopy.Result) error 
 	stage := c.dir.stage(c.Path)
 	data := stage + "/data"
 	if err := c.identify(data, copied); err != nil {
-		return explain("stat", c.Path, err)
+		return iofault.Explain("stat", c.Path, err)
 	}
 	if c.Boot == "" { // nothing would tell a reboot of the machine
 		if err := c.dir.disk.syncAround(data); err != nil {
-			return explain("write", c.Path, err)
+			return iofault.Explain("write", c.Path, err)
 		}
 	}
 	file, err := c.dir.tmp.create(ctx, func(w io.Writer) error { return writeManifest(w, c.manifest, copied) })
 	if err != nil {
-		return explain("write the manifest of", c.Path, err)
+		return iofault.Explain("write the manifest of", c.Path, err)
 	}
 	err = c.dir.locked(ctx, func() error {
 		if ctx.Err() != nil {
@@ -37,9 +38,9 @@ func (c localCopy) publish(ctx context.Context, copied *modelcopy.Result) error 
 		return c.publishLocked(data, file)
 	})
 	if err = errors.Join(err, file.discard()); err != nil {
-		return firstOf(err)
+		return iofault.First(err)
 	}
-	return explain("remove", stage, c.dir.disk.removeAll(stage))
+	return iofault.Explain("remove", stage, c.dir.disk.removeAll(stage))
 }
 
 // identify sets the inodes by which the copy is recognized.
@@ -63,11 +64,11 @@ func (c localCopy) identify(data string, copied *modelcopy.Result) error {
 func (c localCopy) publishLocked(data string, file *newFile) error {
 	d, rel := c.dir, c.Path
 	if err := file.install(d.copies.manifest(rel)); err != nil {
-		return explain("write the manifest of", rel, err)
+		return iofault.Explain("write the manifest of", rel, err)
 	}
 	// The marker of an earlier copy would say that this one is durable.
 	if err := os.Remove(d.copies.durable(rel)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return explain("remove", d.copies.durable(rel), err)
+		return iofault.Explain("remove", d.copies.durable(rel), err)
 	}
 	removeEmptyDirs(d.root, rel)
 	err := renameNew(data, d.abs(rel))
@@ -75,10 +76,10 @@ func (c localCopy) publishLocked(data string, file *newFile) error {
 		return nil
 	}
 	if errors.Is(err, fs.ErrExist) {
-		err = &Error{Kind: ClassConflict, Text: fmt.Sprintf("%q cannot be put into %s: %v", rel, d.dir, err),
-			Remedy: "move the file or directory of that name away", Err: err}
+		err = &Error{Class: ClassConflict, Text: fmt.Sprintf("%q cannot be put into %s: %v", rel, d.dir, err),
+			Fix: "move the file or directory of that name away", Err: err}
 	}
-	return firstOf(errors.Join(explain("rename", rel, err), os.Remove(d.copies.manifest(rel))))
+	return iofault.First(errors.Join(iofault.Explain("rename", rel, err), os.Remove(d.copies.manifest(rel))))
 }
 
 // removeEmptyDirs removes directories that contain only directories from a copy's

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // TestRemovalThatFails removes a copy that cannot be renamed, since something is
@@ -42,7 +44,7 @@ func TestCopyThatCannotBePublished(t *testing.T) {
 	at := p.abs("m")
 	require.NoError(t, os.Mkdir(at, 0o700))
 	require.NoError(t, os.WriteFile(at+"/w", nil, 0o600))
-	require.Equal(t, ClassConflict, classOf(publish()))
+	require.Equal(t, ClassConflict, iofault.ClassOf(publish()))
 	require.NoError(t, os.RemoveAll(at))
 	if err := unix.Mount(p.stage("m"), p.stage("m"), "", unix.MS_BIND, ""); err != nil {
 		t.Skip("SKIPPED: no mounts here: ", err)
@@ -50,5 +52,5 @@ func TestCopyThatCannotBePublished(t *testing.T) {
 	defer func() { require.NoError(t, unix.Unmount(p.stage("m"), unix.MNT_DETACH)) }()
 	err = publish()
 	require.ErrorIs(t, err, unix.EXDEV)
-	require.Equal(t, ClassIO, classOf(err))
+	require.Equal(t, ClassIO, iofault.ClassOf(err))
 }

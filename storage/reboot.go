@@ -9,8 +9,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/internal/base"
-	"github.com/kirizan/kitt-agent/storage/internal/printable"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // A job does not wait until its model's copy is durable. Instead the copy gets a
@@ -58,12 +59,12 @@ func (c localCopy) verifyAfterReboot(ctx context.Context, out *requestLog) error
 	out.line("checking the copy of " + c.Path + ", which was made shortly before the machine restarted")
 	damaged, err := c.rehash(ctx, func(int64) {})
 	if err != nil {
-		return explain("check", c.Path, err)
+		return iofault.Explain("check", c.Path, err)
 	}
 	if len(damaged) == 0 {
-		return explain("write", c.dir.copies.durable(c.Path), c.dir.writeMarker(ctx, c.Path))
+		return iofault.Explain("write", c.dir.copies.durable(c.Path), c.dir.writeMarker(ctx, c.Path))
 	}
-	out.line("the copy of " + c.Path + " was damaged by the restart: " + printable.Names(damaged[:min(len(damaged), 3)]...))
+	out.line("the copy of " + c.Path + " was damaged by the restart: " + base.Names(damaged[:min(len(damaged), 3)]...))
 	return errChanged
 }
 
@@ -72,10 +73,10 @@ func (c localCopy) verifyAfterReboot(ctx context.Context, out *requestLog) error
 func (c localCopy) removeDamaged(ctx context.Context) error {
 	kept, err := c.remove(ctx, true)
 	if err != nil {
-		return explain("remove", c.Path, err)
+		return iofault.Explain("remove", c.Path, err)
 	}
 	if kept != "" {
-		return fail(ClassDamaged, "run: kitt-agent models rm "+c.Path, "the copy of %q is damaged and stays because %s", c.Path, kept)
+		return fault.New(ClassDamaged, "run: kitt-agent models rm "+c.Path, "the copy of %q is damaged and stays because %s", c.Path, kept)
 	}
 	return errChanged
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // releaser returns what releases a lease. With auto it removes the copy after its
@@ -24,7 +26,7 @@ func (l *Local) releaser(dir *modelDir, taken leaseFile, auto bool) func() error
 			return err
 		})
 		if err != nil {
-			return explain("release the lease on", string(taken.Path), err)
+			return iofault.Explain("release the lease on", string(taken.Path), err)
 		}
 		if unused == nil || !auto || l.wanted(l.current())(unused) {
 			return nil
@@ -40,7 +42,7 @@ const releaseTimeout = time.Minute
 func (l *Local) removeUnused(ctx context.Context, dir *modelDir, m *manifest) error {
 	kept, err := m.in(dir).remove(ctx, false)
 	if err != nil {
-		return explain("remove", m.Path, err)
+		return iofault.Explain("remove", m.Path, err)
 	}
 	if kept != "" {
 		l.cfg.Logger.Info("model copy kept", "model", m.Path, "reason", kept)
@@ -59,7 +61,7 @@ func (l *Local) ReleaseExcept(ctx context.Context, keep func(holder string) bool
 	}
 	all, err := v.dir.leases.all()
 	if err != nil {
-		return nil, explain("list the leases in", v.dir.dir, err)
+		return nil, iofault.Explain("list the leases in", v.dir.dir, err)
 	}
 	var ended []string
 	for _, lease := range all {

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
-	"github.com/kirizan/kitt-agent/storage/internal/printable"
 )
 
 // A copyRun makes one copy and publishes it.
@@ -39,7 +39,7 @@ type copyRun struct {
 func (r *copyRun) run(ctx context.Context) (copied bool, err error) {
 	claimed, err := r.claim(ctx)
 	if err != nil {
-		return false, explain("claim", r.target, err)
+		return false, iofault.Explain("claim", r.target, err)
 	}
 	m, err := r.dir.copies.at(r.target)
 	if err != nil || m != nil {
@@ -58,7 +58,7 @@ func (r *copyRun) run(ctx context.Context) (copied bool, err error) {
 	sampler.Wait()
 	if err != nil {
 		r.log.WarnContext(ctx, "model not copied", "model", r.target, "err", err)
-		return false, firstOf(err)
+		return false, iofault.First(err)
 	}
 	done := r.counters.Snapshot()
 	r.progress.meter.add(done.BytesTotal, done.BytesTotal, done.FilesTotal, done.FilesTotal)
@@ -116,15 +116,15 @@ func (r *copyRun) copy(ctx context.Context, claimed *os.File, timers []*opTimer)
 		Reserve: func(left, whole int64) error { return r.reserve(ctx, claimed, left, whole) },
 	}, timers)
 	if err != nil {
-		return errors.Join(firstOf(err), r.removeUnstarted(claimed, parents))
+		return errors.Join(iofault.First(err), r.removeUnstarted(claimed, parents))
 	}
 	took := time.Since(r.started)
 	m := r.manifest(copied, parents, took)
 	if err := m.in(r.dir).publish(ctx, copied); err != nil {
 		return err
 	}
-	r.progress.note(fmt.Sprintf("copied %s: %s in %v (%s/s)", r.target, printable.Size(m.Bytes), took.Round(10*time.Millisecond),
-		printable.Size(int64(float64(m.Bytes)/max(took.Seconds(), 1e-3)))))
+	r.progress.note(fmt.Sprintf("copied %s: %s in %v (%s/s)", r.target, base.Size(m.Bytes), took.Round(10*time.Millisecond),
+		base.Size(int64(float64(m.Bytes)/max(took.Seconds(), 1e-3)))))
 	r.log.InfoContext(ctx, "model copied", "model", r.target, "bytes", m.Bytes, "took", took)
 	return os.Remove(claimed.Name())
 }

@@ -11,8 +11,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
-	"github.com/kirizan/kitt-agent/storage/internal/printable"
 )
 
 // Bounds of the search for a model by its name.
@@ -33,7 +35,7 @@ func (l *Local) findOnShare(ctx context.Context, st state, name modelName, inPla
 		src, err := modelcopy.OpenSource(st.ShareMount)
 		t.End()
 		if err != nil {
-			return explain("open the share", st.ShareMount, err)
+			return iofault.Explain("open the share", st.ShareMount, err)
 		}
 		defer func() { err = errors.Join(err, src.Close()) }()
 		at, err := lookUp(ctx, src, t, paths)
@@ -41,14 +43,14 @@ func (l *Local) findOnShare(ctx context.Context, st state, name modelName, inPla
 			at, err = searchFor(ctx, src, t, name.parts[len(name.parts)-1])
 		}
 		if err == nil && at == "" {
-			err = &Error{Kind: ClassNotFound, Text: "there is no model " + printable.Names(name.text) + " on the share " + st.ShareMount,
-				Remedy: "name it by its path on the share", Err: ErrNotFound}
+			err = &Error{Class: ClassNotFound, Text: "there is no model " + base.Names(name.text) + " on the share " + st.ShareMount,
+				Fix: "name it by its path on the share", Err: ErrNotFound}
 		}
 		found = at
 		return err
 	})
 	if err != nil {
-		return "", firstOf(err)
+		return "", iofault.First(err)
 	}
 	return found, nil
 }
@@ -80,10 +82,10 @@ func lookUp(ctx context.Context, src *modelcopy.Source, t *opTimer, paths []stri
 		case err == nil && at != ".":
 			return at, nil
 		case err == nil:
-			return "", fail(ClassInvalid, "name one model", "%q is the whole share", candidate)
+			return "", fault.New(ClassInvalid, "name one model", "%q is the whole share", candidate)
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		default:
-			return "", explain("look for", candidate, err)
+			return "", iofault.Explain("look for", candidate, err)
 		}
 	}
 	return "", nil
@@ -107,8 +109,8 @@ func searchFor(ctx context.Context, src *modelcopy.Source, t *opTimer, name stri
 		if len(matches) > 1 {
 			return nil
 		}
-		return &Error{Kind: ClassNotFound, Text: printable.Names(name) + " was not found for sure: the share is too large to search",
-			Remedy: "name the model by its path on the share", Err: ErrNotFound}
+		return &Error{Class: ClassNotFound, Text: base.Names(name) + " was not found for sure: the share is too large to search",
+			Fix: "name the model by its path on the share", Err: ErrNotFound}
 	}
 	for queue := []level{{".", 0}}; len(queue) > 0; queue = queue[1:] {
 		if ctx.Err() != nil {
@@ -122,7 +124,7 @@ func searchFor(ctx context.Context, src *modelcopy.Source, t *opTimer, name stri
 			continue // not ours to see, or gone
 		}
 		if err != nil {
-			return "", explain("search", at.dir, err)
+			return "", iofault.Explain("search", at.dir, err)
 		}
 		for err == nil {
 			t.Begin(&opList, &at.dir)
@@ -148,7 +150,7 @@ func searchFor(ctx context.Context, src *modelcopy.Source, t *opTimer, name stri
 			}
 		}
 		if closeErr := dir.Close(); !errors.Is(err, io.EOF) || closeErr != nil {
-			return "", explain("search", at.dir, errors.Join(err, closeErr))
+			return "", iofault.Explain("search", at.dir, errors.Join(err, closeErr))
 		}
 	}
 	switch len(matches) {
@@ -162,5 +164,5 @@ func searchFor(ctx context.Context, src *modelcopy.Source, t *opTimer, name stri
 
 func ambiguous(name string, matches []string) error {
 	slices.Sort(matches)
-	return fail(ClassAmbiguous, "name the one you want by its path", "%q could be any of %s", name, printable.Names(matches[:min(len(matches), 10)]...))
+	return fault.New(ClassAmbiguous, "name the one you want by its path", "%q could be any of %s", name, base.Names(matches[:min(len(matches), 10)]...))
 }

@@ -7,7 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kirizan/kitt-agent/storage/internal/printable"
+	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // A reservation is the space that one copy needs.
@@ -34,19 +35,19 @@ func (r *reservation) reserve(ctx context.Context) error {
 		var short int64
 		err := r.dir.locked(ctx, func() (err error) {
 			if short, err = r.shortLocked(); err != nil {
-				return explain("check the space of", r.dir.dir, err)
+				return iofault.Explain("check the space of", r.dir.dir, err)
 			}
 			if short > 0 {
 				return nil
 			}
-			return explain("claim space in", r.dir.dir, writeClaim(r.claim, claim{Path: rawText(r.rel), Left: r.bytes, Done: r.whole - r.bytes, Size: r.whole, Made: r.made}))
+			return iofault.Explain("claim space in", r.dir.dir, writeClaim(r.claim, claim{Path: rawText(r.rel), Left: r.bytes, Done: r.whole - r.bytes, Size: r.whole, Made: r.made}))
 		})
 		if err != nil || short <= 0 {
 			return err
 		}
 		c, err := r.candidates(tried)
 		if err != nil {
-			return explain("check the copies in", r.dir.dir, err)
+			return iofault.Explain("check the copies in", r.dir.dir, err)
 		}
 		if c.bytes() < short {
 			return r.tooSmall(short, c)
@@ -153,36 +154,36 @@ func (r *reservation) removeOne(ctx context.Context, c removable, tried map[stri
 		if removed {
 			r.note("removed the unfinished copy of " + rel + " to make room")
 		}
-		return explain("remove", rel, err)
+		return iofault.Explain("remove", rel, err)
 	}
 	m := c.idle[0]
 	tried[m.Path] = true
 	kept, err := m.in(r.dir).remove(ctx, false)
 	if err == nil && kept == "" {
-		r.note(fmt.Sprintf("removed the copy of %s (%s), the least recently used, to make room", m.Path, printable.Size(m.Bytes)))
+		r.note(fmt.Sprintf("removed the copy of %s (%s), the least recently used, to make room", m.Path, base.Size(m.Bytes)))
 	}
-	return explain("remove", m.Path, err)
+	return iofault.Explain("remove", m.Path, err)
 }
 
 // tooSmall says what is missing and which copies could be removed.
 func (r *reservation) tooSmall(short int64, c removable) error {
-	text := fmt.Sprintf("no room for %s in %s: it needs %s, %s too much", r.rel, r.dir.dir, printable.Size(r.bytes), printable.Size(short))
+	text := fmt.Sprintf("no room for %s in %s: it needs %s, %s too much", r.rel, r.dir.dir, base.Size(r.bytes), base.Size(short))
 	if len(c.idle) > 0 {
-		text += fmt.Sprintf("; copies that could be removed would free %s: %s", printable.Size(c.bytes()), sizesOf(c.idle))
+		text += fmt.Sprintf("; copies that could be removed would free %s: %s", base.Size(c.bytes()), sizesOf(c.idle))
 	} else {
 		text += "; there are no copies that could be removed"
 	}
 	if len(c.busy) > 0 {
 		text += "; in use: " + sizesOf(c.busy)
 	}
-	return &Error{Kind: ClassSpace, Text: text, Remedy: "free space on that disk, or set another storage directory"}
+	return &Error{Class: ClassSpace, Text: text, Fix: "free space on that disk, or set another storage directory"}
 }
 
 // sizesOf lists some copies with their sizes.
 func sizesOf(copies []*manifest) string {
 	var names []string
 	for _, m := range copies {
-		names = append(names, fmt.Sprintf("%s (%s)", m.Path, printable.Size(m.Bytes)))
+		names = append(names, fmt.Sprintf("%s (%s)", m.Path, base.Size(m.Bytes)))
 	}
 	if len(names) > 5 {
 		names = append(names[:5], fmt.Sprintf("%d more", len(names)-5))

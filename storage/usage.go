@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // Usage implements [Storage]. It returns in time even if the disk hangs.
@@ -24,7 +25,7 @@ func (l *Local) Usage(ctx context.Context) (Usage, error) {
 		return err
 	})
 	if err != nil {
-		return Usage{}, explain("check the space of", v.st.dir, err)
+		return Usage{}, iofault.Explain("check the space of", v.st.dir, err)
 	}
 	return u, nil
 }

@@ -1,6 +1,10 @@
 package storage
 
-import "context"
+import (
+	"context"
+
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
+)
 
 // A Verification says whether a copy still is what was copied.
 type Verification struct {
@@ -35,7 +39,7 @@ func (l *Local) Verify(ctx context.Context, model string, progress func(done, to
 		}
 	})
 	if err != nil && ctx.Err() == nil {
-		err = explain("verify", m.Path, err)
+		err = iofault.Explain("verify", m.Path, err)
 	}
 	return done, err
 }

@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"path/filepath"
 	"syscall"
+
+	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // A view is the storage during one operation: the settings and the storage
@@ -31,9 +34,9 @@ func (l *Local) view(ctx context.Context, create bool) (view, error) {
 		return v, nil
 	}
 	if err != nil {
-		if classOf(err) == "" && ctx.Err() == nil {
-			err = &Error{Kind: ClassUnreadable, Text: "the storage directory cannot be used: " + err.Error(),
-				Remedy: "make it, and give the agent's user write access to it", Err: err}
+		if iofault.ClassOf(err) == "" && ctx.Err() == nil {
+			err = &Error{Class: ClassUnreadable, Text: "the storage directory cannot be used: " + err.Error(),
+				Fix: "make it, and give the agent's user write access to it", Err: err}
 		}
 		return v, err
 	}
@@ -65,7 +68,7 @@ func (v view) local(name modelName) (string, error) {
 		return v.dir.copies.requested(name.text)
 	}
 	if reserved(rel) {
-		return "", fail(ClassInvalid, "name a model", "%q is a path of the storage itself", name.text)
+		return "", fault.New(ClassInvalid, "name a model", "%q is a path of the storage itself", name.text)
 	}
 	return v.dir.find(rel)
 }
@@ -93,7 +96,7 @@ func (v view) copyNamed(model string) (*manifest, error) {
 			continue
 		}
 		if err != nil {
-			return nil, explain("look for", rel, err)
+			return nil, iofault.Explain("look for", rel, err)
 		}
 		if m, err := v.dir.copies.at(real); m != nil || err != nil {
 			return m, err
@@ -116,14 +119,14 @@ func (d *modelDir) find(rel string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", explain("look for", rel, err)
+		return "", iofault.Explain("look for", rel, err)
 	}
 	if real == "." || reserved(real) {
-		return "", fail(ClassInvalid, "name a model", "%q is a path of the storage itself", rel)
+		return "", fault.New(ClassInvalid, "name a model", "%q is a path of the storage itself", rel)
 	}
 	info, err := d.root.Lstat(real)
 	if err != nil {
-		return "", explain("look for", rel, err)
+		return "", iofault.Explain("look for", rel, err)
 	}
 	if !info.IsDir() && !info.Mode().IsRegular() {
 		return "", notAModel(rel)
@@ -138,7 +141,7 @@ func (d *modelDir) find(rel string) (string, error) {
 }
 
 func notAModel(name string) error {
-	return fail(ClassInvalid, "name a directory or a file", "%q is neither a directory nor a file", name)
+	return fault.New(ClassInvalid, "name a directory or a file", "%q is neither a directory nor a file", name)
 }
 
 // holdsOnlyCopies reports whether a directory contains nothing but copies, complete
@@ -172,7 +175,7 @@ func (d *modelDir) holdsOnlyCopies(rel string) (bool, error) {
 		return false, errChanged // another agent is removing a copy
 	}
 	if err != nil {
-		return false, explain("list", rel, err)
+		return false, iofault.Explain("list", rel, err)
 	}
 	return !foreign, nil
 }

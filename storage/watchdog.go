@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
 )
 
@@ -43,7 +44,7 @@ func newWatchdog(timeout time.Duration) *watchdog {
 // caller uses after an abandoned run, and it closes what it opened.
 func (w *watchdog) run(ctx context.Context, fileSystem string, n int, f func(ctx context.Context, timers []*opTimer) error) error {
 	if w.isHung(fileSystem) {
-		return fail(ClassHung, "check the server, then: sudo umount -f -l "+fileSystem, "%q does not answer: an earlier operation on it still hangs", fileSystem)
+		return fault.New(ClassHung, "check the server, then: sudo umount -f -l "+fileSystem, "%q does not answer: an earlier operation on it still hangs", fileSystem)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -89,7 +90,7 @@ func (w *watchdog) check(fileSystem string, timers []*opTimer, now time.Time) er
 	for _, t := range timers {
 		op, path, since, ok := t.Current()
 		if ok && now.Sub(since) >= w.timeout {
-			return fail(ClassHung, "check the server, then: sudo umount -f -l "+fileSystem,
+			return fault.New(ClassHung, "check the server, then: sudo umount -f -l "+fileSystem,
 				"%q does not answer: %s %q took longer than %v", fileSystem, op, path, w.timeout)
 		}
 	}

@@ -26,7 +26,7 @@ func containersCheck(cfg *config.Config, containers *docker.Runner) preflight.Ch
 			return preflight.Result{Status: preflight.Skip, Details: "benchmarks don't run in containers here"}
 		}
 		err := containers.Ready(ctx)
-		if e, ok := errors.AsType[*runner.Error](err); ok && e.Class() == runner.ClassEngine {
+		if e, ok := errors.AsType[*runner.Error](err); ok && e.Class == runner.ClassEngine {
 			return preflight.Result{Status: preflight.Skip, Details: "the Docker engine does not answer"}
 		}
 		if err != nil {
@@ -56,7 +56,7 @@ func containersCheck(cfg *config.Config, containers *docker.Runner) preflight.Ch
 func failed(err error) preflight.Result {
 	r := preflight.Result{Status: preflight.Fail, Details: err.Error()}
 	if e, ok := errors.AsType[*runner.Error](err); ok {
-		r.Details, r.Fix = e.Text, e.Fix()
+		r.Details, r.Fix = e.Text, e.Fix
 	}
 	r.Fix = cmp.Or(r.Fix, "docker info")
 	return r

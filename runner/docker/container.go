@@ -129,22 +129,22 @@ func checkPaths(job runner.Job) error {
 	for what, path := range paths {
 		if strings.Contains(path, ":") {
 			return &runner.Error{
-				Kind:   runner.ClassPath,
-				Text:   fmt.Sprintf("the %s lies at %q, and a path with a ':' can't be handed to a container", what, path),
-				Remedy: "use a path without ':'",
+				Class: runner.ClassPath,
+				Text:  fmt.Sprintf("the %s lies at %q, and a path with a ':' can't be handed to a container", what, path),
+				Fix:   "use a path without ':'",
 			}
 		}
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil {
 			return &runner.Error{
-				Kind: runner.ClassPath, Text: fmt.Sprintf("the %s can't be found: %v", what, err), Err: err,
+				Class: runner.ClassPath, Text: fmt.Sprintf("the %s can't be found: %v", what, err), Err: err,
 			}
 		}
 		if real != path {
 			return &runner.Error{
-				Kind:   runner.ClassPath,
-				Text:   fmt.Sprintf("the %s at %q is reached by a symbolic link, or not written in full", what, path),
-				Remedy: fmt.Sprintf("use its own path, %s", real),
+				Class: runner.ClassPath,
+				Text:  fmt.Sprintf("the %s at %q is reached by a symbolic link, or not written in full", what, path),
+				Fix:   fmt.Sprintf("use its own path, %s", real),
 			}
 		}
 	}
@@ -162,10 +162,10 @@ func (r *Runner) start(ctx context.Context, id string) error {
 	}
 	if strings.Contains(err.Error(), "could not select device driver") {
 		return &runner.Error{
-			Kind:   runner.ClassGPURuntime,
-			Text:   "the Docker engine can't give a container the GPUs, because the NVIDIA Container Toolkit is missing or not set up",
-			Remedy: "install nvidia-container-toolkit, then run: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker",
-			Err:    err,
+			Class: runner.ClassGPURuntime,
+			Text:  "the Docker engine can't give a container the GPUs, because the NVIDIA Container Toolkit is missing or not set up",
+			Fix:   "install nvidia-container-toolkit, then run: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker",
+			Err:   err,
 		}
 	}
 	return fmt.Errorf("start the container: %w", err)

@@ -199,10 +199,10 @@ func (r *Runner) architecture(ctx context.Context) (string, error) {
 
 func (r *Runner) unreachable(err error) error {
 	return &runner.Error{
-		Kind:   runner.ClassEngine,
-		Text:   fmt.Sprintf("the Docker engine at %s does not answer: %v", r.engine.DaemonHost(), err),
-		Remedy: "sudo systemctl start docker",
-		Err:    errors.Join(runner.ErrUnavailable, err),
+		Class: runner.ClassEngine,
+		Text:  fmt.Sprintf("the Docker engine at %s does not answer: %v", r.engine.DaemonHost(), err),
+		Fix:   "sudo systemctl start docker",
+		Err:   errors.Join(runner.ErrUnavailable, err),
 	}
 }
 

@@ -363,9 +363,9 @@ func TestPaths(t *testing.T) {
 		_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
 		var e *runner.Error
 		require.ErrorAs(t, err, &e, c.model)
-		require.Equal(t, runner.ClassPath, e.Class())
+		require.Equal(t, runner.ClassPath, e.Class)
 		require.Contains(t, e.Text, c.want)
-		require.Equal(t, c.fix, e.Fix())
+		require.Equal(t, c.fix, e.Fix)
 		require.NotErrorIs(t, err, runner.ErrUnavailable)
 	}
 }

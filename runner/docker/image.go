@@ -40,10 +40,10 @@ func (r *Runner) chooseImage(ctx context.Context, job runner.Job, out runner.Out
 		}
 	}
 	return "", &runner.Error{
-		Kind:   runner.ClassUnavailable,
-		Text:   strings.Join(reasons, "; "),
-		Remedy: "kitt-agent build",
-		Err:    runner.ErrUnavailable,
+		Class: runner.ClassUnavailable,
+		Text:  strings.Join(reasons, "; "),
+		Fix:   "kitt-agent build",
+		Err:   runner.ErrUnavailable,
 	}
 }
 

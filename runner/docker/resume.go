@@ -158,5 +158,5 @@ func because(ctx context.Context, err error) error {
 }
 
 func lost(text string) error {
-	return &runner.Error{Kind: runner.ClassLost, Text: "the benchmark is gone: " + text, Err: runner.ErrLost}
+	return &runner.Error{Class: runner.ClassLost, Text: "the benchmark is gone: " + text, Err: runner.ErrLost}
 }

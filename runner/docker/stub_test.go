@@ -161,8 +161,8 @@ func TestMissingGPURuntime(t *testing.T) {
 	_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
 	var e *runner.Error
 	require.ErrorAs(t, err, &e)
-	require.Equal(t, runner.ClassGPURuntime, e.Class())
-	require.Contains(t, e.Fix(), "nvidia-container-toolkit")
+	require.Equal(t, runner.ClassGPURuntime, e.Class)
+	require.Contains(t, e.Fix, "nvidia-container-toolkit")
 	require.NotErrorIs(t, err, runner.ErrUnavailable)
 	require.Contains(t, body, `"DeviceRequests":[{"Driver":"","Count":-1,"DeviceIDs":null,"Capabilities":[["gpu"]],"Options":null}]`)
 	require.Equal(t, 1, s.called("DELETE /containers/c1"), "it is removed")
@@ -177,7 +177,8 @@ func TestOutOfMemory(t *testing.T) {
 	result, err := r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
 	var exit *runner.ExitError
 	require.ErrorAs(t, err, &exit)
-	require.Equal(t, runner.ClassOOM, exit.Class())
+	class, _ := exit.Fault()
+	require.Equal(t, runner.ClassOOM, class)
 	require.Equal(t, time.Minute, result.Ended.Sub(result.Started))
 }
 
@@ -323,7 +324,7 @@ func TestEngineAway(t *testing.T) {
 	require.ErrorIs(t, err, runner.ErrUnavailable)
 	var e *runner.Error
 	require.ErrorAs(t, err, &e)
-	require.Equal(t, runner.ClassEngine, e.Class())
+	require.Equal(t, runner.ClassEngine, e.Class)
 	_, err = r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
 	require.ErrorIs(t, err, runner.ErrUnavailable)
 	_, err = r.Engines(t.Context())

@@ -106,17 +106,17 @@ func (r *Runner) awaitExit(ctx context.Context, id string) error {
 
 // cantTry adds to what the engine said what is likely behind it.
 func (r *Runner) cantTry(err error, p program.Program) error {
-	e := &runner.Error{Kind: runner.ClassUnavailable, Text: base.OneLine(err.Error()), Err: err}
+	e := &runner.Error{Class: runner.ClassUnavailable, Text: base.OneLine(err.Error()), Err: err}
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "No such image"):
 		return fmt.Errorf("%w: %w", ErrNoImage, err)
 	case strings.Contains(text, "bind source path does not exist"), !strings.HasPrefix(r.engine.DaemonHost(), "unix://"):
-		e.Remedy = "use the engine of this machine: one elsewhere doesn't see the agent's files"
+		e.Fix = "use the engine of this machine: one elsewhere doesn't see the agent's files"
 	case strings.Contains(text, "can't write to"):
-		e.Remedy = "a user namespace, a rootless engine or SELinux keeps containers from the agent's files; see the README, Containers"
+		e.Fix = "a user namespace, a rootless engine or SELinux keeps containers from the agent's files; see the README, Containers"
 	case strings.Contains(text, "permission denied"), strings.Contains(text, "operation not permitted"):
-		e.Remedy = fmt.Sprintf("is the file system of %s mounted noexec? Name a kitt-supervise on another one as supervisor in agent.yaml", p.Path)
+		e.Fix = fmt.Sprintf("is the file system of %s mounted noexec? Name a kitt-supervise on another one as supervisor in agent.yaml", p.Path)
 	}
 	return e
 }

@@ -59,7 +59,7 @@ func TestTryOnANoexecFileSystem(t *testing.T) {
 	if _, err = r.Try(t.Context(), image, t.TempDir()); err != nil {
 		var e *runner.Error
 		require.ErrorAs(t, err, &e)
-		require.Contains(t, e.Fix(), "noexec")
+		require.Contains(t, e.Fix, "noexec")
 	}
 }
 
@@ -71,7 +71,7 @@ func TestTryWithARemoteEngine(t *testing.T) {
 	_, err := r.Try(t.Context(), "kitt:latest", t.TempDir())
 	var e *runner.Error
 	require.ErrorAs(t, err, &e)
-	require.Contains(t, e.Fix(), "engine of this machine")
+	require.Contains(t, e.Fix, "engine of this machine")
 }
 
 // TestTryWhereTheContainerCantWrite has a container whose supervisor can't make

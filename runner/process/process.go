@@ -195,10 +195,10 @@ func (r *Runner) command() (string, error) {
 	}
 	if err != nil {
 		return "", &runner.Error{
-			Kind:   runner.ClassUnavailable,
-			Text:   fmt.Sprintf("the command %s is not installed on this machine", r.config.Command),
-			Remedy: "kitt-agent build",
-			Err:    errors.Join(runner.ErrUnavailable, err),
+			Class: runner.ClassUnavailable,
+			Text:  fmt.Sprintf("the command %s is not installed on this machine", r.config.Command),
+			Fix:   "kitt-agent build",
+			Err:   errors.Join(runner.ErrUnavailable, err),
 		}
 	}
 	return path, nil
@@ -223,7 +223,7 @@ func lost(text string, c *supervisor.Claim) error {
 	if c != nil && !procfs.Kill(func() []procfs.Process { return left(*c) }, killLimit) {
 		text += "; parts of it can't be killed"
 	}
-	return &runner.Error{Kind: runner.ClassLost, Text: "the benchmark is gone: " + text, Err: runner.ErrLost}
+	return &runner.Error{Class: runner.ClassLost, Text: "the benchmark is gone: " + text, Err: runner.ErrLost}
 }
 
 // startSupervisor starts the supervisor in a session of its own, with nothing

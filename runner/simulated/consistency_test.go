@@ -247,7 +247,8 @@ func TestModelThatDoesNotFit(t *testing.T) {
 	_, metrics, err = run(t, Config{Hardware: Hardware{Cores: 4, RAMBytes: 16 * gib}}, newJob(t, "a", "70B", "quick"))
 	exit, ok = errors.AsType[*runner.ExitError](err)
 	require.True(t, ok)
-	require.Equal(t, runner.ClassOOM, exit.Class())
+	class, _ := exit.Fault()
+	require.Equal(t, runner.ClassOOM, class)
 	require.Equal(t, 137, exit.Code)
 	require.Nil(t, metrics)
 }

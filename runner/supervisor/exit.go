@@ -49,9 +49,9 @@ func (e Exit) Err() error {
 // NotStartable returns the error for a benchmark that could not be started.
 func NotStartable(reason string) error {
 	return &runner.Error{
-		Kind:   runner.ClassUnavailable,
-		Text:   fmt.Sprintf("the benchmark can't be started: %s", reason),
-		Remedy: "kitt-agent build",
-		Err:    runner.ErrUnavailable,
+		Class: runner.ClassUnavailable,
+		Text:  fmt.Sprintf("the benchmark can't be started: %s", reason),
+		Fix:   "kitt-agent build",
+		Err:   runner.ErrUnavailable,
 	}
 }

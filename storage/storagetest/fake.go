@@ -82,7 +82,7 @@ func (f *Fake) Acquire(ctx context.Context, req storage.Request) (*storage.Lease
 		return nil, f.Err
 	}
 	if req.Model == "" || slices.Contains(f.Absent, req.Model) {
-		return nil, &storage.Error{Kind: storage.ClassNotFound, Text: "there is no model " + req.Model, Err: storage.ErrNotFound}
+		return nil, &storage.Error{Class: storage.ClassNotFound, Text: "there is no model " + req.Model, Err: storage.ErrNotFound}
 	}
 	for _, line := range f.Lines {
 		if req.Log != nil {
@@ -150,7 +150,7 @@ func (f *Fake) Evict(ctx context.Context, model string) (storage.Eviction, error
 		return storage.Eviction{}, f.EvictErr
 	}
 	if model != "" && slices.Contains(f.Absent, model) {
-		return storage.Eviction{}, &storage.Error{Kind: storage.ClassNotFound, Text: "there is no model " + model, Err: storage.ErrNotFound}
+		return storage.Eviction{}, &storage.Error{Class: storage.ClassNotFound, Text: "there is no model " + model, Err: storage.ErrNotFound}
 	}
 	var done storage.Eviction
 	for h, lease := range f.held {

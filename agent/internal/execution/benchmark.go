@@ -73,9 +73,9 @@ func (x *execution) runOrResume(ctx context.Context, out output) (result runner.
 	}
 	if !ok {
 		return runner.Result{}, &runner.Error{
-			Kind: runner.ClassLost,
-			Text: "the agent was stopped while the benchmark ran, and this kind of run cannot be continued",
-			Err:  runner.ErrLost,
+			Class: runner.ClassLost,
+			Text:  "the agent was stopped while the benchmark ran, and this kind of run cannot be continued",
+			Err:   runner.ErrLost,
 		}
 	}
 	result, err = resumer.Resume(ctx, job, runner.Position(out.log.Offset()), out)

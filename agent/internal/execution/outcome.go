@@ -1,11 +1,13 @@
 package execution
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
+	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -26,9 +28,9 @@ func (x *execution) outcome(ctx context.Context, result runner.Result, err error
 		o = Cancelled(x.job.Cancelled())
 	case errors.Is(cause, errTimeLimit):
 		o = Failed(&runner.Error{
-			Kind:   classTimeLimit,
-			Text:   fmt.Sprintf("stopped after max_job_duration of %s", x.cfg.MaxJobDuration),
-			Remedy: "raise max_job_duration in agent.yaml if the benchmark needs longer",
+			Class: classTimeLimit,
+			Text:  fmt.Sprintf("stopped after max_job_duration of %s", x.cfg.MaxJobDuration),
+			Fix:   "raise max_job_duration in agent.yaml if the benchmark needs longer",
 		})
 	default:
 		o = Failed(err)
@@ -48,15 +50,8 @@ func Cancelled(c *jobs.Cancellation) jobs.Outcome {
 
 // Failed is the outcome of a job that failed because of err.
 func Failed(err error) jobs.Outcome {
-	o := jobs.Outcome{State: jobs.StateFailed, Error: err.Error(), Class: "error", ExitCode: -1}
-	var classed interface {
-		error
-		Class() string
-		Fix() string
-	}
-	if errors.As(err, &classed) {
-		o.Class, o.Fix = classed.Class(), classed.Fix()
-	}
+	class, fix := fault.Of(err)
+	o := jobs.Outcome{State: jobs.StateFailed, Error: err.Error(), Class: cmp.Or(class, "error"), Fix: fix, ExitCode: -1}
 	if exit, ok := errors.AsType[*runner.ExitError](err); ok {
 		o.ExitCode = exit.Code
 	}

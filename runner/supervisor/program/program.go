@@ -154,10 +154,10 @@ func (s Source) find(ctx context.Context) (Program, error) {
 		errs = append(errs, fmt.Errorf("%s: %w", c.from, err))
 	}
 	return Program{}, &runner.Error{
-		Kind:   runner.ClassUnavailable,
-		Text:   "containers can't be used, because there is no " + Name + " to run in them: " + oneLine(errs),
-		Remedy: "install a released kitt-agent, or put a static " + Name + " next to it",
-		Err:    errors.Join(append(errs, runner.ErrUnavailable)...),
+		Class: runner.ClassUnavailable,
+		Text:  "containers can't be used, because there is no " + Name + " to run in them: " + oneLine(errs),
+		Fix:   "install a released kitt-agent, or put a static " + Name + " next to it",
+		Err:   errors.Join(append(errs, runner.ErrUnavailable)...),
 	}
 }
 

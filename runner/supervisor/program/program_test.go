@@ -87,7 +87,7 @@ func TestConfigured(t *testing.T) {
 		require.ErrorContains(t, err, why)
 		var e *runner.Error
 		require.ErrorAs(t, err, &e)
-		require.NotEmpty(t, e.Fix())
+		require.NotEmpty(t, e.Fix)
 		require.NotContains(t, e.Error(), "\n")
 	}
 }

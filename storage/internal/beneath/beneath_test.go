@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 func FuzzStaysBelow(f *testing.F) {
@@ -47,10 +47,10 @@ func TestResolve(t *testing.T) {
 		require.Equal(t, want, got, rel)
 	}
 	for rel, class := range map[string]string{
-		"out": fault.Escape, "above": fault.Escape, "..": fault.Escape, "one/../../x": fault.Escape, "none/../..": fault.Escape, "self": fault.Loop,
+		"out": iofault.Escape, "above": iofault.Escape, "..": iofault.Escape, "one/../../x": iofault.Escape, "none/../..": iofault.Escape, "self": iofault.Loop,
 	} {
 		_, err := Resolve(root, []string{dir}, rel)
-		require.Equal(t, class, fault.ClassOf(err), rel)
+		require.Equal(t, class, iofault.ClassOf(err), rel)
 	}
 	got, err := Resolve(root, nil, "one/none/rest")
 	require.ErrorIs(t, err, fs.ErrNotExist)

@@ -5,7 +5,8 @@ import (
 	"path"
 	"strings"
 
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
+	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // maxLinks is how many links Resolve follows for one path, as in the kernel.
@@ -74,7 +75,7 @@ func (r *resolver) enter(part string) (missing string, err error) {
 		return "", nil
 	}
 	if r.links++; r.links > maxLinks {
-		return "", fault.New(fault.Loop, "remove the link that leads back to itself", "%q has more than %d symbolic links in it", r.rel, maxLinks)
+		return "", fault.New(iofault.Loop, "remove the link that leads back to itself", "%q has more than %d symbolic links in it", r.rel, maxLinks)
 	}
 	target, err := r.root.Readlink(at)
 	if err != nil {
@@ -110,5 +111,5 @@ func belowRoot(target string, seenAt []string) (string, bool) {
 
 // Escapes returns the error for a path that leads out of its directory.
 func Escapes(rel string) error {
-	return fault.New(fault.Escape, "replace the link with the files themselves, or name the path it leads to", "%q leads out of its directory", rel)
+	return fault.New(iofault.Escape, "replace the link with the files themselves, or name the path it leads to", "%q leads out of its directory", rel)
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 func TestSourceThatChangesMeanwhile(t *testing.T) {
@@ -45,7 +45,7 @@ func TestSourceThatChangesMeanwhile(t *testing.T) {
 
 			share = t.TempDir()
 			_, _, err = copyWhile(t, share, func(attempt int) { require.NoError(t, tt.change(share, attempt)) })
-			require.Equal(t, fault.Changed, fault.ClassOf(err), err)
+			require.Equal(t, iofault.Changed, iofault.ClassOf(err), err)
 		})
 	}
 }

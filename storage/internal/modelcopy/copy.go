@@ -9,8 +9,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 const (
@@ -106,8 +107,8 @@ func (c *copier) run(ctx context.Context, timers []*OpTimer) (*Result, error) {
 		if ctx.Err() != nil || attempt == 2 {
 			return nil, err
 		}
-		switch fault.ClassOf(err) {
-		case fault.Changed, fault.Damaged, fault.Stale:
+		switch iofault.ClassOf(err) {
+		case iofault.Changed, iofault.Damaged, iofault.Stale:
 			c.Note(fmt.Sprintf("%v; copying it once more", err))
 		default:
 			return nil, err
@@ -117,7 +118,7 @@ func (c *copier) run(ctx context.Context, timers []*OpTimer) (*Result, error) {
 
 func (c *copier) attempt(ctx context.Context, timers []*OpTimer) (err error) {
 	if err := c.openShare(timers[0]); err != nil {
-		return fault.Explain("open the share", c.Share, err)
+		return iofault.Explain("open the share", c.Share, err)
 	}
 	defer func() { err = errors.Join(err, c.src.Close()) }()
 	if !c.remote {
@@ -127,7 +128,7 @@ func (c *copier) attempt(ctx context.Context, timers []*OpTimer) (err error) {
 		return err
 	}
 	if err := c.openStage(); err != nil {
-		return fault.Explain("prepare", c.Stage, err)
+		return iofault.Explain("prepare", c.Stage, err)
 	}
 	defer func() { err = errors.Join(err, c.journal.close(), c.into.Close()) }()
 
@@ -158,7 +159,7 @@ func (c *copier) openShare(t *OpTimer) (err error) {
 func (c *copier) rescan(ctx context.Context, timers []*OpTimer) error {
 	again, err := scan(ctx, c.src, c.Model, timers, true, func(string) {})
 	if err == nil && again.print != c.tree.print {
-		err = fault.New(fault.Changed, "copy the model when nothing writes to it", "%q changed while it was copied", c.Model)
+		err = fault.New(iofault.Changed, "copy the model when nothing writes to it", "%q changed while it was copied", c.Model)
 	}
 	return err
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 	"github.com/kirizan/kitt-agent/storage/testdata/testdisk"
 )
 
@@ -32,7 +32,7 @@ func TestDiskThatFillsMeanwhile(t *testing.T) {
 			c := newCopier(Options{Share: share, Model: "m", Stage: filepath.Join(disk, "stage"), Counters: new(Counters), Note: func(string) {}})
 			c.Reserve = func(_, _ int64) error { return fill(filler) }
 			_, err := start(t, c)
-			require.Equal(t, fault.Space, fault.ClassOf(err), err)
+			require.Equal(t, iofault.Space, iofault.ClassOf(err), err)
 			require.ErrorIs(t, err, syscall.ENOSPC)
 
 			require.NoError(t, os.Remove(filler))

@@ -7,7 +7,8 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
+	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // copyPiece copies one piece of the file, unless an earlier run did, and returns
@@ -53,7 +54,7 @@ func (w *worker) resumePiece(buffer []byte, at int, off, n int64) (sum hash, ok 
 	// Holes are not written, so what is in their place has to go.
 	if w.file.holes {
 		if err := w.clearRange(off, n); err != nil {
-			return hash{}, false, fault.Explain("write", w.file.path, err)
+			return hash{}, false, iofault.Explain("write", w.file.path, err)
 		}
 	}
 	return hash{}, false, nil
@@ -75,7 +76,7 @@ func (w *worker) copyBlock(ctx context.Context, block []byte, off int64) error {
 	}
 	_, _ = w.hasher.Write(block)
 	if err := w.write(block, off); err != nil {
-		return fault.Explain("write", f.path, err)
+		return iofault.Explain("write", f.path, err)
 	}
 	if w.c.huge {
 		dropCache(w.src, off, n)
@@ -134,10 +135,10 @@ func (w *worker) read(block []byte, off int64) error {
 		return nil
 	}
 	if errors.Is(err, io.EOF) {
-		return fault.New(fault.Changed, "copy the model when nothing writes to it",
+		return fault.New(iofault.Changed, "copy the model when nothing writes to it",
 			"%q ended at %d of its %d bytes", *w.at, off+int64(n), w.file.size)
 	}
-	return fault.Explain("read", *w.at, err)
+	return iofault.Explain("read", *w.at, err)
 }
 
 // readAt reads directly if w.direct is set, and otherwise through the page cache.

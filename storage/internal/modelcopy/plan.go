@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
-	"github.com/kirizan/kitt-agent/storage/internal/printable"
+	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // plan lists the files to copy, compares them with what is staged already,
@@ -22,7 +22,7 @@ func (c *copier) plan(ctx context.Context, timers []*OpTimer) error {
 	c.huge = memory > 0 && c.tree.bytes > memory/2
 	c.Counters.begin(c.tree)
 	if staged > 0 {
-		c.Note(fmt.Sprintf("resuming an interrupted copy: up to %s are already copied", printable.Size(staged)))
+		c.Note(fmt.Sprintf("resuming an interrupted copy: up to %s are already copied", base.Size(staged)))
 	}
 	if err := c.Reserve(max(whole-staged, 0), whole); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (c *copier) dataOfSparse(ctx context.Context, timers []*OpTimer, sparse []*
 		defer t.End()
 		f, err := c.src.Open(at)
 		if err != nil {
-			return fault.Explain("open", at, err)
+			return iofault.Explain("open", at, err)
 		}
 		sum.Add(dataBytes(f, sparse[i].size))
 		return f.Close()

@@ -13,9 +13,10 @@ import (
 
 	"github.com/zeebo/xxh3"
 
+	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
-	"github.com/kirizan/kitt-agent/storage/internal/printable"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // Bounds of one model.
@@ -75,7 +76,7 @@ func scan(ctx context.Context, src *Source, rel string, timers []*OpTimer, again
 		seen: map[[2]uint64]firstLink{}, bySrc: map[string]firstLink{}}
 	real, top, err := s.lookUpModel(timers[0])
 	if err != nil {
-		return nil, fault.Explain("stat", rel, err)
+		return nil, iofault.Explain("stat", rel, err)
 	}
 	switch {
 	case top.mode.IsRegular():
@@ -87,7 +88,7 @@ func scan(ctx context.Context, src *Source, rel string, timers []*OpTimer, again
 			return nil, err
 		}
 	default:
-		return nil, fault.New(fault.Invalid, "name a directory or a file", "%q is neither a directory nor a file", rel)
+		return nil, fault.New(iofault.Invalid, "name a directory or a file", "%q is neither a directory nor a file", rel)
 	}
 	slices.SortFunc(s.tree.entries, func(a, b entry) int { return strings.Compare(a.path, b.path) })
 	return &s.tree, s.sum()
@@ -116,7 +117,7 @@ func (s *scanner) sum() error {
 			continue
 		}
 		if e.size < 0 || e.size > maxBytes-s.tree.bytes {
-			return fault.New(fault.Invalid, "check the file on the share", "%q has more than %s with %q", s.model, printable.Size(maxBytes), e.path)
+			return fault.New(iofault.Invalid, "check the file on the share", "%q has more than %s with %q", s.model, base.Size(maxBytes), e.path)
 		}
 		s.tree.files++
 		s.tree.bytes += e.size
@@ -200,7 +201,7 @@ func (s *scanner) addAll(ctx context.Context, part []found, dirs []*scanDir) ([]
 }
 
 func tooMany(rel string) error {
-	return fault.New(fault.Invalid, "name one model rather than a directory of many", "%q has more than %d files", rel, maxEntries)
+	return fault.New(iofault.Invalid, "name one model rather than a directory of many", "%q has more than %d files", rel, maxEntries)
 }
 
 // list reads the names in d.
@@ -209,7 +210,7 @@ func (s *scanner) list(t *OpTimer, d *scanDir) error {
 	defer t.End()
 	file, err := s.src.Open(d.src)
 	if err != nil {
-		return fault.Explain("open", d.src, err)
+		return iofault.Explain("open", d.src, err)
 	}
 	d.file = file
 	for {
@@ -223,7 +224,7 @@ func (s *scanner) list(t *OpTimer, d *scanDir) error {
 			return nil
 		}
 		if err != nil {
-			return fault.Explain("list", d.src, err)
+			return iofault.Explain("list", d.src, err)
 		}
 	}
 }
@@ -236,13 +237,13 @@ func (s *scanner) examine(t *OpTimer, f *found) error {
 	defer t.End()
 	var err error
 	if f.meta, err = lstatAt(beneath.Folder{Root: s.src.Root, Dir: f.dir.file, Path: f.dir.src}, f.name, s.again); err != nil {
-		return fault.Explain("stat", rel, err)
+		return iofault.Explain("stat", rel, err)
 	}
 	if f.meta.mode&fs.ModeSymlink == 0 {
 		return nil
 	}
 	if f.text, err = s.src.Root.Readlink(rel); err != nil {
-		return fault.Explain("read the link", rel, err)
+		return iofault.Explain("read the link", rel, err)
 	}
 	if beneath.StaysBelow(f.dir.top, f.text) {
 		return nil

@@ -7,8 +7,9 @@ import (
 	"path"
 	"strings"
 
+	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // add puts f into the tree and returns it if it is a directory to be read.
@@ -43,7 +44,7 @@ func (s *scanner) addLink(f *found, at, src string) (done bool, err error) {
 		s.note(fmt.Sprintf("left out %q: a link to nothing", src))
 		return true, nil
 	case f.err != nil:
-		return true, fault.Explain("follow the link", src, f.err)
+		return true, iofault.Explain("follow the link", src, f.err)
 	case beneath.Inside(s.model, f.real):
 		text = beneath.RelativeLink(f.dir.path, strings.TrimPrefix(strings.TrimPrefix(f.real, s.model), "/"))
 	default:
@@ -62,11 +63,11 @@ func (s *scanner) addDir(f *found, at, src string, m meta, followed bool) (*scan
 	}
 	for up := f.dir; up != nil; up = up.up {
 		if up.id == d.id && d.id[1] != 0 || up.src == d.src {
-			return nil, fault.New(fault.Loop, remedy, "directory %q contains itself as %q", up.src, path.Join(f.dir.src, f.name))
+			return nil, fault.New(iofault.Loop, remedy, "directory %q contains itself as %q", up.src, path.Join(f.dir.src, f.name))
 		}
 	}
 	if d.depth > maxDepth {
-		return nil, fault.New(fault.Loop, remedy, "%q is more than %d directories deep", src, maxDepth)
+		return nil, fault.New(iofault.Loop, remedy, "%q is more than %d directories deep", src, maxDepth)
 	}
 	s.put(entry{path: at, stamp: m.stamp, kind: KindDir})
 	return d, nil

@@ -12,7 +12,7 @@ import (
 
 	"github.com/zeebo/xxh3"
 
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 const (
@@ -81,7 +81,7 @@ func (c *copier) copyFiles(ctx context.Context, timers []*OpTimer) error {
 	for _, w := range workers {
 		err = errors.Join(err, w.closeFile(), w.closeFolders())
 	}
-	return fault.First(err)
+	return iofault.First(err)
 }
 
 // both runs two functions concurrently and returns the first error, which ends

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // openStage opens the staging directory and its journal, and removes what the
@@ -111,7 +111,7 @@ func (c *copier) makeDirectories() error {
 			err = c.into.Root.Chmod(to(e.path), 0o700) // an earlier run made it
 		}
 		if err != nil {
-			return fault.Explain("make directory", e.path, err)
+			return iofault.Explain("make directory", e.path, err)
 		}
 	}
 	return nil
@@ -131,7 +131,7 @@ func (c *copier) makeLinks(context.Context, []*OpTimer) error {
 			err = c.into.Root.Link(to(e.link), to(e.path))
 		}
 		if err != nil {
-			return fault.Explain("link", e.path, err)
+			return iofault.Explain("link", e.path, err)
 		}
 	}
 	return nil
@@ -145,10 +145,10 @@ func (c *copier) setDirectoryTimes() error {
 			continue
 		}
 		if err := c.into.Root.Chmod(to(e.path), e.mode.Perm()|0o700); err != nil {
-			return fault.Explain("write", e.path, err)
+			return iofault.Explain("write", e.path, err)
 		}
 		if err := setTimes(c.into.Dir, to(e.path), e.mtime); err != nil {
-			return fault.Explain("write", e.path, err)
+			return iofault.Explain("write", e.path, err)
 		}
 	}
 	return nil

@@ -10,9 +10,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
-	"github.com/kirizan/kitt-agent/storage/internal/printable"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // checkFile is the remedy for a file that is wrong on the share.
@@ -34,34 +35,34 @@ func (c *copier) verify(ctx context.Context, timers []*OpTimer) error {
 			return nil
 		}
 		err := c.verifyFile(ctx, f, name, sum, summed)
-		if fault.ClassOf(err) == fault.Damaged {
+		if iofault.ClassOf(err) == iofault.Damaged {
 			err = errors.Join(err, c.discard(f))
 		}
-		return fault.First(err)
+		return iofault.First(err)
 	})
 }
 
 func (c *copier) verifyFile(ctx context.Context, f *fileCopy, name string, want sha256Sum, summed bool) (err error) {
 	file, err := c.into.Root.Open(to(f.path))
 	if err != nil {
-		return fault.Explain("verify", f.path, err)
+		return iofault.Explain("verify", f.path, err)
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	at := path.Join(c.Model, f.path)
 	if err := checkLength(name, file, f.size); errors.Is(err, errTruncated) {
-		return &fault.Error{Class: fault.Damaged, Text: printable.Names(at) + " is damaged: " + err.Error(), Remedy: checkFile, Err: err}
+		return &fault.Error{Class: iofault.Damaged, Text: base.Names(at) + " is damaged: " + err.Error(), Fix: checkFile, Err: err}
 	} else if err != nil {
-		return fault.Explain("verify", f.path, err)
+		return iofault.Explain("verify", f.path, err)
 	}
 	if !summed {
 		return nil
 	}
 	h := sha256.New()
 	if _, err := io.Copy(h, withContext(ctx, file)); err != nil {
-		return fault.Explain("verify", f.path, err)
+		return iofault.Explain("verify", f.path, err)
 	}
 	if got := h.Sum(nil); string(got) != string(want[:]) {
-		return fault.New(fault.Damaged, checkFile, "%q is damaged: its SHA-256 is %x, the share says %x", at, got, want)
+		return fault.New(iofault.Damaged, checkFile, "%q is damaged: its SHA-256 is %x, the share says %x", at, got, want)
 	}
 	return nil
 }
@@ -76,7 +77,7 @@ func (c *copier) collectSums(t *OpTimer) (map[string]sha256Sum, error) {
 		}
 		file, err := c.into.Root.Open(to(f.path))
 		if err != nil {
-			return nil, fault.Explain("read checksums", f.path, err)
+			return nil, iofault.Explain("read checksums", f.path, err)
 		}
 		dir := path.Dir(f.path)
 		for name, sum := range parseSums(file, of) {
@@ -87,7 +88,7 @@ func (c *copier) collectSums(t *OpTimer) (map[string]sha256Sum, error) {
 			}
 		}
 		if err := file.Close(); err != nil {
-			return nil, fault.Explain("read checksums", f.path, err)
+			return nil, iofault.Explain("read checksums", f.path, err)
 		}
 	}
 	if c.tree.entries[0].kind != KindFile {
@@ -128,7 +129,7 @@ func (c *copier) sumsOfLinks(all map[string]sha256Sum) error {
 			continue
 		}
 		if other, ok := all[file]; ok && other != sum {
-			return fault.New(fault.Damaged, checkFile, "%q has two checksums on the share, by two of its names", path.Join(c.Model, file))
+			return fault.New(iofault.Damaged, checkFile, "%q has two checksums on the share, by two of its names", path.Join(c.Model, file))
 		}
 		all[file] = sum
 	}
@@ -166,7 +167,7 @@ func (c *copier) readSums(at, of string) (sums map[string]sha256Sum, err error) 
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fault.Explain("read checksums", at, err)
+		return nil, iofault.Explain("read checksums", at, err)
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	return parseSums(file, of), nil

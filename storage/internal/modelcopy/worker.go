@@ -10,8 +10,9 @@ import (
 
 	"github.com/zeebo/xxh3"
 
+	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
-	"github.com/kirizan/kitt-agent/storage/internal/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
 // A worker copies one span after another. It keeps the last file and its
@@ -77,7 +78,7 @@ func (w *worker) copyPieces(ctx context.Context, f *fileCopy, from, to int) erro
 	}
 	if w.file != f {
 		if err := w.closeFile(); err != nil {
-			return fault.Explain("close", f.path, err)
+			return iofault.Explain("close", f.path, err)
 		}
 		at := w.c.srcOf(f.entry)
 		w.file, w.at = f, &at
@@ -90,7 +91,7 @@ func (w *worker) copyPieces(ctx context.Context, f *fileCopy, from, to int) erro
 		return nil
 	}
 	if err := w.openTarget(); err != nil {
-		return fault.Explain("write", *w.at, err)
+		return iofault.Explain("write", *w.at, err)
 	}
 	if f.size == 0 {
 		return w.finish()
@@ -107,7 +108,7 @@ func (w *worker) copyPieces(ctx context.Context, f *fileCopy, from, to int) erro
 		}
 		f.hashes[at] = sum
 		if err := w.c.journal.add(f, at, n, sum); err != nil {
-			return fault.Explain("write", w.c.Stage, err)
+			return iofault.Explain("write", w.c.Stage, err)
 		}
 		w.c.Counters.bytesDone.Add(n)
 		if !f.allocated {
@@ -160,21 +161,21 @@ func (w *worker) openSource() (err error) {
 	defer w.timer.End()
 	if w.from.Dir == nil || w.from.Path != dir {
 		if err := w.from.Close(); err != nil {
-			return fault.Explain("close", w.from.Path, err)
+			return iofault.Explain("close", w.from.Path, err)
 		}
 		if w.from, err = w.c.src.Enter(dir); err != nil {
-			return fault.Explain("open", dir, err)
+			return iofault.Explain("open", dir, err)
 		}
 	}
 	if w.src, err = w.from.OpenFile(path.Base(*w.at), os.O_RDONLY, 0); err != nil {
-		return fault.Explain("open", *w.at, err)
+		return iofault.Explain("open", *w.at, err)
 	}
 	info, err := w.src.Stat()
 	if err != nil {
-		return fault.Explain("stat", *w.at, err)
+		return iofault.Explain("stat", *w.at, err)
 	}
 	if !metaOf(info).same(f.stamp) {
-		return fault.New(fault.Changed, "copy the model when nothing writes to it", "%q changed while the model was copied", *w.at)
+		return fault.New(iofault.Changed, "copy the model when nothing writes to it", "%q changed while the model was copied", *w.at)
 	}
 	w.direct, w.indirect = false, false
 	if f.large() {
@@ -189,11 +190,11 @@ func (w *worker) openSource() (err error) {
 func (w *worker) prepare() error {
 	f, c := w.file, w.c
 	if err := w.openTarget(); err != nil {
-		return fault.Explain("write", *w.at, err)
+		return iofault.Explain("write", *w.at, err)
 	}
 	if f.had == nil && !c.fresh {
 		if err := w.dst.Truncate(0); err != nil {
-			return fault.Explain("write", f.path, err)
+			return iofault.Explain("write", f.path, err)
 		}
 	}
 	if f.size == 0 {
@@ -215,7 +216,7 @@ func (w *worker) prepare() error {
 		return nil // one write does both
 	}
 	if err := w.dst.Truncate(f.size); err != nil {
-		return fault.Explain("write", f.path, err)
+		return iofault.Explain("write", f.path, err)
 	}
 	if f.holes {
 		return nil
@@ -225,23 +226,23 @@ func (w *worker) prepare() error {
 		f.allocated = true
 		c.Counters.allocated.Add(f.size)
 	}
-	return fault.Explain("reserve space for", f.path, err)
+	return iofault.Explain("reserve space for", f.path, err)
 }
 
 // finish sets the mode and time of a complete file.
 func (w *worker) finish() error {
 	f := w.file
 	if err := w.setMode(); err != nil {
-		return fault.Explain("write", f.path, err)
+		return iofault.Explain("write", f.path, err)
 	}
 	if err := setTimes(w.into.Dir, path.Base(to(f.path)), f.mtime); err != nil {
-		return fault.Explain("write", f.path, err)
+		return iofault.Explain("write", f.path, err)
 	}
 	f.kept = f.mtime
 	if !w.exactTime || f.mtime < 0 || f.mtime > maxTime {
 		info, err := w.dst.Stat()
 		if err != nil {
-			return fault.Explain("write", f.path, err)
+			return iofault.Explain("write", f.path, err)
 		}
 		f.kept = info.ModTime().UnixNano()
 		w.exactTime = w.exactTime || f.kept == f.mtime && f.mtime%100 != 0 // a coarser clock would have rounded it

@@ -174,7 +174,7 @@ func TestFaultsOfTheShare(t *testing.T) {
 			}
 			e, ok := errors.AsType[*storage.Error](err)
 			require.True(t, ok, err)
-			require.Equal(t, tt.class, e.Class(), err)
+			require.Equal(t, tt.class, e.Class, err)
 			require.NotContains(t, e.Error(), "\n")
 			_, err = os.Stat(filepath.Join(models, "m"))
 			require.ErrorIs(t, err, os.ErrNotExist)
@@ -204,7 +204,7 @@ func TestShareThatHangs(t *testing.T) {
 				require.Less(t, time.Since(start), 8*time.Second)
 				e, ok := errors.AsType[*storage.Error](err)
 				require.True(t, ok, err)
-				require.Equal(t, storage.ClassHung, e.Class(), err)
+				require.Equal(t, storage.ClassHung, e.Class, err)
 				_, err = l.Usage(t.Context())
 				require.NoError(t, err, "the heartbeat goes on")
 			}
@@ -288,7 +288,7 @@ func TestSourceThatChangesWhileItIsRead(t *testing.T) {
 	_, err := l.Acquire(t.Context(), storage.Request{Model: "m", Holder: "j"})
 	e, ok := errors.AsType[*storage.Error](err)
 	require.True(t, ok, err)
-	require.Equal(t, storage.ClassChanged, e.Class(), err)
+	require.Equal(t, storage.ClassChanged, e.Class, err)
 	_, err = os.Stat(filepath.Join(models, "m"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -1,5 +1,4 @@
-// Package printable writes names, sizes and lists for people to read.
-package printable
+package base
 
 import (
 	"fmt"
@@ -8,10 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// Line returns text as one line of valid UTF-8. Control characters, which
+// Escape returns text as one line of valid UTF-8. Control characters, which
 // include escape sequences for terminals, and bytes that are not UTF-8 are
 // escaped as in a Go string.
-func Line(text string) string {
+func Escape(text string) string {
 	unprintable := func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
 	if utf8.ValidString(text) && !strings.ContainsFunc(text, unprintable) {
 		return text

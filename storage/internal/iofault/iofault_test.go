@@ -1,4 +1,4 @@
-package fault
+package iofault
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/fault"
 )
 
 func TestExplain(t *testing.T) {
@@ -26,7 +28,7 @@ func TestExplain(t *testing.T) {
 
 func TestFirst(t *testing.T) {
 	t.Parallel()
-	one, plain := New(Damaged, "", "bad: %w", fs.ErrInvalid), errors.New("plain")
+	one, plain := fault.New(Damaged, "", "bad: %w", fs.ErrInvalid), errors.New("plain")
 	require.Same(t, one, First(errors.Join(plain, one)))
 	require.Equal(t, plain, First(plain))
 	require.ErrorIs(t, one, fs.ErrInvalid)
