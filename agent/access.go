@@ -98,17 +98,6 @@ func hostName(hostport string) string {
 	return strings.TrimSuffix(host, ".")
 }
 
-// checkHost returns an error unless name can stand in Config.AllowedHosts.
-func checkHost(name string) error {
-	if _, err := netip.ParseAddr(name); err == nil {
-		return nil
-	}
-	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || strings.ContainsRune(":/@*[]", r) }) {
-		return fmt.Errorf("%q is not a host name; write it without a scheme and a port", name)
-	}
-	return nil
-}
-
 // isJSON reports whether the request's body is declared as JSON. Browsers send
 // that to another origin only after asking for permission, which no route gives.
 func isJSON(r *http.Request) bool {

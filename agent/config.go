@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path"
 	"strings"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
 )
@@ -192,11 +192,10 @@ func (cfg Config) withDefaults() Config {
 func (cfg Config) validate() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if strings.TrimSpace(cfg.Name) == "" {
+	if err := rules.Name(cfg.Name); strings.TrimSpace(cfg.Name) == "" {
 		fault("Name is empty")
-	}
-	if strings.Contains(cfg.Name, "/") {
-		fault("Name %q has a slash, which the server's addresses cannot carry", cfg.Name)
+	} else if err != nil {
+		fault("Name %q %s", cfg.Name, strings.TrimPrefix(err.Error(), "it "))
 	}
 	if cfg.Dir == "" {
 		fault("Dir is empty")
@@ -207,16 +206,16 @@ func (cfg Config) validate() error {
 	if cfg.Runner == nil {
 		fault("Runner is missing")
 	}
-	if cfg.MaxConcurrentJobs < 1 || cfg.MaxConcurrentJobs > 64 {
-		fault("MaxConcurrentJobs is %d, not from 1 to 64", cfg.MaxConcurrentJobs)
+	if cfg.MaxConcurrentJobs < 1 || cfg.MaxConcurrentJobs > rules.MaxJobs {
+		fault("MaxConcurrentJobs is %d, not from 1 to %d", cfg.MaxConcurrentJobs, rules.MaxJobs)
 	}
 	for _, pattern := range cfg.AllowedImages {
-		if _, err := path.Match(pattern, ""); err != nil {
-			fault("AllowedImages: %q is no pattern", pattern)
+		if err := rules.ImagePattern(pattern); err != nil {
+			fault("AllowedImages: %w", err)
 		}
 	}
 	for _, name := range cfg.AllowedHosts {
-		if err := checkHost(name); err != nil {
+		if err := rules.Host(name); err != nil {
 			fault("AllowedHosts: %w", err)
 		}
 	}

@@ -4,16 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"path/filepath"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -112,9 +109,9 @@ func newSettings(own Settings, allowedImages []string) (*settings, error) {
 		interval = strconv.Itoa(int(own.Interval / time.Second))
 	}
 	s := &settings{all: []*setting{
-		{name: settingModelDir, field: "ModelDir", fallback: defaultModelDir, own: own.ModelDir, check: checkDir},
-		{name: settingShareSource, field: "ShareSource", own: own.ShareSource, check: checkShare},
-		{name: settingShareMount, field: "ShareMount", own: own.ShareMount, check: checkDir},
+		{name: settingModelDir, field: "ModelDir", fallback: defaultModelDir, own: own.ModelDir, check: rules.Path},
+		{name: settingShareSource, field: "ShareSource", own: own.ShareSource, check: rules.Share},
+		{name: settingShareMount, field: "ShareMount", own: own.ShareMount, check: rules.Path},
 		{name: settingAutoCleanup, field: "AutoCleanup", fallback: defaultAutoCleanup, own: cleanup, check: checkBool},
 		{name: settingImage, field: "Image", own: own.Image, check: checkImage(allowedImages)},
 		{name: settingInterval, field: "Interval", fallback: defaultInterval, own: interval, check: checkSeconds},
@@ -126,7 +123,7 @@ func newSettings(own Settings, allowedImages []string) (*settings, error) {
 		}
 		check := each.check
 		if each.name == settingImage {
-			check = checkImage(nil) // the machine's own choice is always allowed
+			check = rules.Image // the machine's own choice is always allowed
 		}
 		if err := check(each.own); err != nil {
 			faults = append(faults, fmt.Errorf("Settings.%s %q: %w", each.field, each.own, err))
@@ -205,30 +202,6 @@ func (s *settings) interval() time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-func checkDir(dir string) error {
-	switch {
-	case strings.ContainsFunc(dir, unicode.IsControl):
-		return errors.New("it holds control characters")
-	case dir != "~" && !strings.HasPrefix(dir, "~/") && !strings.HasPrefix(dir, "/"):
-		return errors.New("it is no absolute path")
-	case slices.Contains(strings.Split(dir, "/"), ".."):
-		return errors.New("it has .. in it")
-	case filepath.Clean(dir) == "/":
-		return errors.New("it is the root of the file system")
-	}
-	return nil
-}
-
-func checkShare(source string) error {
-	host, dir, ok := strings.Cut(source, ":/")
-	if !ok || host == "" || strings.HasPrefix(host, "-") || strings.ContainsFunc(host+dir, func(r rune) bool {
-		return unicode.IsControl(r) || unicode.IsSpace(r)
-	}) {
-		return errors.New("it is not of the form host:/directory")
-	}
-	return nil
-}
-
 func checkBool(text string) error {
 	switch strings.ToLower(text) {
 	case "true", "false":
@@ -249,18 +222,12 @@ func checkSeconds(text string) error {
 	return nil
 }
 
-// imagePattern is the form of an image reference, as strict as Docker's where
-// that matters: repositories have no capital letters.
-var imagePattern = regexp.MustCompile(
-	`^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
-
+// checkImage returns a check of an image that the server chose. Without patterns any
+// image is allowed.
 func checkImage(allowed []string) func(string) error {
 	return func(image string) error {
-		if len(image) > 512 || !imagePattern.MatchString(image) {
-			return errors.New("it is no image reference")
-		}
-		if len(allowed) == 0 {
-			return nil
+		if err := rules.Image(image); err != nil || len(allowed) == 0 {
+			return err
 		}
 		for _, pattern := range allowed {
 			if ok, _ := path.Match(pattern, image); ok {

@@ -48,10 +48,12 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// MaxWorkers is the largest Config.Workers.
+const MaxWorkers = 64
+
 const (
 	defaultDir          = "~/.kitt/models"
 	defaultWorkers      = modelcopy.DefaultWorkers
-	maxWorkers          = 64
 	defaultShareTimeout = 30 * time.Second
 )
 
@@ -79,8 +81,8 @@ func (cfg Config) withDefaults() (Config, error) {
 // validate checks what isn't part of the settings.
 func (cfg Config) validate() error {
 	var faults []error
-	if cfg.Workers < 1 || cfg.Workers > maxWorkers {
-		faults = append(faults, fmt.Errorf("config Workers: %d is not from 1 to %d", cfg.Workers, maxWorkers))
+	if cfg.Workers < 1 || cfg.Workers > MaxWorkers {
+		faults = append(faults, fmt.Errorf("config Workers: %d is not from 1 to %d", cfg.Workers, MaxWorkers))
 	}
 	if cfg.ShareTimeout < 0 || cfg.KeepFree < 0 || cfg.MaxBytes < 0 {
 		faults = append(faults, errors.New("config ShareTimeout, KeepFree, MaxBytes: must not be negative"))
@@ -92,6 +94,15 @@ func (cfg Config) validate() error {
 type state struct {
 	Settings
 	dir string
+}
+
+// Check returns what is wrong with s, as New and Configure would: nil if nothing is.
+func (s Settings) Check() error {
+	cfg, err := Config{}.withDefaults()
+	if err == nil {
+		_, err = cfg.resolve(s)
+	}
+	return err
 }
 
 // resolve checks settings and makes their paths absolute.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/internal/rules"
 )
 
 // DefaultTimeout bounds one request, from the name's look-up to the last byte of
@@ -112,13 +113,10 @@ func (cfg Config) validate() error {
 	if cfg.Transport != nil && (strings.Join(cfg.files(), "") != "" || cfg.TLS != nil || cfg.Insecure || cfg.Proxy != nil) {
 		faults = append(faults, errors.New("the Transport would ignore CAFile, CertFile, KeyFile, TLS, Insecure and Proxy"))
 	}
-	unfit := func(token agent.Secret) bool {
-		return strings.ContainsFunc(string(token), func(r rune) bool { return r <= ' ' || r > '~' })
-	}
-	if unfit(cfg.Token) {
+	if rules.Token(cfg.Token.Reveal()) != nil {
 		faults = append(faults, errors.New("the Token holds blanks or characters outside ASCII, which no server takes"))
 	}
-	if unfit(cfg.ServerToken) {
+	if rules.Token(cfg.ServerToken.Reveal()) != nil {
 		faults = append(faults, errors.New("the ServerToken holds blanks or characters outside ASCII, which no server takes"))
 	}
 	return errors.Join(faults...)

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/kirizan/kitt-agent/internal/rules"
+	"github.com/kirizan/kitt-agent/storage"
 )
 
 // CommandLine is what an [Error] names in place of a file where a flag is at
@@ -114,7 +117,7 @@ func defaults() *Config {
 		Log:               Log{Level: slog.LevelInfo, Format: "auto"},
 		origins:           map[string]string{},
 	}
-	if host, err := os.Hostname(); err == nil && checkName(host) == nil {
+	if host, err := os.Hostname(); err == nil && rules.Name(host) == nil {
 		c.Name = host
 	}
 	return c
@@ -133,19 +136,33 @@ func (c *Config) override(key *Key, value, origin string) error {
 // check returns what is wrong with the settings taken together.
 func (c *Config) check() []error {
 	var faults []error
-	fault := func(key, problem, fix string) {
-		faults = append(faults, &Error{File: c.Path, Key: key, Problem: problem, Fix: fix})
+	fault := func(key, where, problem, fix string) {
+		faults = append(faults, &Error{File: where, Key: key, Problem: problem, Fix: fix})
 	}
 	if c.Name == "" {
-		fault("name", "the machine has no host name to use for it", "set name, or give --name")
+		fault("name", c.Path, "the machine has no host name to use for it", "set name, or give --name")
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
-		fault("tls", "of cert and key only one is set", "set both, or neither")
+		fault("tls", c.where("tls.cert", "tls.key"), "of cert and key only one is set", "set both, or neither")
 	}
 	if c.RequireClientCert && (c.TLS.CA == "" || !c.ServesTLS()) {
-		fault("require_client_cert", "there is nothing to check certificates with", "set tls.cert, tls.key and tls.ca")
+		fault("require_client_cert", c.where("require_client_cert"), "there is nothing to check certificates with", "set tls.cert, tls.key and tls.ca")
+	}
+	models := storage.Settings{Dir: c.ModelStorageDir, ShareMount: c.ModelShareMount}
+	if e, ok := errors.AsType[*storage.Error](models.Check()); ok {
+		fault("model_share_mount", c.where("model_share_mount", "model_storage_dir"), e.Text, e.Fix)
 	}
 	return faults
+}
+
+// where returns the origin of the first of these keys that has one, or the file.
+func (c *Config) where(keys ...string) string {
+	for _, key := range keys {
+		if origin, ok := c.origins[key]; ok {
+			return origin
+		}
+	}
+	return c.Path
 }
 
 // Exists reports whether the file that c was read from is there.

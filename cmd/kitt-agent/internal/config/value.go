@@ -6,8 +6,6 @@ import (
 	"math"
 	"net"
 	"net/url"
-	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,6 +18,8 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/selfupdate"
 
+	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
@@ -72,12 +72,8 @@ func text(field func(*Config) *string, check func(string) error) func(*Config, *
 
 func secret(field func(*Config) *agent.Secret) func(*Config, *yaml.Node) error {
 	return parsed(func(c *Config, value string) error {
-		// Anything else cannot be sent in a header; a server token outside
-		// ASCII even makes the server fail.
-		for _, r := range value {
-			if r <= ' ' || r > '~' {
-				return errors.New("it holds blanks or characters outside printable ASCII")
-			}
+		if err := rules.Token(value); err != nil {
+			return err
 		}
 		*field(c) = agent.Secret(value)
 		return nil
@@ -238,7 +234,7 @@ func sizeOrZero(field func(*Config) *int64, least int64) func(*Config, *yaml.Nod
 
 func heartbeatInterval(c *Config, n *yaml.Node) error {
 	seconds := 0
-	err := integer(func(*Config) *int { return &seconds }, 10, 300)(c, n)
+	err := integer(func(*Config) *int { return &seconds }, int(heartbeat.MinInterval/second), int(heartbeat.MaxInterval/second))(c, n)
 	if err == nil && seconds != 0 {
 		c.HeartbeatInterval = time.Duration(seconds) * time.Second
 	}
@@ -315,16 +311,6 @@ func environment(c *Config, n *yaml.Node) error {
 	return nil
 }
 
-func checkName(name string) error {
-	switch {
-	case strings.TrimSpace(name) == "":
-		return errors.New("it is empty")
-	case strings.Contains(name, "/"):
-		return errors.New("it has a slash, which the server's addresses cannot carry")
-	}
-	return nil
-}
-
 func checkURL(text string) error {
 	u, err := url.Parse(text)
 	switch {
@@ -345,50 +331,7 @@ func checkListen(host string) error {
 	return nil
 }
 
-func checkPattern(pattern string) error {
-	if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
-		return fmt.Errorf("%q is no pattern", pattern)
-	}
-	return nil
-}
-
-func checkHost(name string) error {
-	unfit := func(r rune) bool { return r <= ' ' || strings.ContainsRune(":/@*[]", r) }
-	if name == "" || net.ParseIP(name) == nil && strings.ContainsFunc(name, unfit) {
-		return fmt.Errorf("%q is not a host name; write it without a scheme and a port", name)
-	}
-	return nil
-}
-
-func checkPath(p string) error {
-	if p != "~" && !strings.HasPrefix(p, "~/") && !filepath.IsAbs(p) {
-		return errors.New("it is relative, so what it names would depend on where the agent is started")
-	}
-	if slices.Contains(strings.Split(p, "/"), "..") {
-		return errors.New("it has .. in it")
-	}
-	if filepath.Clean(p) == "/" {
-		return errors.New("it is the root of the file system")
-	}
-	return nil
-}
-
 func checkPublicKey(key string) error {
 	_, err := selfupdate.ParsePublicKey(key)
 	return err
-}
-
-func checkShare(source string) error {
-	host, _, ok := strings.Cut(source, ":/")
-	if !ok || host == "" || strings.HasPrefix(host, "-") || strings.ContainsFunc(source, unicode.IsSpace) {
-		return errors.New("it is not of the form host:/directory")
-	}
-	return nil
-}
-
-func checkImage(image string) error {
-	if strings.HasPrefix(image, "-") || strings.ContainsFunc(image, unicode.IsSpace) || len(image) > 512 {
-		return errors.New("it is no image reference")
-	}
-	return nil
 }
