@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/certs"
+	"github.com/kirizan/kitt-agent/agent/certs"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 )
 
@@ -152,7 +152,7 @@ func readAuthorities(path string) (found []*x509.Certificate, err error) {
 
 // loadPair reads a pair, after completing what a crash may have cut off.
 func loadPair(files certs.Files) (*certs.Pair, error) {
-	if err := certs.Settle(files); err != nil {
+	if err := certs.Recover(files); err != nil {
 		return nil, err
 	}
 	return certs.Load(files)

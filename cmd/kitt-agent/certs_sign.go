@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/certs"
+	"github.com/kirizan/kitt-agent/agent/certs"
 )
 
 // newCertsSignCommand returns `kitt-agent certs sign`.

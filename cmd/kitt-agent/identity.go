@@ -16,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/certs"
+	"github.com/kirizan/kitt-agent/agent/certs"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
 )
@@ -65,7 +65,7 @@ func (i *identity) find(ctx context.Context) error {
 	if toSign && i.given["tls.cert"]+i.given["tls.key"] != "" {
 		return usageError("kitt-agent init --ca-cert ca.pem --ca-key ca-key.pem", "--cert and --key name a certificate that exists, --ca-cert and --ca-key make one")
 	}
-	if err := certs.Settle(own); err != nil {
+	if err := certs.Recover(own); err != nil {
 		return err
 	}
 	switch {

@@ -21,7 +21,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/certs"
+	"github.com/kirizan/kitt-agent/agent/certs"
 )
 
 // newCA writes an authority as `kitt web` has it, and returns its directory.

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kirizan/kitt-agent/agent"
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/certs"
+	"github.com/kirizan/kitt-agent/agent/certs"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
@@ -90,7 +90,7 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 
 	files := tlsFiles(cfg)
 	if cfg.ServesTLS() {
-		if err := certs.Settle(files); err != nil {
+		if err := certs.Recover(files); err != nil {
 			return err
 		}
 	}

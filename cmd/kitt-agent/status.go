@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/certs"
 	"github.com/kirizan/kitt-agent/agent/client"
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/certs"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
 )

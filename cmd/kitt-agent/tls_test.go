@@ -16,8 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kirizan/kitt-agent/agent/certs"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/certs"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 )
 

@@ -130,7 +130,7 @@ func TestAgentIsLight(t *testing.T) {
 	heavy := []string{"github.com/moby/", "github.com/docker/", "github.com/NVIDIA/", "github.com/spf13/cobra", "github.com/stretchr/testify",
 		"github.com/lmittmann/tint", "testing", module + "/runner/docker", module + "/runner/process", module + "/runner/simulated",
 		module + "/hwdetect/nvml", module + "/agent/standard"}
-	light := []string{"agent", "agent/client", "agent/kittapi", "agent/reporter"}
+	light := []string{"agent", "agent/certs", "agent/client", "agent/kittapi", "agent/reporter"}
 	agents := list(t, func(path string) bool { return slices.Contains(light, path) })
 	require.Len(t, agents, len(light))
 	for path, p := range agents {

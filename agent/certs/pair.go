@@ -75,7 +75,7 @@ func (p *Pair) TLS() *tls.Certificate {
 }
 
 // Replace puts a pair in the place of the one in files, or of none. Whenever it
-// is interrupted, the old pair or the new one can be used; see [Settle].
+// is interrupted, the old pair or the new one can be used; see [Recover].
 func Replace(files Files, p *Pair) error {
 	if !p.Matches() {
 		return errMismatch
@@ -111,9 +111,9 @@ func moveCert(files Files) error {
 	return syncDir(filepath.Dir(files.Cert))
 }
 
-// Settle completes a replacement that was cut off between its two halves. It
+// Recover completes a replacement that was cut off between its two halves. It
 // touches nothing that can be used as it is.
-func Settle(files Files) error {
+func Recover(files Files) error {
 	files = followed(files)
 	if _, err := Load(files); err == nil || !halfway(files) {
 		return nil // nothing to do, or nothing to be done

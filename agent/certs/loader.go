@@ -20,8 +20,12 @@ type loaded struct {
 	roots *x509.CertPool // nil without a CA file
 }
 
-// NewLoader returns a loader that has read its files.
+// NewLoader returns a loader that has read its files. It logs each change; a nil log
+// discards that.
 func NewLoader(files Files, log *slog.Logger) (*Loader, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	load := func() (loaded, error) { return load(files) }
 	tell := func(l loaded, err error) {
 		if err != nil {

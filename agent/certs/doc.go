@@ -1,4 +1,7 @@
-// Package certs makes, checks and replaces the agent's certificate.
+// Package certs makes, checks and replaces an agent's certificate.
+//
+// A program that embeds the agent serves its API with [Loader.ServerConfig] as
+// agent.Config.TLS, and has agent.Config.Warnings return what [Expiry] says.
 //
 // An agent has three [Files]: its certificate, the certificate's key, and the
 // authority that signed the server's certificate and, as a rule, its own. An
@@ -9,13 +12,12 @@
 // # A pair is replaced as one
 //
 // Two files can't be renamed in one step. [Replace] therefore writes both new
-// ones under other names first, then renames the key, then the certificate.
-// Whoever reads between the two finds a pair that doesn't match: [Loader], and
-// the client of the server, go on with the one in memory and look again at the
-// next connection. If the machine dies between the two, the certificate that
-// belongs to the key is still there under its other name, and [Settle], which
-// runs before anything is read, moves it in place. Replace and Settle exclude
-// each other through a lock.
+// ones under other names first, then renames the key, then the certificate. A
+// reader between the two finds a pair that doesn't match: [Loader], and the client
+// of the server, keep the one in memory and read again at the next connection. If
+// the machine dies between the two, the certificate that belongs to the key is
+// still there under its other name. [Recover], which is called before anything is
+// read, renames it. Replace and Recover exclude each other through a lock.
 package certs
 
 import "time"

@@ -65,7 +65,7 @@ func TestLoadSaysWhatToDo(t *testing.T) {
 }
 
 // TestHalfAReplacement is the state between the two renames: a reader that has
-// nothing in memory finds a pair that doesn't match, until Settle was there.
+// nothing in memory finds a pair that doesn't match, until Recover was there.
 func TestHalfAReplacement(t *testing.T) {
 	t.Parallel()
 	ca, _ := newAuthority(t, nil)
@@ -74,23 +74,23 @@ func TestHalfAReplacement(t *testing.T) {
 	text, err := encodeKey(second.Key)
 	require.NoError(t, err)
 	require.NoError(t, WriteFile(files.Key, text))
-	require.NoError(t, Settle(files), "nothing to settle it with")
+	require.NoError(t, Recover(files), "nothing to recover it with")
 	_, err = Load(files)
 	require.ErrorIs(t, err, errMismatch)
 
 	require.NoError(t, WriteFile(next(files.Cert), EncodeCertificates(second.Leaf())))
-	require.NoError(t, Settle(files))
+	require.NoError(t, Recover(files))
 	got, err := Load(files)
 	require.NoError(t, err)
 	require.True(t, got.Leaf().Equal(second.Leaf()))
 
 	// The state before the first rename is left alone.
 	require.NoError(t, WriteFile(next(files.Cert), EncodeCertificates(first.Leaf())))
-	require.NoError(t, Settle(files))
+	require.NoError(t, Recover(files))
 	got, err = Load(files)
 	require.NoError(t, err)
 	require.True(t, got.Leaf().Equal(second.Leaf()))
-	require.NoError(t, Settle(Files{Cert: "/nonexistent/a", Key: "/nonexistent/b"}))
+	require.NoError(t, Recover(Files{Cert: "/nonexistent/a", Key: "/nonexistent/b"}))
 }
 
 // replaceForEver replaces the pair in dir with one of two.
@@ -139,7 +139,7 @@ func TestKilledWhileReplacing(t *testing.T) {
 		if _, err := Load(files); err != nil {
 			halfway++
 		}
-		require.NoError(t, Settle(files))
+		require.NoError(t, Recover(files))
 		_, err = Load(files)
 		require.NoError(t, err)
 	}
