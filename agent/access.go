@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -53,11 +52,10 @@ func (a *api) objection(r *http.Request) (status int, reason string) {
 // means that another site's page is behind the request.
 func isForeignSite(site string) bool { return site != "none" && site != "same-origin" }
 
-// isForeignOrigin reports whether origin is not the one that r was sent to. The
-// scheme counts only over TLS: a proxy in front may have ended it.
+// isForeignOrigin reports whether origin is not the one that r was sent to (RFC
+// 6454). Without TLS here, a proxy in front may have ended it.
 func isForeignOrigin(origin string, r *http.Request) bool {
-	u, err := url.Parse(origin)
-	return err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) || r.TLS != nil && u.Scheme != "https"
+	return !strings.EqualFold(origin, "https://"+r.Host) && (r.TLS != nil || !strings.EqualFold(origin, "http://"+r.Host))
 }
 
 // fromBrowser reports whether a browser may have sent the request. The headers

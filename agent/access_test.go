@@ -77,6 +77,8 @@ func TestAPIRefusesWebPages(t *testing.T) {
 		"a name below localhost's":    {"Host": "localhost.attacker.test", "Accept-Language": "en"},
 		"a rebound name, typed in":    {"Host": "attacker.test:8090", "Sec-Fetch-Site": "none"},
 		"a rebound name with a dot":   {"Host": "attacker.test.:8090", "Referer": "http://attacker.test.:8090/"},
+		"an app's page":               {"Origin": "capacitor://127.0.0.1:8090"},
+		"an origin with a user":       {"Origin": "http://attacker.test@127.0.0.1:8090"},
 		"an origin that is no origin": {"Origin": "127.0.0.1:8090"},
 	} {
 		t.Run(name, func(t *testing.T) {
