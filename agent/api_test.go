@@ -170,6 +170,7 @@ func TestAPIRefusesWhatMakesNoSense(t *testing.T) {
 		"no JSON":           {"POST", "/api/commands", apiToken, "}{", 400, "Invalid JSON body"},
 		"null":              {"POST", "/api/commands", apiToken, "null", 400, "Invalid JSON body"},
 		"a list":            {"POST", "/api/commands", apiToken, "[]", 400, "Invalid JSON body"},
+		"model is a list":   {"POST", "/api/commands", apiToken, `{"type": "run_test", "payload": {"model_path": []}}`, 400, "Invalid payload: model_path must be a text, not an array"},
 		"type is a number":  {"POST", "/api/commands", apiToken, `{"type": 5}`, 400, "Invalid type: it must be a text"},
 		"id with a path":    {"POST", "/api/commands", apiToken, `{"type": "run_test", "command_id": "../x", "payload": {"model_path": "m"}}`, 400, "Invalid command_id"},
 		"test with a path":  {"POST", "/api/commands", apiToken, `{"type": "run_test", "test_id": "a/b", "payload": {"model_path": "m"}}`, 400, "Invalid test_id"},

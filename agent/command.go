@@ -203,13 +203,19 @@ func checkText(field, text string, limit int) error {
 }
 
 func payloadError(err error) error {
-	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && e.Field != "" {
-		return badCommand("Invalid payload: %s must be a text, not a %s", e.Field, e.Value)
+	e, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok {
+		return badCommand("Invalid payload: it is not JSON")
 	}
-	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return badCommand("Invalid payload: it must be an object, not a %s", e.Value)
+	kind := "a " + e.Value
+	if strings.ContainsRune("ao", rune(e.Value[0])) { // array, object
+		kind = "an " + e.Value
 	}
-	return badCommand("Invalid payload: it is not JSON")
+	if e.Field == "" {
+		return badCommand("Invalid payload: it must be an object, not %s", kind)
+	}
+	// Of an embedded struct the field has the name of its Go type before its own.
+	return badCommand("Invalid payload: %s must be a text, not %s", e.Field[strings.LastIndexByte(e.Field, '.')+1:], kind)
 }
 
 // printable returns a short text from elsewhere as one that is safe to print.

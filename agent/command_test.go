@@ -43,7 +43,7 @@ func TestParseCommand(t *testing.T) {
 		{name: "suite", kind: TypeRunTest, payload: `{"model_path": "m", "suite_name": "a b"}`, wantErr: "Invalid suite: a b"},
 		{name: "mode", kind: TypeRunTest, payload: `{"model_path": "m", "engine_mode": "root"}`, wantErr: "Invalid engine_mode: root"},
 		{name: "number for a text", kind: TypeRunTest, payload: `{"model_path": 5}`, wantErr: "Invalid payload: model_path must be a text, not a number"},
-		{name: "list for a payload", kind: TypeRunTest, payload: `[1]`, wantErr: "Invalid payload: it must be an object, not a array"},
+		{name: "list for a payload", kind: TypeRunTest, payload: `[1]`, wantErr: "Invalid payload: it must be an object, not an array"},
 		{name: "no JSON", kind: TypeRunTest, payload: `{`, wantErr: "Invalid payload: it is not JSON"},
 		{name: "unknown", kind: "reboot", wantErr: "Unknown command type: reboot"},
 		{name: "none", wantErr: "type is missing"},
