@@ -280,7 +280,12 @@ func fill(file *config.File, given, variables map[string]string, created bool) e
 
 // readToken puts the token into given that --token-file names.
 func (env *environment) readToken(given map[string]string, flags initFlags) error {
-	_, inFlag := given["token"]
+	value, inFlag := given["token"]
+	if inFlag && strings.TrimSpace(value) == "" {
+		// As from a variable that is not set. The server would go on asking for
+		// the token that this removes.
+		return usageError("kitt-agent init --token-file token", "--token is empty; leave it out to keep the token that the agent has")
+	}
 	if inFlag && (flags.newToken || flags.tokenFile != "") || flags.newToken && flags.tokenFile != "" {
 		return usageError("kitt-agent init --token-file token", "--token, --token-file and --new-token exclude each other")
 	}

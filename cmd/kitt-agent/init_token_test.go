@@ -61,6 +61,25 @@ func (m *machine) snapshot() map[string]string {
 	return files
 }
 
+// A playbook passes on a variable that is not set.
+func TestInitRemovesNoToken(t *testing.T) {
+	t.Parallel()
+	server := controlPlane(t, kittapitest.Config{})
+	m := newMachine(t)
+	require.Zero(t, m.run("init", "--server", server.URL, "--name", "a").code)
+	before := m.token()
+	require.NotEmpty(t, before)
+	for _, empty := range []string{"", " "} {
+		got := m.run("init", "--token", empty)
+		require.Equal(t, exitUsage, got.code)
+		require.Contains(t, got.err, "--token is empty")
+		require.Equal(t, before, m.token())
+	}
+	m.vars["KITT_TOKEN"] = ""
+	require.Zero(t, m.run("init", "--server", server.URL).code)
+	require.Equal(t, before, m.token())
+}
+
 // A playbook runs its commands again and again.
 func TestInitTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
