@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -83,6 +84,9 @@ func TestServiceTellsSystemdHowItFares(t *testing.T) {
 // The terminal goes, and with it what reads the agent's log: the agent stops as it
 // does on any other signal.
 func TestStartOutlivesItsReader(t *testing.T) {
+	if signal.Ignored(syscall.SIGHUP) {
+		t.Skip("SIGHUP is ignored, as under nohup, and so it is by programs that this one starts")
+	}
 	prog := buildProgram(t)
 	d := newDaemon(t, prog, "http://127.0.0.1:1", "simulated")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
