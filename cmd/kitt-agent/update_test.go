@@ -322,13 +322,14 @@ func testUpdateKilled(t *testing.T, u *updates) {
 
 func testTwoUpdatesAtOnce(t *testing.T, u *updates) {
 	slow := fmt.Appendf(nil, "#!/bin/sh\ntouch %s/probed; while [ ! -e %[1]s/go ]; do sleep 0.05; done; echo '{\"version\":\"v1.1.0\",\"os\":\"linux\",\"arch\":\"%s\"}'\n", u.home, runtime.GOARCH)
+	second := u.pack("v1.1.0", u.next, nil) // first, since the slow one is waited for only so long
 	first := u.command("update", "--from", u.pack("v1.1.0", slow, nil))
 	require.NoError(t, first.Start())
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(filepath.Join(u.home, "probed"))
 		return err == nil
 	}, 20*time.Second, 10*time.Millisecond)
-	got := u.run("update", "--from", u.pack("v1.1.0", u.next, nil))
+	got := u.run("update", "--from", second)
 	require.Equal(t, exitFailure, got.code)
 	require.Contains(t, got.err, "another update is at work")
 	require.NoError(t, os.WriteFile(filepath.Join(u.home, "go"), nil, 0o600))
