@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/runner/docker/dockertest"
 )
 
 // BenchmarkUndisturbed compares the time that a benchmark which prints 100,000
@@ -46,6 +47,18 @@ type undisturbed struct {
 	name, model                  string
 	frozen, deadServer, fullDisk bool
 	readers                      int
+
+	container *contained                      // what it runs in; nil for the machine itself
+	engine    func(*dockertest.Private) error // what is done to the engine meanwhile
+}
+
+// runnerName returns which runner it is for, and the directory of the job that
+// the output is in.
+func (c undisturbed) runnerName() (name, dir string) {
+	if c.container != nil {
+		return "docker", "run"
+	}
+	return "process", "process"
 }
 
 func (c undisturbed) run(b *testing.B, prog program) {
@@ -53,7 +66,8 @@ func (c undisturbed) run(b *testing.B, prog program) {
 	require.NoError(b, err)
 	defer server.Close()
 	server.AddAgent("chaos")
-	d := newDaemon(b, prog, server.URL, "process")
+	runnerName, files := c.runnerName()
+	d := newDaemon(b, prog, server.URL, runnerName)
 	// The peer's file lies on the same file system.
 	disk := d.home
 	if c.fullDisk {
@@ -72,21 +86,31 @@ func (c undisturbed) run(b *testing.B, prog program) {
 	if c.deadServer {
 		require.NoError(b, server.Close())
 	}
-	var ratios []float64
+	var ratios, cpu []float64
 	for i := 0; b.Loop(); i++ {
-		alone := aloneSeconds(b, prog, disk, c.model)
+		alone := c.aloneSeconds(b, prog, disk)
+		before := cpuSeconds(b, d.cmd.Process.Pid)
 		id := fmt.Sprintf("job%d", i)
 		d.command(fmt.Sprintf(`{"type":"run_test","command_id":%q,"payload":{"model_path":%q}}`, id, c.model))
 		job := filepath.Join(d.home, "jobs", id)
-		started, result := filepath.Join(job, "process", "started.json"), filepath.Join(job, "result.json")
+		started, result := filepath.Join(job, files, "started.json"), filepath.Join(job, "result.json")
 		waitFor(b, ctx, started, func() bool { return exists(started) })
 		free := c.disturb(b, d, id)
-		output := filepath.Join(job, "process", "output")
-		waitFor(b, ctx, output, func() bool { return secondsIn(b, output) > 0 })
+		output := filepath.Join(job, files, "output")
+		waitFor(b, ctx, output, func() bool { return exists(output) && secondsIn(b, output) > 0 })
 		ratios = append(ratios, secondsIn(b, output)/alone)
 		free()
 		waitFor(b, ctx, result, func() bool { return exists(result) })
+		if !c.deadServer {
+			waitFor(b, ctx, "reports", func() bool { return undelivered(d) == 0 })
+		}
+		var lines int
+		_, err := fmt.Sscanf(c.model, "fake:lines.%d_", &lines)
+		require.NoError(b, err)
+		cpu = append(cpu, (cpuSeconds(b, d.cmd.Process.Pid)-before)/float64(lines)*10_000)
 	}
+	slices.Sort(cpu)
+	b.ReportMetric(cpu[len(cpu)/2], "agent-cpu-s/10k-lines")
 	slices.Sort(ratios)
 	b.ReportMetric(ratios[len(ratios)/2], "x-alone")
 	b.ReportMetric(ratios[0], "x-least")
@@ -112,6 +136,10 @@ func (c undisturbed) disturb(b *testing.B, d *daemon, id string) (end func()) {
 		require.NoError(b, ballast.Close())
 		ends = append(ends, func() { require.NoError(b, os.Remove(ballast.Name())) })
 	}
+	if c.engine != nil {
+		c.container.harm(b, id, c.engine)
+		ends = append(ends, func() { require.NoError(b, c.container.engine.Start(context.Background())) })
+	}
 	if c.frozen {
 		require.NoError(b, d.cmd.Process.Signal(syscall.SIGSTOP))
 		ends = append(ends, func() { require.NoError(b, d.cmd.Process.Signal(syscall.SIGCONT)) })
@@ -121,6 +149,29 @@ func (c undisturbed) disturb(b *testing.B, d *daemon, id string) (end func()) {
 			end()
 		}
 	}
+}
+
+// aloneSeconds runs the benchmark without an agent, into a file of its own in the
+// same place.
+func (c undisturbed) aloneSeconds(b *testing.B, prog program, disk string) float64 {
+	if c.container != nil {
+		return c.container.aloneSeconds(b, disk, c.model)
+	}
+	return aloneSeconds(b, prog, disk, c.model)
+}
+
+// cpuSeconds returns the processor time that a process has taken, from
+// /proc/PID/stat (proc(5)).
+func cpuSeconds(b *testing.B, pid int) float64 {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	require.NoError(b, err)
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	var user, system float64
+	_, err = fmt.Sscan(string(fields[11])+" "+string(fields[12]), &user, &system)
+	require.NoError(b, err)
+	const tick = 100 // per second, sysconf(_SC_CLK_TCK)
+	return (user + system) / tick
 }
 
 // aloneSeconds runs the benchmark without an agent, into a file of its own on

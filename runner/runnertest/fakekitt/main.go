@@ -23,6 +23,7 @@
 //	exit=N       exits with the status N
 //	no-metrics   writes no metrics.json
 //	clock        prints at last how many seconds it took, by its own clock
+//	own-file     prints into the file output in the directory of the results
 //
 // metrics.json is written if the status is 0.
 package main
@@ -84,6 +85,13 @@ func run(args []string) (int, error) {
 	if err != nil {
 		return 2, err
 	}
+	if s.ownFile {
+		// As a shell would do it before the program starts.
+		if os.Stdout, err = os.Create(filepath.Join(*dir, "output")); err != nil {
+			return 1, err
+		}
+		os.Stderr = os.Stdout
+	}
 	if err := s.play(); err != nil {
 		return 1, err
 	}
@@ -105,7 +113,7 @@ type script struct {
 	env                                   string
 	stderr, cr, badUTF8, hang             bool
 	fork, forkSession, ignoreTerm         bool
-	noMetrics, clock                      bool
+	noMetrics, clock, ownFile             bool
 }
 
 func parse(model string) (script, error) {
@@ -156,6 +164,8 @@ func parse(model string) (script, error) {
 			s.noMetrics = true
 		case "clock":
 			s.clock = true
+		case "own-file":
+			s.ownFile = true
 		default:
 			err = errors.New("unknown word")
 		}
