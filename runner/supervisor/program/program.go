@@ -101,10 +101,10 @@ func (f *Finder) Find(ctx context.Context) (Program, error) {
 	return program, err
 }
 
-// Known returns why there is no program, if a look has shown that. It looks for
-// nothing itself.
+// Known returns why there is no program, if a look within the last minute has
+// shown that. It looks for nothing itself; after that minute Find looks again.
 func (f *Finder) Known() error {
-	if a := f.last.Load(); a != nil {
+	if a := f.last.Load(); a != nil && a.err != nil && a.stands() {
 		return a.err
 	}
 	return nil

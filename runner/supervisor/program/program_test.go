@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -115,4 +117,29 @@ func TestFindIsStopped(t *testing.T) {
 	require.ErrorIs(t, err, cause)
 	_, err = f.Find(t.Context())
 	require.NoError(t, err, "that it was stopped is no answer")
+}
+
+// TestNothingIsKnownForLong has a look that fails and what it looks for appear
+// later: neither a caller that asks what is known nor the next look is stuck.
+func TestNothingIsKnownForLong(t *testing.T) {
+	t.Parallel()
+	good, err := program.NewFinder(program.Source{Dir: t.TempDir()}).Find(t.Context())
+	require.NoError(t, err)
+	data, err := os.ReadFile(good.Path)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "later")
+	synctest.Test(t, func(t *testing.T) {
+		f := program.NewFinder(program.Source{Path: path})
+		require.NoError(t, f.Known(), "nobody has looked")
+		_, err := f.Find(t.Context())
+		require.Error(t, err)
+		require.Equal(t, err, f.Known())
+		require.NoError(t, os.WriteFile(path, data, 0o755))
+		_, err = f.Find(t.Context())
+		require.Equal(t, f.Known(), err, "it stands for a while")
+		time.Sleep(time.Minute)
+		require.NoError(t, f.Known())
+		_, err = f.Find(t.Context())
+		require.NoError(t, err)
+	})
 }
