@@ -13,12 +13,12 @@ import (
 // somebody fills would end it. Room for its output is therefore kept in reserve:
 // blocks behind the end of the file, which nobody else gets.
 const (
-	reserveMost   = 1 << 30  // bytes
-	reserveUsual  = 64 << 20 // however little is free, up to reserveShare of it
-	reserveMemory = 64 << 20 // on a tmpfs, where it takes memory
-	reserveLeast  = 1 << 20  // less isn't worth a file's extent
-	reserveShare  = 8        // at most one part in so many of what is free
-	reserveScale  = 64       // and this part where that is more than the usual
+	reserveMost   = 256 << 20 // bytes; giving more back takes over 10 ms
+	reserveUsual  = 64 << 20  // however little is free, up to reserveShare of it
+	reserveMemory = 64 << 20  // on a tmpfs, where it takes memory
+	reserveLeast  = 1 << 20   // less isn't worth a file's extent
+	reserveShare  = 8         // at most one part in so many of what is free
+	reserveScale  = 64        // and this part where that is more than the usual
 )
 
 // The output is looked at every paceCalm, and in a flood every paceFlood, so
