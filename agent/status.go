@@ -159,8 +159,8 @@ func (a *Agent) Status() Status {
 		s.Warnings = append(s.Warnings, fmt.Sprintf(
 			"The heartbeat interval is %s: the server shows an agent as offline after %s of silence", beat.Interval, heartbeat.OfflineAfter))
 	}
-	if telemetry.Sick != "" {
-		s.Warnings = append(s.Warnings, "GPU trouble: "+telemetry.Sick)
+	if telemetry.Fault != "" {
+		s.Warnings = append(s.Warnings, "GPU trouble: "+telemetry.Fault)
 	}
 	s.Warnings = append(s.Warnings, a.host.Warnings()...)
 	s.Draining = a.stopWhenIdle.Load()

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// detectCPU describes the processors that are online, from proc/cpuinfo and,
-// for what ARM leaves out of it, from sys/devices/system/cpu.
+// detectCPU describes the online processors, from proc/cpuinfo. ARM kernels
+// leave the topology out of that file, so it also reads sys/devices/system/cpu.
 func detectCPU(root fs.FS) (CPU, error) {
 	text, err := readFile(root, "proc/cpuinfo")
 	if err != nil {
@@ -17,12 +17,12 @@ func detectCPU(root fs.FS) (CPU, error) {
 	list := parseCPUInfo(text)
 	cpu := CPU{Arch: detectArch(root, list), Threads: len(list)}
 	if len(list) == 0 {
-		return cpu, errors.New("proc/cpuinfo names no processor")
+		return cpu, errors.New("proc/cpuinfo lists no processor")
 	}
 	cpu.Model = cpuModel(root, list)
 	cpu.Cores, cpu.Sockets = countCores(root, list)
 	if cpu.Model == "" {
-		err = errors.New("proc/cpuinfo gives no model")
+		err = errors.New("proc/cpuinfo has no model name")
 	}
 	return cpu, err
 }
@@ -33,9 +33,9 @@ type processor struct {
 	model     string // "model name", "cpu model" or "Processor"
 	socket    string // "physical id"
 	core      string // "core id"
-	implement string // "CPU implementer", ARM's number for a maker
-	part      string // "CPU part", the maker's number for a design
-	x86       bool   // whether "vendor_id" was there
+	implement string // "CPU implementer", ARM's number for a manufacturer
+	part      string // "CPU part", the manufacturer's number for a design
+	x86       bool   // whether it has a "vendor_id"
 }
 
 // parseCPUInfo reads the text of /proc/cpuinfo (proc_cpuinfo(5)).
@@ -73,8 +73,8 @@ func parseCPUInfo(text string) []processor {
 	return all
 }
 
-// detectArch returns the architecture in Docker's words. The kernel names it
-// since 6.1; before that the fields of proc/cpuinfo tell.
+// detectArch returns the architecture by Docker's name. Linux 6.1 and newer
+// report it; for older kernels it follows from the fields of proc/cpuinfo.
 func detectArch(root fs.FS, list []processor) string {
 	switch arch := readLine(root, "proc/sys/kernel/arch"); arch {
 	case "":
@@ -96,8 +96,9 @@ func detectArch(root fs.FS, list []processor) string {
 	return runtime.GOARCH
 }
 
-// cpuModel returns the name of the processor. ARM systems give numbers for it
-// (MIDR_EL1); where cores differ, as in GB10, the name is the fastest core's.
+// cpuModel returns the name of the processor. ARM systems report numbers
+// (MIDR_EL1) instead of a name. Where cores differ, as in GB10, it is the name
+// of the fastest one.
 func cpuModel(root fs.FS, list []processor) string {
 	var best string
 	var bestSpeed int64 = -1
@@ -129,8 +130,8 @@ func cpuSpeed(root fs.FS, id string) int64 {
 	return number(readLine(root, dir+"/cpufreq/cpuinfo_max_freq"))
 }
 
-// armCore names the cores that are found beside GPUs, in the words of lscpu
-// (util-linux, sys-utils/lscpu-arm.c).
+// armCore returns the name of an ARM core as lscpu prints it (util-linux,
+// sys-utils/lscpu-arm.c). It knows the cores of machines that have GPUs.
 func armCore(implementer, part string) string {
 	switch implementer {
 	case "0x41": // ARM

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// cudaVersionJSON returns the version out of a toolkit's version.json.
+// cudaVersionJSON returns the version in the text of a toolkit's version.json.
 func cudaVersionJSON(text string) string {
 	type component struct {
 		Version string `json:"version"`
@@ -24,7 +24,7 @@ func cudaVersionJSON(text string) string {
 	return majorMinor(doc.CUDA.Version)
 }
 
-// cudaVersionHeader returns the version out of cuda.h, which defines
+// cudaVersionHeader returns the version in the text of cuda.h, which defines
 // CUDA_VERSION as 1000*major + 10*minor.
 func cudaVersionHeader(text string) string {
 	for line := range strings.Lines(text) {
@@ -36,7 +36,8 @@ func cudaVersionHeader(text string) string {
 }
 
 // CUDAVersion returns the version that NVML and cuda.h encode as
-// 1000*major + 10*minor, such as 12.4 for 12040, or an empty text for 0.
+// 1000*major + 10*minor, such as 12.4 for 12040. It returns an empty string if n
+// is not positive.
 func CUDAVersion(n int) string {
 	if n <= 0 {
 		return ""
@@ -44,7 +45,7 @@ func CUDAVersion(n int) string {
 	return fmt.Sprintf("%d.%d", n/1000, n%1000/10)
 }
 
-// majorMinor cuts 12.4.131 down to 12.4.
+// majorMinor shortens 12.4.131 to 12.4.
 func majorMinor(v string) string {
 	parts := strings.SplitN(strings.TrimSpace(v), ".", 3)
 	if len(parts) < 2 {

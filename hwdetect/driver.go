@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// driverFiles is the source of last resort: what the NVIDIA kernel module shows
-// under /proc/driver/nvidia and /sys/module, and what is on the PCI bus. It
-// knows no memory sizes, but needs neither library nor tool.
+// driverFiles is the last source: what the NVIDIA kernel module shows under
+// /proc/driver/nvidia and /sys/module, and the devices on the PCI bus. It finds
+// no memory sizes, but needs neither library nor tool.
 type driverFiles struct{ root fs.FS }
 
 // Name returns "driver files".
@@ -30,20 +30,20 @@ func (d driverFiles) Inventory(context.Context) (Inventory, error) {
 		}
 		inv.GPUs = append(inv.GPUs, g)
 	}
-	var idle []string
+	var unused []string
 	for _, address := range d.onBus() {
 		if !slices.ContainsFunc(inv.GPUs, func(g GPU) bool { return g.PCIBus == address }) {
-			idle = append(idle, address)
+			unused = append(unused, address)
 		}
 	}
-	if len(idle) > 0 {
+	if len(unused) > 0 {
 		why := "no driver is loaded for it"
 		if inv.DriverVersion != "" {
 			why = "the driver does not use it"
 		}
-		inv.Gaps = append(inv.Gaps, Gap{What: "gpus", Reason: fmt.Sprintf("an NVIDIA GPU is on the PCI bus at %s, but %s", strings.Join(idle, ", "), why)})
+		inv.Gaps = append(inv.Gaps, Gap{What: "gpus", Reason: fmt.Sprintf("an NVIDIA GPU is on the PCI bus at %s, but %s", strings.Join(unused, ", "), why)})
 	}
-	if len(inv.GPUs) == 0 && inv.DriverVersion == "" && len(idle) == 0 {
+	if len(inv.GPUs) == 0 && inv.DriverVersion == "" && len(unused) == 0 {
 		return inv, ErrAbsent
 	}
 	return inv, nil
@@ -91,7 +91,7 @@ func parseGPUInformation(text string) GPU {
 				g.Model = value
 			}
 		case "GPU UUID":
-			if !strings.Contains(value, "?") { // so it is shown until the GPU is first used
+			if !strings.Contains(value, "?") { // a placeholder until the GPU is first used
 				g.UUID = value
 			}
 		case "Bus Location":

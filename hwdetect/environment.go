@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// environmentType says in KITT's words what kind of system this is.
+// environmentType returns KITT's name for this kind of system.
 func environmentType(root fs.FS) string {
 	if release, err := readFile(root, "etc/dgx-release"); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		if strings.Contains(strings.ToLower(release), "spark") {
@@ -31,8 +31,8 @@ func environmentType(root fs.FS) string {
 	return "native_linux"
 }
 
-// cudaToolkit returns the version of the installed CUDA toolkit in nvcc's words,
-// such as 12.4. nvcc itself is not run: the toolkit's own files tell the same.
+// cudaToolkit returns the version of the installed CUDA toolkit as nvcc prints
+// it, such as 12.4. It reads the toolkit's files and doesn't run nvcc.
 func cudaToolkit(root fs.FS) (string, error) {
 	for _, dir := range []string{"usr/local/cuda", "opt/cuda", "usr/lib/cuda", "usr/lib/nvidia-cuda-toolkit"} {
 		if text, err := readFile(root, dir+"/version.json"); err == nil {
@@ -45,7 +45,7 @@ func cudaToolkit(root fs.FS) (string, error) {
 			return majorMinor(v), nil
 		}
 	}
-	// Distributions that split the toolkit into packages keep its header here.
+	// Distributions that split the toolkit into packages install its header here.
 	for _, file := range []string{"usr/include/cuda.h", "usr/local/cuda/include/cuda.h"} {
 		if text, err := readFile(root, file); err == nil {
 			if v := cudaVersionHeader(text); v != "" {

@@ -7,7 +7,7 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// A simulated agent has the hardware that it is told to have.
+// A simulated agent reports the hardware of a profile.
 func Example() {
 	spark, _ := hwdetect.Profile("dgx-spark")
 	var detector hwdetect.Detector = hwdetect.Static{Machine: spark}
@@ -41,7 +41,7 @@ func ExampleSystem() {
 	}
 	fmt.Println(m.MemoryBytes > 0)
 	for _, gap := range m.Gaps {
-		_ = gap // what could not be found out, and why
+		_ = gap // what could not be found, and why
 	}
 	// Output: true
 }

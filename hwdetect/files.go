@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// maxFile bounds what is read of any one file. The largest is /proc/cpuinfo,
-// with 1.5 KiB for each of at most a few thousand CPUs.
+// maxFile is the most that is read of one file, in bytes. The largest file is
+// /proc/cpuinfo, with 1.5 KiB for each of at most a few thousand CPUs.
 const maxFile = 8 << 20
 
 // readFile returns the text of a file below root.
@@ -23,20 +23,20 @@ func readFile(root fs.FS, name string) (string, error) {
 	return string(b), err
 }
 
-// readLine returns the text of a small file without the blanks around it, or
-// an empty text if there is no such file.
+// readLine returns the text of a small file without surrounding white space, or
+// an empty string if the file cannot be read.
 func readLine(root fs.FS, name string) string {
 	s, _ := readFile(root, name)
 	return strings.TrimSpace(strings.ReplaceAll(s, "\x00", ""))
 }
 
-// exists reports whether there is a file below root of that name.
+// exists reports whether root has a file of that name.
 func exists(root fs.FS, name string) bool {
 	_, err := fs.Stat(root, name)
 	return err == nil
 }
 
-// list returns the names in a directory, sorted, or none if there is none.
+// list returns the sorted names in a directory, or none if it does not exist.
 func list(root fs.FS, dir string) []string {
 	entries, _ := fs.ReadDir(root, dir)
 	names := make([]string, 0, len(entries))
@@ -57,7 +57,7 @@ func number(s string) int64 {
 	return n
 }
 
-// reason says in a few words why a file could not be read.
+// reason returns in a few words why a file could not be read.
 func reason(err error) string {
 	if errors.Is(err, fs.ErrPermission) {
 		return "only root may read it"

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// Fingerprint returns the one-line description by which a KITT server tells
-// machines apart, such as
+// Fingerprint returns the one-line description that identifies a machine to a
+// KITT server, such as
 //
 //	NVIDIA-GB10-120GB_Cortex-X925-20c_120GB-DDR5_Samsung-MZALC4T0HBL1-00B07-NVME_580.95.05_Linux-6.11.0-1016-nvidia
 //
-// Its parts are GPU, CPU, RAM, storage, CUDA toolkit, driver and system. The
-// same machine must keep the fingerprint that KITT's Python agent gave it, so
-// the words are that agent's: cores are logical ones, low-power memory goes by
-// the name of its plain kind (DDR5 for LPDDR5X), and any disk that is not NVMe
-// is an SSD.
+// Its parts are GPU, CPU, RAM, storage, CUDA toolkit, driver and system. A
+// machine must keep the fingerprint that KITT's Python agent gave it, so the
+// rules are that agent's: cores are logical cores, low-power memory has the name
+// of the standard type (DDR5 for LPDDR5X), and every disk that is not NVMe is an
+// SSD.
 func (m *Machine) Fingerprint() string {
 	var parts []string
 	if i := slices.IndexFunc(m.GPUs, func(g GPU) bool { return g.Model != "" }); i >= 0 {
@@ -75,8 +75,8 @@ func GiB(bytes int64) int64 {
 	return (bytes + gib/2) / gib
 }
 
-// logical returns the number of logical CPUs, or of physical ones where only
-// they are known.
+// logical returns the number of logical CPUs or, if it is not known, that of
+// physical cores.
 func (c CPU) logical() int {
 	if c.Threads > 0 {
 		return c.Threads

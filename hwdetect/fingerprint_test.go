@@ -14,8 +14,8 @@ func TestFingerprint(t *testing.T) {
 		want    string
 	}{
 		{
-			// The example of the protocol, where the processors without
-			// hyper-threading have 112 logical CPUs.
+			// The example of the protocol. Without hyper-threading the
+			// processors have 112 logical CPUs.
 			name: "eight H100",
 			machine: func() *Machine {
 				m, _ := Profile("h100-8")
@@ -33,7 +33,7 @@ func TestFingerprint(t *testing.T) {
 			want: "unknown-2c_24GB_Linux-6.8.0-41-generic",
 		},
 		{
-			name: "unified memory is the RAM, low-power memory goes by its plain name",
+			name: "unified memory is the RAM, low-power memory has its standard name",
 			machine: func() *Machine {
 				m, _ := Profile("dgx-spark")
 				return m
@@ -41,7 +41,7 @@ func TestFingerprint(t *testing.T) {
 			want: "NVIDIA-GB10-120GB_Cortex-X925-20c_120GB-DDR5_Samsung-SAMSUNG-MZALC4T0HBL1-00B07-NVME_CUDA-13.0_580.95.05_Linux-6.11.0-1016-nvidia",
 		},
 		{
-			name: "a GPU whose memory nobody knows, a disk of unknown make",
+			name: "a GPU with unknown memory, a disk of an unknown brand",
 			machine: func() *Machine {
 				return &Machine{
 					GPUs: []GPU{{Model: "NVIDIA A100-SXM4-40GB"}}, CPU: CPU{Model: "Neoverse-V2", Cores: 72},

@@ -14,7 +14,7 @@ func FuzzSMI(f *testing.F) {
 	f.Add([]byte("\x1b[4mGPU0\tGPU1\nGPU0\t X \tNV4\n"))
 	f.Add([]byte("<nvidia_smi_log><gpu id=\"1\"><fb_memory_usage><total>N/A</total></fb_memory_usage></gpu></nvidia_smi_log>"))
 	f.Fuzz(func(t *testing.T, out []byte) {
-		for _, g := range parseSMITable(out).GPUs {
+		for _, g := range parseSMICSV(out).GPUs {
 			require.GreaterOrEqual(t, g.MemoryBytes, int64(0))
 			require.GreaterOrEqual(t, g.PowerLimitW, 0.0)
 		}

@@ -2,21 +2,21 @@ package hwdetect
 
 import "strings"
 
-// A GPUModel is what a kind of GPU can do at best. The figures serve simulated
-// benchmarks and random machines.
+// A GPUModel holds the peak figures of a GPU model. Simulated benchmarks and
+// random machines use them.
 type GPUModel struct {
-	Name              string // as NVML gives it
-	MemoryBytes       int64  // as NVML gives it; 0 with Unified
-	Unified           bool
-	ComputeCapability string
-	PowerW            float64 // default limit
+	Name              string  // as NVML reports it
+	MemoryBytes       int64   // as NVML reports it; 0 with Unified
+	Unified           bool    // whether it shares the machine's RAM
+	ComputeCapability string  // such as 9.0
+	PowerW            float64 // default power limit
 	BandwidthGBps     float64 // memory bandwidth in 10^9 bytes per second
 	FP16TFLOPS        float64 // dense FP16 or BF16 on tensor cores with FP32 accumulation, in 10^12 operations per second
 	NVLink            bool    // whether several in one machine are joined by NVLink
 }
 
-// gpuModels has the figures of NVIDIA's data sheets for the named product, with
-// sparsity taken out; memory is what nvidia-smi shows in MiB.
+// gpuModels has the figures of NVIDIA's data sheets for the named product,
+// without sparsity. Memory is what nvidia-smi shows in MiB.
 var gpuModels = []GPUModel{
 	// H100, H200 and B200: HGX and DGX data sheets. B200 as in DGX B200.
 	{Name: "NVIDIA H100 80GB HBM3", MemoryBytes: 81559 << 20, ComputeCapability: "9.0", PowerW: 700, BandwidthGBps: 3350, FP16TFLOPS: 989, NVLink: true},
@@ -40,11 +40,11 @@ var gpuModels = []GPUModel{
 	{Name: "NVIDIA GB10", Unified: true, ComputeCapability: "12.1", BandwidthGBps: 273, FP16TFLOPS: 125},
 }
 
-// GPUModels returns all kinds of GPUs that are known, a new slice each time.
+// GPUModels returns all known GPU models, in a new slice.
 func GPUModels() []GPUModel { return append([]GPUModel(nil), gpuModels...) }
 
-// LookupGPUModel returns the kind of GPU with the given name. Capitals, and the
-// word NVIDIA in front, make no difference.
+// LookupGPUModel returns the GPU model with the given name, and whether it is
+// known. It ignores case and a leading "NVIDIA ".
 func LookupGPUModel(name string) (GPUModel, bool) {
 	plain := func(s string) string { return strings.TrimPrefix(strings.ToLower(strings.TrimSpace(s)), "nvidia ") }
 	for _, m := range gpuModels {

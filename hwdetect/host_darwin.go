@@ -7,10 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// systemName is the system's name as uname gives it.
-const systemName = "Darwin"
-
-// systemProbes ask sysctl(3), whose names `sysctl -a` lists.
+// systemProbes are the probes that use sysctl(3); `sysctl -a` lists its names.
 func (c Config) systemProbes() []probe {
 	return []probe{
 		{"os", c.ProbeTimeout, func(context.Context) (func(*Machine), error) {
@@ -19,7 +16,7 @@ func (c Config) systemProbes() []probe {
 				return nil, err
 			}
 			build, err := unix.Sysctl("kern.version")
-			return func(m *Machine) { m.OS, m.Kernel = systemName+"-"+release, build }, err
+			return func(m *Machine) { m.OS, m.Kernel = "Darwin-"+release, build }, err
 		}},
 		{"environment_type", c.ProbeTimeout, func(context.Context) (func(*Machine), error) {
 			return func(m *Machine) { m.EnvironmentType = "native_macos" }, nil

@@ -50,7 +50,7 @@ func linuxProbes(cfg Config, root fs.FS) []probe {
 	}
 }
 
-// sortGaps puts gaps into an order that does not change from run to run.
+// sortGaps sorts gaps, so that their order is the same in each run.
 func sortGaps(gaps []Gap) {
 	slices.SortStableFunc(gaps, func(a, b Gap) int { return strings.Compare(a.What, b.What) })
 }

@@ -9,8 +9,8 @@ import (
 	"runtime"
 )
 
-// hostProbes are the probes of everything but the GPUs. With a Root they
-// describe the Linux machine that it holds.
+// hostProbes are the probes of everything but the GPUs. If Root is set, they
+// describe the Linux machine that it was recorded on.
 func (c Config) hostProbes() []probe {
 	if c.Root != nil {
 		return linuxProbes(c, c.Root)
@@ -23,9 +23,9 @@ func (c Config) hostProbes() []probe {
 		c.unsupported("memory_type"), c.unsupported("storage"), c.unsupported("cuda_version"))
 }
 
-// unsupported is the probe of something that is not looked for on this system.
+// unsupported is the probe of something that cannot be detected on this system.
 func (c Config) unsupported(what string) probe {
 	return probe{what, c.ProbeTimeout, func(context.Context) (func(*Machine), error) {
-		return nil, errors.New("not looked for on " + runtime.GOOS)
+		return nil, errors.New("not supported on " + runtime.GOOS)
 	}}
 }

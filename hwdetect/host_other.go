@@ -7,7 +7,7 @@ import (
 	"runtime"
 )
 
-// systemProbes know only what the Go runtime knows.
+// systemProbes are the probes that use only the Go runtime.
 func (c Config) systemProbes() []probe {
 	return []probe{
 		c.unsupported("os"),

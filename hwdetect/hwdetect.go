@@ -1,34 +1,34 @@
 // Package hwdetect describes the machine that benchmarks run on.
 //
-// A [Detector] gives one immutable description of the machine; one that is a
-// [Telemeter] too says how its GPUs fare at the moment. [System] is both: it
-// looks at the machine that the program runs on. [Static] is both for a machine
-// that is only thought of, such as one of the [Profiles] or a [Random] one.
+// A [Detector] returns an immutable description of the machine. A
+// [TelemetryReader] returns the current readings of its GPUs. [System] implements
+// both for the machine that the program runs on, [Static] for a simulated
+// machine, such as one of the [Profiles] or a [Random] one.
 //
-// # How a System looks
+// # How a System works
 //
-// All probes run at once, each with a time limit of its own, so that a hanging
-// disk or tool costs what it alone knows and no time beyond the limit. What
-// could not be found out is a [Gap] with its reason and never an error. A probe
-// that still hangs is not started a second time.
+// All probes run concurrently, each with its own time limit. A disk or tool that
+// hangs therefore costs one answer, and no time beyond the limit. What could not
+// be found is a [Gap] with its reason, never an error. A probe that still hangs
+// is not started a second time.
 //
-// GPUs come from [Source]s, asked in order until nothing is missing: those in
-// Config.Sources (package hwdetect/nvml has the one for NVML, which needs cgo and
-// the build tag nvml), then nvidia-smi, then what the NVIDIA driver and the PCI
-// bus show under /proc and /sys. The last needs neither tool nor library, so that
-// a GPU whose driver is broken is still named. Everything else is read from
-// /proc, /sys, /run and /etc through an [io/fs.FS]; no other command is run, and
-// nothing needs root.
+// GPUs come from [Source]s, which are asked in order until nothing is missing:
+// those in Config.Sources (package hwdetect/nvml has the source for NVML, which
+// needs cgo and the build tag nvml), then nvidia-smi, then what the NVIDIA driver
+// and the PCI bus show under /proc and /sys. The last needs neither tool nor
+// library, so it lists a GPU even if its driver is broken. Everything else is
+// read from /proc, /sys, /run and /etc through an [io/fs.FS]. No other command is
+// run, and nothing needs root.
 //
 // # Unified memory
 //
-// A GPU that is part of a chip with the CPU (GB10 in the DGX Spark, Orin, Thor)
-// has no memory of its own, and both NVML and nvidia-smi decline to name any.
-// Such a GPU is Unified and has the machine's RAM. A GPU is taken for one only
-// if it is known to be integrated ([IntegratedGPU]), the answer was "not
-// supported" rather than a failure, and MIG is off: a card that fell off the
-// bus, a driver that does not match its library and a MIG slice are not. A
-// Grace-Hopper GPU is a discrete one and keeps its own memory.
+// A GPU on one chip with the CPU (GB10 in the DGX Spark, Orin, Thor) has no
+// memory of its own, and neither NVML nor nvidia-smi reports any. Such a GPU is
+// Unified and has the machine's RAM. Three conditions must hold: the GPU is known
+// to be integrated ([IntegratedGPU]), the answer was "not supported" rather than
+// a failure, and MIG is off. This excludes a card that fell off the bus, a driver
+// that does not match its library and a MIG slice. A Grace-Hopper GPU is discrete
+// and keeps its own memory.
 package hwdetect
 
 import (
@@ -39,21 +39,22 @@ import (
 
 // A Detector describes the machine. Its methods are safe for concurrent use.
 type Detector interface {
-	// Detect returns the description. What cannot be found out is left at its
-	// zero value and named in Machine.Gaps; an error means that nothing at all
-	// could be found out, or that ctx is done.
+	// Detect returns the description. What cannot be found keeps its zero value
+	// and is listed in Machine.Gaps. An error means that nothing could be found
+	// at all, or that ctx is done; it then matches ctx.Err().
 	Detect(ctx context.Context) (*Machine, error)
 }
 
-// A Telemeter reads how the GPUs fare now.
-type Telemeter interface {
-	// Telemetry returns the latest reading. It never waits for a GPU: a reading
-	// that takes long is fetched beside the caller, and its Time says how old
-	// the one returned is.
+// A TelemetryReader reads the state of the GPUs: load, memory, temperature, power
+// and faults. Its methods are safe for concurrent use.
+type TelemetryReader interface {
+	// Telemetry returns the latest reading, and when it was taken. It does not
+	// wait for a slow GPU: it returns an older reading while the next one is
+	// fetched concurrently.
 	Telemetry(ctx context.Context) (Telemetry, error)
 }
 
-// A Machine is a description of a computer. It is not changed once made.
+// A Machine is a description of a computer. It is immutable.
 type Machine struct {
 	Hostname        string  `json:"hostname"`
 	EnvironmentType string  `json:"environment_type"` // dgx_spark, dgx, wsl2, docker, container, native_linux, native_macos, native_windows, unknown
@@ -61,19 +62,20 @@ type Machine struct {
 	Kernel          string  `json:"kernel"`           // the kernel's build string
 	GPUs            []GPU   `json:"gpus"`
 	DriverVersion   string  `json:"driver_version"`                // of the NVIDIA driver
-	CUDAVersion     string  `json:"cuda_version"`                  // of the installed CUDA toolkit, such as 12.4, as nvcc would say; empty without one
-	CUDADriver      string  `json:"cuda_driver_version,omitempty"` // the newest CUDA that the driver can serve
+	CUDAVersion     string  `json:"cuda_version"`                  // of the installed CUDA toolkit, such as 12.4, as nvcc prints it; empty without one
+	CUDADriver      string  `json:"cuda_driver_version,omitempty"` // the newest CUDA version that the driver supports
 	CPU             CPU     `json:"cpu"`
 	MemoryBytes     int64   `json:"memory_bytes"`
-	MemoryType      string  `json:"memory_type"` // such as DDR5; empty where unknown
-	Storage         Storage `json:"storage"`     // the device behind the model directory
+	MemoryType      string  `json:"memory_type"` // such as DDR5; empty if unknown
+	Storage         Storage `json:"storage"`     // the disk that holds the model directory
 	Gaps            []Gap   `json:"gaps,omitempty"`
 }
 
-// Late reports whether some source did not answer in time, as NVML does when it
-// has to wake eight GPUs, so that it is worth while to call Detect again soon.
-func (m *Machine) Late() bool {
-	return slices.ContainsFunc(m.Gaps, func(g Gap) bool { return g.Late })
+// Incomplete reports whether a probe or source did not answer in time. NVML, for
+// example, can be too slow when it has to wake eight GPUs. Another call of Detect
+// may find what is missing.
+func (m *Machine) Incomplete() bool {
+	return slices.ContainsFunc(m.Gaps, func(g Gap) bool { return g.Incomplete })
 }
 
 // A GPU is one graphics processor.
@@ -81,13 +83,13 @@ type GPU struct {
 	Index             int     `json:"index"`
 	Model             string  `json:"model"`
 	UUID              string  `json:"uuid,omitempty"`
-	PCIBus            string  `json:"pci_bus,omitempty"`
+	PCIBus            string  `json:"pci_bus,omitempty"`            // such as 0000:01:00.0
 	MemoryBytes       int64   `json:"memory_bytes"`                 // with Unified, the machine's RAM
 	Unified           bool    `json:"unified,omitempty"`            // whether it shares the machine's RAM, as GB10 does
 	ComputeCapability string  `json:"compute_capability,omitempty"` // such as 9.0
 	PowerLimitW       float64 `json:"power_limit_w,omitempty"`
-	MIG               *MIG    `json:"mig,omitempty"` // nil where the GPU has no MIG
-	NVLinkPeers       []int   `json:"nvlink_peers,omitempty"`
+	MIG               *MIG    `json:"mig,omitempty"`          // nil if the GPU has no MIG
+	NVLinkPeers       []int   `json:"nvlink_peers,omitempty"` // indexes of the GPUs that it reaches over NVLink
 }
 
 // MIG is a GPU's partitioning.
@@ -103,7 +105,7 @@ type MIGInstance struct {
 	MemoryBytes int64  `json:"memory_bytes"`
 }
 
-// CPU is the machine's processor, all sockets together.
+// CPU describes the machine's processors, all sockets together.
 type CPU struct {
 	Model   string `json:"model"`
 	Arch    string `json:"arch"`    // in Docker's names: amd64, arm64
@@ -114,29 +116,29 @@ type CPU struct {
 
 // Storage is a block device.
 type Storage struct {
-	Brand string `json:"brand"`
+	Brand string `json:"brand"` // the manufacturer; Unknown if KITT has no name for it
 	Model string `json:"model"`
-	Type  string `json:"type"` // nvme, ssd, hdd; empty where unknown
+	Type  string `json:"type"` // nvme, ssd, hdd; empty if unknown
 }
 
-// A Gap is something that could not be found out.
+// A Gap is something that could not be found.
 type Gap struct {
-	What   string `json:"what"` // the JSON name of the field, such as memory_type, or the name of a source of GPUs
+	What   string `json:"what"` // the JSON name of the field, such as memory_type, or the name of a GPU source
 	Reason string `json:"reason"`
 
-	// Late says that the answer did not come in time, so that a later Detect
-	// may well have it.
-	Late bool `json:"late,omitempty"`
+	// Incomplete is set if the answer did not come in time. A later Detect may
+	// have it.
+	Incomplete bool `json:"late,omitempty"`
 }
 
 // Telemetry is one reading of all GPUs.
 type Telemetry struct {
-	Time time.Time      `json:"time"` // when it was read; zero where there is no reading yet
+	Time time.Time      `json:"time"` // when it was read; zero if there is no reading yet
 	GPUs []GPUTelemetry `json:"gpus"`
 
-	// Sick gives the reason why a GPU cannot be used, such as one that fell off
-	// the bus; empty means that all is well.
-	Sick string `json:"sick,omitempty"`
+	// Fault is why a GPU cannot be used, for example because it fell off the
+	// bus. It is empty if all GPUs are usable.
+	Fault string `json:"sick,omitempty"`
 }
 
 // GPUTelemetry is one reading of one GPU. A nil field could not be read.
@@ -151,8 +153,8 @@ type GPUTelemetry struct {
 	LastXID         *int64   `json:"last_xid,omitempty"`
 }
 
-// UtilizationPct returns the mean utilisation of the GPUs that gave one, and
-// whether any did.
+// UtilizationPct returns the mean utilisation of the GPUs that report one, from 0
+// to 100, and whether any does.
 func (t Telemetry) UtilizationPct() (float64, bool) {
 	var sum float64
 	var n int
@@ -168,8 +170,8 @@ func (t Telemetry) UtilizationPct() (float64, bool) {
 	return sum / float64(n), true
 }
 
-// MemoryUsedBytes returns the memory in use summed over the GPUs that gave it,
-// and whether any did.
+// MemoryUsedBytes returns the memory in use, summed over the GPUs that report it,
+// and whether any does.
 func (t Telemetry) MemoryUsedBytes() (int64, bool) {
 	var sum int64
 	var known bool

@@ -8,8 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Who imports this package gets the standard library, and neither cgo's users nor
-// test libraries.
+// This package and its fakes need only the standard library.
 func TestDependencies(t *testing.T) {
 	t.Parallel()
 	for _, dir := range []string{".", "./hwdetecttest"} {

@@ -34,8 +34,8 @@ func system(t testing.TB, cfg hwdetect.Config) *hwdetect.System {
 	return s
 }
 
-// TestMachines looks at every machine in testdata. The facts that matter stand
-// here; the whole description is in the .json beside it.
+// TestMachines describes every machine in testdata. It checks the important facts
+// here and the whole description against a file in testdata/golden.
 func TestMachines(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -109,7 +109,7 @@ func TestMachines(t *testing.T) {
 			fingerprint: "12th-i7-1260P-16c_15GB-DDR5_WD-WD_BLACK-SN850X-1000GB-NVME_Linux-6.11.0-26-generic",
 			check: func(t *testing.T, m *hwdetect.Machine) {
 				require.Empty(t, m.GPUs)
-				require.Contains(t, m.Gaps, hwdetect.Gap{What: "gpus", Reason: "no NVIDIA GPU: there is neither a driver nor such a card on the PCI bus"})
+				require.Contains(t, m.Gaps, hwdetect.Gap{What: "gpus", Reason: "no NVIDIA GPU: no driver is loaded, and no card is on the PCI bus"})
 			},
 		},
 		{
@@ -117,7 +117,7 @@ func TestMachines(t *testing.T) {
 			fingerprint: "NVIDIA-L40S-45GB_AMD-Processor-64c_756GB_Unknown-KIOXIA-KCD8DRUG3T84-NVME_570.133.20_Linux-6.8.0-60-generic",
 			check: func(t *testing.T, m *hwdetect.Machine) {
 				require.Equal(t, "docker", m.EnvironmentType)
-				requireGap(t, m, "storage", "/models/llama is on nas:/models (nfs4), which is no disk of this machine; described is the first disk, nvme0n1")
+				requireGap(t, m, "storage", "/models/llama is on nas:/models (nfs4), which is not a local disk; using the first disk, nvme0n1")
 			},
 		},
 		{
@@ -133,7 +133,7 @@ func TestMachines(t *testing.T) {
 			name: "broken-driver", models: "/",
 			fingerprint: "NVIDIA-A100-SXM4-40GB_AMD-Processor-64c_504GB_Samsung-SAMSUNG-MZQL23T8HCLS-00A07-NVME_550.54.15_Linux-5.15.0-140-generic",
 			check: func(t *testing.T, m *hwdetect.Machine) {
-				require.Len(t, m.GPUs, 1, "the kernel module still names it")
+				require.Len(t, m.GPUs, 1, "the kernel module still lists it")
 				require.Zero(t, m.GPUs[0].MemoryBytes)
 				require.False(t, m.GPUs[0].Unified)
 				requireGap(t, m, "nvidia-smi", "Driver/library version mismatch")
@@ -167,7 +167,7 @@ func TestMachines(t *testing.T) {
 			check: func(t *testing.T, m *hwdetect.Machine) {
 				require.Equal(t, "docker", m.EnvironmentType)
 				require.Equal(t, hwdetect.CPU{Model: "AMD EPYC", Arch: "amd64", Cores: 2, Threads: 2, Sockets: 1}, m.CPU)
-				requireGap(t, m, "storage", "vda has no model")
+				requireGap(t, m, "storage", "disk vda has no model name")
 			},
 		},
 		{
@@ -193,7 +193,7 @@ func TestMachines(t *testing.T) {
 				tt.check(t, m)
 			}
 			require.NoError(t, hwdetecttest.TestDetector(t.Context(), s))
-			require.NoError(t, hwdetecttest.TestTelemeter(t.Context(), s))
+			require.NoError(t, hwdetecttest.TestTelemetryReader(t.Context(), s))
 
 			got, err := json.MarshalIndent(m, "", "  ")
 			require.NoError(t, err)
@@ -247,18 +247,18 @@ func TestTelemetryThroughNVIDIASMI(t *testing.T) {
 		}},
 		{"a100-mig", func(t *testing.T, r hwdetect.Telemetry) {
 			require.Nil(t, r.GPUs[0].UtilizationPct)
-			require.Empty(t, r.Sick)
+			require.Empty(t, r.Fault)
 		}},
 		{"broken-driver", func(t *testing.T, r hwdetect.Telemetry) {
-			require.Contains(t, r.Sick, "Driver/library version mismatch")
+			require.Contains(t, r.Fault, "Driver/library version mismatch")
 		}},
-		{"lost-gpu", func(t *testing.T, r hwdetect.Telemetry) { require.Contains(t, r.Sick, "GPU is lost") }},
+		{"lost-gpu", func(t *testing.T, r hwdetect.Telemetry) { require.Contains(t, r.Fault, "GPU is lost") }},
 		{"laptop", func(t *testing.T, r hwdetect.Telemetry) {
 			require.Empty(t, r.GPUs)
-			require.Empty(t, r.Sick)
+			require.Empty(t, r.Fault)
 			require.False(t, r.Time.IsZero())
 		}},
-		{"no-driver", func(t *testing.T, r hwdetect.Telemetry) { require.Empty(t, r.Sick) }},
+		{"no-driver", func(t *testing.T, r hwdetect.Telemetry) { require.Empty(t, r.Fault) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -271,8 +271,8 @@ func TestTelemetryThroughNVIDIASMI(t *testing.T) {
 	}
 }
 
-// BenchmarkDetect shows what one look costs on a machine with 224 CPUs and eight
-// GPUs, tools aside.
+// BenchmarkDetect measures Detect on a machine with 224 CPUs and eight GPUs,
+// without the time of real tools.
 func BenchmarkDetect(b *testing.B) {
 	cfg := recording(b, "h100-8").Config()
 	cfg.ModelDir = "/raid/models"
@@ -285,7 +285,7 @@ func BenchmarkDetect(b *testing.B) {
 	}
 }
 
-// BenchmarkDetectHere shows what one look costs on this machine.
+// BenchmarkDetectHere measures Detect on this machine.
 func BenchmarkDetectHere(b *testing.B) {
 	s := system(b, hwdetect.Config{ModelDir: "/"})
 	b.ReportAllocs()

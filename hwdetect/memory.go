@@ -32,16 +32,16 @@ func memTotal(root fs.FS) (int64, error) {
 	return 0, errors.New("proc/meminfo has no MemTotal")
 }
 
-// memoryType returns the kind of the machine's RAM, such as DDR5. The firmware's
-// own table is for root alone, so two places come first that everybody may
-// read: what udev noted of that table (systemd's dmi_memory_id), and the memory
+// memoryType returns the type of the machine's RAM, such as DDR5. Only root can
+// read the firmware's table, so two sources come first that need no privileges:
+// udev's copy of that table (systemd's dmi_memory_id), and the memory
 // controller's driver.
 func memoryType(root fs.FS) (string, error) {
 	if text, err := readFile(root, "run/udev/data/+dmi:id"); err == nil {
 		for line := range strings.Lines(text) {
 			key, value, _ := strings.Cut(line, "=")
 			if strings.HasPrefix(key, "E:MEMORY_DEVICE_") && strings.HasSuffix(key, "_TYPE") {
-				if t := memoryWord(value); t != "" {
+				if t := findMemoryType(value); t != "" {
 					return t, nil
 				}
 			}
@@ -49,32 +49,32 @@ func memoryType(root fs.FS) (string, error) {
 	}
 	for _, mc := range list(root, "sys/devices/system/edac/mc") {
 		for _, dimm := range list(root, "sys/devices/system/edac/mc/"+mc) {
-			if t := memoryWord(readLine(root, "sys/devices/system/edac/mc/"+mc+"/"+dimm+"/dimm_mem_type")); t != "" {
+			if t := findMemoryType(readLine(root, "sys/devices/system/edac/mc/"+mc+"/"+dimm+"/dimm_mem_type")); t != "" {
 				return t, nil
 			}
 		}
 	}
 	table, err := readFile(root, "sys/firmware/dmi/tables/DMI")
 	if err != nil {
-		return "", errors.New("neither udev nor an EDAC driver tells, and sys/firmware/dmi/tables/DMI: " + reason(err))
+		return "", errors.New("neither udev nor an EDAC driver reports it, and sys/firmware/dmi/tables/DMI: " + reason(err))
 	}
 	if t := smbiosMemoryType([]byte(table)); t != "" {
 		return t, nil
 	}
-	return "", errors.New("the firmware does not tell")
+	return "", errors.New("the firmware does not report it")
 }
 
-var memoryWords = regexp.MustCompile(`(LP)?DDR[1-9]X?|HBM[1-9]?E?`)
+var memoryTypes = regexp.MustCompile(`(LP)?DDR[1-9]X?|HBM[1-9]?E?`)
 
-// memoryWord picks the kind of memory out of a text such as Registered-DDR5 or
+// findMemoryType returns the memory type in a text such as Registered-DDR5 or
 // Low-Power-DDR4-RAM (the kernel's edac_mem_types).
-func memoryWord(s string) string {
+func findMemoryType(s string) string {
 	s = strings.ReplaceAll(strings.ToUpper(s), "LOW-POWER-DDR", "LPDDR")
-	return memoryWords.FindString(s)
+	return memoryTypes.FindString(s)
 }
 
-// smbiosMemoryType returns the kind of the first memory device (structure type
-// 17) that is fitted, from an SMBIOS structure table; offsets and numbers are
+// smbiosMemoryType returns the type of the first memory device (structure type
+// 17) that is installed, from an SMBIOS structure table. Offsets and numbers are
 // those of the SMBIOS specification 3.7, section 7.18.
 func smbiosMemoryType(table []byte) string {
 	for len(table) >= 4 {

@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// A profile is a machine as it is sold or rented, in short.
+// A profile is a common machine in short form.
 type profile struct {
 	name        string
 	gpu         string
 	gpus        int
-	mig         []string // MIG profiles of each GPU, none where MIG is off
+	mig         []string // MIG profiles of each GPU; empty if MIG is off
 	cpu         CPU
 	memory      int64 // bytes
 	memoryType  string
@@ -18,7 +18,7 @@ type profile struct {
 	environment string
 	kernel      string
 	driver      string
-	cuda        string // of toolkit and driver alike
+	cuda        string // of toolkit and driver
 }
 
 const gib = 1 << 30
@@ -43,8 +43,8 @@ var (
 	sataSeagate = Storage{Brand: "Seagate", Model: "Seagate BarraCuda 120 SSD", Type: "ssd"}
 )
 
-// profiles are composed from data sheets; versions are of a kind that was
-// current together.
+// profiles are composed from data sheets. The versions in a profile were current
+// at the same time.
 var profiles = []profile{
 	{name: "h100-8", gpu: "NVIDIA H100 80GB HBM3", gpus: 8, cpu: xeon8480C, memory: 2015 * gib, memoryType: "DDR5", disk: u2Samsung, environment: "dgx", kernel: "5.15.0-1042-nvidia", driver: "550.54.15", cuda: "12.4"},
 	{name: "h100-1", gpu: "NVIDIA H100 PCIe", gpus: 1, cpu: epyc9354, memory: 503 * gib, memoryType: "DDR5", disk: u2Kioxia, environment: "native_linux", kernel: "6.8.0-60-generic", driver: "570.133.20", cuda: "12.8"},
@@ -67,8 +67,8 @@ var profiles = []profile{
 	{name: "laptop", cpu: i7Laptop, memory: 15 * gib, memoryType: "DDR4", disk: m2SN850, environment: "native_linux", kernel: "6.11.0-26-generic"},
 }
 
-// Profiles returns the names of the machines that [Profile] knows, in the order
-// in which they are listed to people.
+// Profiles returns the names that [Profile] knows, in the order in which a
+// program should list them.
 func Profiles() []string {
 	names := make([]string, len(profiles))
 	for i, p := range profiles {
@@ -77,10 +77,9 @@ func Profiles() []string {
 	return names
 }
 
-// Profile returns the named machine, such as h100-8, dgx-spark, rtx4090,
-// a100-mig or cpu-only. The caller may change it, its host name first of all,
-// before it is used. The second result is false for a name that is not among
-// [Profiles].
+// Profile returns the named machine, such as h100-8, dgx-spark, rtx4090, a100-mig
+// or cpu-only, and whether [Profiles] has that name. Each call returns a new
+// Machine, which the caller may change before it is used.
 func Profile(name string) (*Machine, bool) {
 	i := slices.IndexFunc(profiles, func(p profile) bool { return p.name == name })
 	if i < 0 {
@@ -89,7 +88,7 @@ func Profile(name string) (*Machine, bool) {
 	return profiles[i].machine(1), true
 }
 
-// machine makes the machine. The UUIDs of its GPUs come from seed.
+// machine returns the full description. The UUIDs of its GPUs depend on seed.
 func (p profile) machine(seed uint64) *Machine {
 	m := &Machine{
 		Hostname:        p.name,

@@ -24,7 +24,7 @@ func TestProfiles(t *testing.T) {
 	require.Len(t, b.GPUs[3].NVLinkPeers, 7)
 }
 
-func TestRandomMachinesAreAlikeForOneSeedAndDifferForTwo(t *testing.T) {
+func TestRandomMachinesDependOnlyOnTheSeed(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)
 	for seed := range uint64(500) {

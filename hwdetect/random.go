@@ -5,9 +5,9 @@ import (
 	"math/rand/v2"
 )
 
-// Random returns a machine that could exist: one of the [Profiles] with as many
-// GPUs, and as much memory and disk, as such machines come with. The same seed
-// gives the same machine, and the GPUs of different seeds have different UUIDs.
+// Random returns a plausible machine: one of the [Profiles] with a random choice
+// of the GPU counts, memory sizes and disks that such machines have. The same
+// seed gives the same machine. GPUs of different seeds have different UUIDs.
 func Random(seed uint64) *Machine {
 	r := rand.New(rand.NewPCG(seed, 0x6b697474))
 	p := profiles[r.IntN(len(profiles))]
@@ -23,7 +23,7 @@ func Random(seed uint64) *Machine {
 		p.gpus = []int{1, 1, 2, 4}[r.IntN(4)]
 	}
 	if !kind.Unified && p.cpu != grace && p.environment != "dgx" {
-		// Half, as much, or twice the memory, of which the kernel keeps a little.
+		// Half, the same or twice the memory, less what the kernel reserves.
 		size := (p.memory + gib) << r.IntN(3) >> 1
 		p.memory = size - size/64
 	}
@@ -35,8 +35,7 @@ func Random(seed uint64) *Machine {
 	return m
 }
 
-// uuid returns the text of a random (version 4) UUID that depends on a and b
-// alone.
+// uuid returns a version 4 UUID that depends only on a and b.
 func uuid(a, b uint64) string {
 	r := rand.New(rand.NewPCG(a, b))
 	hi, lo := r.Uint64(), r.Uint64()

@@ -11,17 +11,15 @@ import (
 	"time"
 )
 
-// A RunFunc runs nvidia-smi with args and returns what it printed, also beside
-// the error of a run that ended with another status than 0. The error matches
-// [ErrAbsent] if there is no such program. It may be called more than once at a
-// time.
+// A RunFunc runs nvidia-smi with args and returns its output. If the exit status
+// is not 0 it returns both the output and an error. The error matches [ErrAbsent]
+// if there is no such program. It must be safe for concurrent use.
 type RunFunc func(ctx context.Context, args ...string) ([]byte, error)
 
-// The commands that are run, all of them short; the fields are those that
-// `nvidia-smi --help-query-gpu` lists.
+// The arguments of nvidia-smi. `nvidia-smi --help-query-gpu` lists the fields.
 var (
 	smiQuery = []string{"--query-gpu=index,name,uuid,pci.bus_id,memory.total,power.limit,driver_version,compute_cap,mig.mode.current", "--format=csv,noheader,nounits"}
-	// Drivers before 510 refuse the whole query for compute_cap.
+	// Drivers before 510 reject the whole query because of compute_cap.
 	smiOldQuery = []string{"--query-gpu=index,name,uuid,pci.bus_id,memory.total,power.limit,driver_version", "--format=csv,noheader,nounits"}
 	smiXML      = []string{"-q", "-x"}
 	smiList     = []string{"-L"}
@@ -34,31 +32,32 @@ type smi struct{ run RunFunc }
 // Name returns "nvidia-smi".
 func (s smi) Name() string { return "nvidia-smi" }
 
-// Inventory asks for the GPUs twice at once, as a table, which all versions
-// print alike, and as XML, which alone names the CUDA version: what one answer
-// lacks the other has.
+// Inventory queries the GPUs in two formats concurrently and merges the answers:
+// CSV, which all versions print in the same form, and XML, which has the CUDA
+// version.
 func (s smi) Inventory(ctx context.Context) (Inventory, error) {
-	var table, tree Inventory
-	var tableErr, treeErr error
+	var inv, fromXML Inventory
+	var csvErr, xmlErr error
 	var both sync.WaitGroup
-	both.Go(func() { table, tableErr = s.table(ctx) })
-	both.Go(func() { tree, treeErr = s.tree(ctx) })
+	both.Go(func() { inv, csvErr = s.queryCSV(ctx) })
+	both.Go(func() { fromXML, xmlErr = s.queryXML(ctx) })
 	both.Wait()
-	if tableErr != nil && treeErr != nil {
-		return Inventory{}, tableErr
+	if csvErr != nil && xmlErr != nil {
+		return Inventory{}, csvErr
 	}
-	if tableErr != nil && len(table.GPUs) == 0 {
-		table = tree
+	if csvErr != nil && len(inv.GPUs) == 0 {
+		inv = fromXML
 	} else {
-		table.add(tree)
+		inv.add(fromXML)
 	}
-	s.addMIG(ctx, &table)
-	s.addNVLink(ctx, &table)
-	return table, nil
+	s.addMIG(ctx, &inv)
+	s.addNVLink(ctx, &inv)
+	return inv, nil
 }
 
-// ask runs nvidia-smi. Its errors are the words in which it complains.
-func (s smi) ask(ctx context.Context, args ...string) ([]byte, error) {
+// output runs nvidia-smi and returns its output. If it fails, the error has the
+// line in which nvidia-smi explains why.
+func (s smi) output(ctx context.Context, args ...string) ([]byte, error) {
 	out, err := s.run(ctx, args...)
 	switch {
 	case err == nil, errors.Is(err, ErrAbsent):
@@ -66,25 +65,25 @@ func (s smi) ask(ctx context.Context, args ...string) ([]byte, error) {
 	case ctx.Err() != nil:
 		return out, fmt.Errorf("nvidia-smi hangs: %w", context.Cause(ctx))
 	}
-	return out, errors.New(smiComplaint(out, err))
+	return out, errors.New(smiErrorLine(out, err))
 }
 
-func (s smi) table(ctx context.Context) (Inventory, error) {
-	out, err := s.ask(ctx, smiQuery...)
+func (s smi) queryCSV(ctx context.Context) (Inventory, error) {
+	out, err := s.output(ctx, smiQuery...)
 	if err != nil && bytes.Contains(out, []byte("not a valid field")) {
-		out, err = s.ask(ctx, smiOldQuery...)
+		out, err = s.output(ctx, smiOldQuery...)
 	}
-	inv := parseSMITable(out)
+	inv := parseSMICSV(out)
 	if len(inv.GPUs) > 0 && err != nil {
-		// Some GPUs answered and one did not.
+		// Some GPUs answered and at least one did not.
 		inv.Gaps = append(inv.Gaps, Gap{What: "gpus", Reason: "nvidia-smi: " + err.Error()})
 		err = nil
 	}
 	return inv, err
 }
 
-func (s smi) tree(ctx context.Context) (Inventory, error) {
-	out, err := s.ask(ctx, smiXML...)
+func (s smi) queryXML(ctx context.Context) (Inventory, error) {
+	out, err := s.output(ctx, smiXML...)
 	if err != nil {
 		return Inventory{}, err
 	}
@@ -95,7 +94,7 @@ func (s smi) tree(ctx context.Context) (Inventory, error) {
 	return log.inventory(), nil
 }
 
-// addMIG gives the partitioned GPUs the names of their slices.
+// addMIG sets the profiles and UUIDs of MIG slices.
 func (s smi) addMIG(ctx context.Context, inv *Inventory) {
 	partitioned := false
 	for _, g := range inv.GPUs {
@@ -104,7 +103,7 @@ func (s smi) addMIG(ctx context.Context, inv *Inventory) {
 	if !partitioned {
 		return
 	}
-	out, err := s.ask(ctx, smiList...)
+	out, err := s.output(ctx, smiList...)
 	if err != nil {
 		inv.Gaps = append(inv.Gaps, Gap{What: "mig", Reason: "nvidia-smi: " + err.Error()})
 		return
@@ -125,12 +124,12 @@ func (s smi) addMIG(ctx context.Context, inv *Inventory) {
 	}
 }
 
-// addNVLink finds out which GPUs are linked to which.
+// addNVLink sets which GPUs are connected by NVLink.
 func (s smi) addNVLink(ctx context.Context, inv *Inventory) {
 	if len(inv.GPUs) < 2 {
 		return
 	}
-	out, err := s.ask(ctx, smiTopology...)
+	out, err := s.output(ctx, smiTopology...)
 	if err != nil {
 		inv.Gaps = append(inv.Gaps, Gap{What: "nvlink_peers", Reason: "nvidia-smi: " + err.Error()})
 		return
@@ -143,7 +142,7 @@ func (s smi) addNVLink(ctx context.Context, inv *Inventory) {
 
 // Telemetry reads the GPUs through one run of nvidia-smi.
 func (s smi) Telemetry(ctx context.Context) (Telemetry, error) {
-	out, err := s.ask(ctx, smiXML...)
+	out, err := s.output(ctx, smiXML...)
 	if errors.Is(err, ErrAbsent) {
 		return Telemetry{}, err
 	}
@@ -154,8 +153,8 @@ func (s smi) Telemetry(ctx context.Context) (Telemetry, error) {
 	switch {
 	case ctx.Err() != nil:
 		return Telemetry{}, ctx.Err()
-	case err != nil && log.lost(out):
-		t.Sick = err.Error()
+	case err != nil && hasFault(out):
+		t.Fault = err.Error()
 	case err != nil:
 		return Telemetry{}, err
 	case parseErr != nil:
@@ -164,11 +163,11 @@ func (s smi) Telemetry(ctx context.Context) (Telemetry, error) {
 	return t, nil
 }
 
-// maxSMIOutput bounds what is kept of nvidia-smi's output; sixteen GPUs with
-// many processes print a few hundred KiB of XML.
+// maxSMIOutput is the most that is kept of nvidia-smi's output, in bytes. Sixteen
+// GPUs with many processes give a few hundred KiB of XML.
 const maxSMIOutput = 4 << 20
 
-// runNVIDIASMI finds nvidia-smi on PATH or where WSL2 keeps it, and runs it.
+// runNVIDIASMI runs nvidia-smi from PATH or from where WSL2 installs it.
 func runNVIDIASMI(ctx context.Context, args ...string) ([]byte, error) {
 	path, err := exec.LookPath("nvidia-smi")
 	if err != nil {
@@ -185,9 +184,9 @@ func runNVIDIASMI(ctx context.Context, args ...string) ([]byte, error) {
 	return out.kept, err
 }
 
-// smiComplaint picks the line in which nvidia-smi says why it failed. It may
-// stand behind lines about the GPUs that did answer.
-func smiComplaint(out []byte, err error) string {
+// smiErrorLine returns the line of nvidia-smi's output that explains its failure,
+// or the text of err. Lines about the GPUs that did answer may precede it.
+func smiErrorLine(out []byte, err error) string {
 	for line := range strings.Lines(string(out)) {
 		for _, word := range []string{"ailed", "lost", "rror", "nable", "No devices", "not a valid", "couldn't"} {
 			if strings.Contains(line, word) {
@@ -204,7 +203,7 @@ type limitedBuffer struct {
 	left int
 }
 
-// Write never fails, so that the program that writes is not disturbed.
+// Write never fails, so that the writing program continues.
 func (b *limitedBuffer) Write(p []byte) (int, error) {
 	keep := min(len(p), b.left)
 	b.left -= keep

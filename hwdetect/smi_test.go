@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A program of that name on PATH is run, within its limits.
+// nvidia-smi on PATH is run, within time and size limits.
 func TestRunNVIDIASMI(t *testing.T) {
 	dir := t.TempDir()
 	program := func(script string) {
@@ -24,24 +24,24 @@ func TestRunNVIDIASMI(t *testing.T) {
 	require.Equal(t, "-L x y\n", string(out))
 
 	program("echo warning\necho 'Unable to determine the device handle for GPU0: Unknown Error'\nexit 15")
-	_, err = smi{runNVIDIASMI}.ask(t.Context(), "-L")
+	_, err = smi{runNVIDIASMI}.output(t.Context(), "-L")
 	require.EqualError(t, err, "Unable to determine the device handle for GPU0: Unknown Error")
 
 	program("exit 3")
-	_, err = smi{runNVIDIASMI}.ask(t.Context(), "-L")
+	_, err = smi{runNVIDIASMI}.output(t.Context(), "-L")
 	require.EqualError(t, err, "exit status 3")
 
 	program("while :; do echo nonsense nonsense nonsense nonsense nonsense nonsense; done")
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	out, err = smi{runNVIDIASMI}.ask(ctx, "-L")
+	out, err = smi{runNVIDIASMI}.output(ctx, "-L")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, "nvidia-smi hangs")
 	require.Less(t, time.Since(start), 3*time.Second)
 	require.LessOrEqual(t, len(out), maxSMIOutput)
 
-	// Its child holds the output open and lives on.
+	// Its child keeps the output open and keeps running.
 	program("sleep 2 &\nexit 0")
 	start = time.Now()
 	_, _ = runNVIDIASMI(t.Context(), "-L")

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// parseSMITable reads the answer to smiQuery or smiOldQuery. Lines that are no
-// GPU, such as warnings, are passed over.
-func parseSMITable(out []byte) Inventory {
+// parseSMICSV parses the answer to smiQuery or smiOldQuery. It skips lines that
+// don't describe a GPU, such as warnings.
+func parseSMICSV(out []byte) Inventory {
 	var inv Inventory
 	r := csv.NewReader(bytes.NewReader(out))
 	r.TrimLeadingSpace, r.FieldsPerRecord, r.LazyQuotes = true, -1, true
@@ -29,23 +29,23 @@ func parseSMITable(out []byte) Inventory {
 		}
 		g := GPU{
 			Index:       index,
-			Model:       smiWord(f[1]),
-			UUID:        smiWord(f[2]),
-			PCIBus:      BusAddress(smiWord(f[3])),
+			Model:       smiText(f[1]),
+			UUID:        smiText(f[2]),
+			PCIBus:      BusAddress(smiText(f[3])),
 			PowerLimitW: smiFloat(f[5]),
 		}
 		if inv.DriverVersion == "" {
-			inv.DriverVersion = smiWord(f[6])
+			inv.DriverVersion = smiText(f[6])
 		}
 		if len(f) >= 9 {
-			g.ComputeCapability = smiWord(f[7])
-			if mode := smiWord(f[8]); mode != "" {
+			g.ComputeCapability = smiText(f[7])
+			if mode := smiText(f[8]); mode != "" {
 				g.MIG = &MIG{Enabled: mode == "Enabled"}
 			}
 		}
 		g.smiMemory(f[4])
 		if g.MemoryBytes == 0 && !g.Unified {
-			inv.Gaps = append(inv.Gaps, Gap{What: "memory_bytes", Reason: "nvidia-smi gives " + strings.TrimSpace(f[4]) + " for GPU " + strconv.Itoa(index)})
+			inv.Gaps = append(inv.Gaps, Gap{What: "memory_bytes", Reason: "nvidia-smi reports " + strings.TrimSpace(f[4]) + " for GPU " + strconv.Itoa(index)})
 		}
 		inv.GPUs = append(inv.GPUs, g)
 	}
@@ -53,8 +53,7 @@ func parseSMITable(out []byte) Inventory {
 }
 
 // smiMemory sets the memory from a text such as "81559" or "81559 MiB". "[N/A]"
-// and its older forms mean that the GPU has none of its own, if it is of the
-// kind that has none.
+// and its older forms mean unified memory if the GPU is an integrated one.
 func (g *GPU) smiMemory(text string) {
 	g.MemoryBytes = smiBytes(text)
 	if g.MemoryBytes == 0 && smiNotSupported(text) && (g.MIG == nil || !g.MIG.Enabled) {
@@ -62,7 +61,7 @@ func (g *GPU) smiMemory(text string) {
 	}
 }
 
-// smiBytes reads a number of MiB, with or without the unit.
+// smiBytes parses a number of MiB, with or without the unit, or returns 0.
 func smiBytes(text string) int64 {
 	mib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(text), " MiB"), 10, 64)
 	if err != nil || mib < 0 || mib > 1<<40 {
@@ -71,7 +70,7 @@ func smiBytes(text string) int64 {
 	return mib << 20
 }
 
-// smiFloat reads a number with or without a unit behind it, or returns 0.
+// smiFloat parses a number that a unit may follow, or returns 0.
 func smiFloat(text string) float64 {
 	f, _, _ := strings.Cut(strings.TrimSpace(text), " ")
 	v, err := strconv.ParseFloat(f, 64)
@@ -81,9 +80,8 @@ func smiFloat(text string) float64 {
 	return v
 }
 
-// smiNotSupported reports whether text is how nvidia-smi says that a GPU does
-// not have something. "[Unknown Error]", "[GPU is lost]" and the like say
-// something else.
+// smiNotSupported reports whether text means that the GPU lacks a feature.
+// "[Unknown Error]", "[GPU is lost]" and the like are failures instead.
 func smiNotSupported(text string) bool {
 	switch strings.Trim(strings.TrimSpace(text), "[]") {
 	case "N/A", "Not Supported", "Not Available":
@@ -92,8 +90,8 @@ func smiNotSupported(text string) bool {
 	return false
 }
 
-// smiWord returns text, or nothing where nvidia-smi put a placeholder.
-func smiWord(text string) string {
+// smiText returns text, or an empty string if it is a placeholder.
+func smiText(text string) string {
 	text = strings.TrimSpace(text)
 	if smiNotSupported(text) || strings.HasPrefix(text, "[") || text == "ERR!" {
 		return ""
@@ -106,7 +104,7 @@ var (
 	smiListMIG = regexp.MustCompile(`^\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[^)]+)\)`)
 )
 
-// parseSMIList reads `nvidia-smi -L` and returns the MIG slices by the UUID of
+// parseSMIList parses `nvidia-smi -L` and returns the MIG slices by the UUID of
 // their GPU.
 func parseSMIList(out []byte) map[string][]MIGInstance {
 	found := make(map[string][]MIGInstance)
@@ -122,7 +120,7 @@ func parseSMIList(out []byte) map[string][]MIGInstance {
 }
 
 // ProfileMemory returns the nominal memory of a MIG profile in bytes: 10 GiB for
-// 1g.10gb. It returns 0 for a text that is no profile.
+// 1g.10gb. It returns 0 if profile is not the name of one.
 func ProfileMemory(profile string) int64 {
 	_, rest, ok := strings.Cut(profile, "g.")
 	gb := number(rest)
@@ -134,8 +132,8 @@ func ProfileMemory(profile string) int64 {
 
 var terminalCodes = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// parseSMITopology reads `nvidia-smi topo -m` and returns for each GPU those it
-// is joined to by NVLink (cells NV1, NV2, …).
+// parseSMITopology parses `nvidia-smi topo -m` and returns the NVLink peers of
+// each GPU (cells NV1, NV2, …).
 func parseSMITopology(out []byte) map[int][]int {
 	peers := make(map[int][]int)
 	for line := range strings.Lines(terminalCodes.ReplaceAllString(string(out), "")) {
@@ -145,7 +143,7 @@ func parseSMITopology(out []byte) map[int][]int {
 		}
 		name, isRow := strings.CutPrefix(cells[0], "GPU")
 		gpu, err := strconv.Atoi(name)
-		if !isRow || err != nil || strings.HasPrefix(cells[1], "GPU") { // the head names columns
+		if !isRow || err != nil || strings.HasPrefix(cells[1], "GPU") { // the header
 			continue
 		}
 		for column, cell := range cells[1:] {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// smiLog is the part of `nvidia-smi -q -x` that is used. Elements that newer
-// drivers renamed stand beside their older names.
+// smiLog is the part of `nvidia-smi -q -x` that is used. Where newer drivers
+// renamed an element, it has a field for each name.
 type smiLog struct {
 	Driver string   `xml:"driver_version"`
 	CUDA   string   `xml:"cuda_version"`
@@ -62,20 +62,20 @@ type smiReasons struct {
 	} `xml:",any"`
 }
 
-// parseSMIXML reads the output of `nvidia-smi -q -x`.
+// parseSMIXML parses the output of `nvidia-smi -q -x`.
 func parseSMIXML(out []byte) (smiLog, error) {
 	var log smiLog
 	d := xml.NewDecoder(bytes.NewReader(out))
-	d.Strict = false // it names a DTD and, in some versions, an odd encoding
+	d.Strict = false // it has a DTD and, in some versions, an unusual encoding
 	if err := d.Decode(&log); err != nil {
-		return smiLog{}, fmt.Errorf("nvidia-smi -q -x printed no XML: %w", err)
+		return smiLog{}, fmt.Errorf("parse the output of nvidia-smi -q -x: %w", err)
 	}
 	return log, nil
 }
 
-// lost reports whether out, printed beside an error, means that a GPU which is
-// there cannot be used.
-func (l smiLog) lost(out []byte) bool {
+// hasFault reports whether out, the output of a failed nvidia-smi, means that an
+// installed GPU cannot be used.
+func hasFault(out []byte) bool {
 	for _, word := range []string{"lost", "mismatch", "requires reset", "Unknown Error", "fallen off"} {
 		if bytes.Contains(out, []byte(word)) {
 			return true
@@ -85,10 +85,10 @@ func (l smiLog) lost(out []byte) bool {
 }
 
 func (l smiLog) inventory() Inventory {
-	inv := Inventory{DriverVersion: smiWord(l.Driver), CUDADriver: smiWord(l.CUDA)}
+	inv := Inventory{DriverVersion: smiText(l.Driver), CUDADriver: smiText(l.CUDA)}
 	for i, x := range l.GPUs {
-		g := GPU{Index: i, Model: smiWord(x.Name), UUID: smiWord(x.UUID), PCIBus: BusAddress(x.ID)}
-		if mode := smiWord(x.MIG); mode != "" {
+		g := GPU{Index: i, Model: smiText(x.Name), UUID: smiText(x.UUID), PCIBus: BusAddress(x.ID)}
+		if mode := smiText(x.MIG); mode != "" {
 			g.MIG = &MIG{Enabled: mode == "Enabled"}
 			for _, d := range x.Devices {
 				g.MIG.Instances = append(g.MIG.Instances, MIGInstance{MemoryBytes: smiBytes(d.Memory.Total)})
@@ -116,7 +116,7 @@ func (l smiLog) telemetry() Telemetry {
 			TemperatureC:   smiReading(x.Temperature),
 			PowerW:         smiReading(x.Power.Instant, x.Power.Draw, x.Power.Average, x.OldPower.Draw),
 		}
-		if text := strings.TrimSpace(x.Memory.Used); smiWord(text) != "" {
+		if text := strings.TrimSpace(x.Memory.Used); smiText(text) != "" {
 			used := smiBytes(text)
 			r.MemoryUsedBytes = &used
 		} else if smiNotSupported(text) && IntegratedGPU(x.Name, "") && x.MIG != "Enabled" {

@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// A Source knows the machine's GPUs. Its methods are safe for concurrent use.
-// One that is a [Telemeter] too gives a System its live readings.
+// A Source lists the machine's GPUs. Its methods are safe for concurrent use. A
+// System reads telemetry from the sources that are a [TelemetryReader] too.
 type Source interface {
-	// Name is what the source is called in gaps and logs, such as "nvml".
+	// Name returns the name of the source in gaps and logs, such as "nvml".
 	Name() string
 
-	// Inventory returns what the source knows. What it cannot tell is left at
-	// its zero value, with the reason among the gaps. The error matches
-	// [ErrAbsent] if the source does not exist on this machine. It returns soon
-	// after ctx is done.
+	// Inventory returns what the source knows. Unknown fields keep their zero
+	// values, with the reason among the gaps. The error matches [ErrAbsent] if
+	// the source does not exist on this machine. Inventory returns soon after
+	// ctx is done.
 	Inventory(ctx context.Context) (Inventory, error)
 }
 
@@ -24,22 +24,21 @@ type Source interface {
 // Unified set need not have MemoryBytes: the System fills in the RAM.
 type Inventory struct {
 	GPUs          []GPU
-	DriverVersion string
-	CUDADriver    string // the newest CUDA that the driver can serve
+	DriverVersion string // of the NVIDIA driver
+	CUDADriver    string // the newest CUDA version that the driver supports
 	Gaps          []Gap
 }
 
 // ErrAbsent is matched by the error of a source that does not exist on this
-// machine, such as NVML where no driver is installed. It is no fault of the
-// machine.
+// machine, such as NVML if no driver is installed. This is not a fault.
 var ErrAbsent = errors.New("not on this machine")
 
-// IntegratedGPU reports whether a GPU is part of one chip with the CPU and
-// shares its memory, by its compute capability or, where that is unknown, by its
-// name. NVIDIA gives such chips compute capabilities of their own: 5.3 (Tegra
-// X1), 6.2 (X2), 7.2 (Xavier), 8.7 (Orin), 10.1 and 11.0 (Thor) and 12.1 (GB10),
-// see https://developer.nvidia.com/cuda-gpus and the legacy list there.
-// Grace-Hopper and Grace-Blackwell boards carry discrete GPUs (9.0, 10.0, 10.3).
+// IntegratedGPU reports whether a GPU is on one chip with the CPU and shares its
+// memory. It decides by the compute capability or, if that is empty, by the model.
+// Only integrated GPUs have the compute capabilities 5.3 (Tegra X1), 6.2 (X2),
+// 7.2 (Xavier), 8.7 (Orin), 10.1 and 11.0 (Thor) and 12.1 (GB10), see
+// https://developer.nvidia.com/cuda-gpus and the legacy list there. Grace-Hopper
+// and Grace-Blackwell boards have discrete GPUs (9.0, 10.0, 10.3).
 func IntegratedGPU(model, computeCapability string) bool {
 	switch computeCapability {
 	case "5.3", "6.2", "7.2", "8.7", "10.1", "11.0", "12.1":
@@ -57,8 +56,9 @@ func IntegratedGPU(model, computeCapability string) bool {
 	return false
 }
 
-// whole reports whether no later source could add anything of weight.
-func (inv *Inventory) whole() bool {
+// complete reports whether inv has every field that a later source could add and
+// that matters.
+func (inv *Inventory) complete() bool {
 	if len(inv.GPUs) == 0 || inv.DriverVersion == "" || inv.CUDADriver == "" {
 		return false
 	}
@@ -70,9 +70,9 @@ func (inv *Inventory) whole() bool {
 	return true
 }
 
-// add fills what inv lacks from what a later source says. GPUs are matched by
-// UUID or bus address; where neither is known on both sides, by index, provided
-// that both see equally many.
+// add fills what inv lacks from the inventory of a later source. It matches GPUs
+// by UUID or bus address. If neither is known on both sides it matches them by
+// index, provided that both list the same number of GPUs.
 func (inv *Inventory) add(other Inventory) {
 	if inv.DriverVersion == "" {
 		inv.DriverVersion = other.DriverVersion
@@ -89,7 +89,7 @@ func (inv *Inventory) add(other Inventory) {
 		case sameNumber && inv.GPUs[i].UUID == "" && inv.GPUs[i].PCIBus == "":
 			mine = &inv.GPUs[i]
 		default:
-			g.Index = inv.free(g.Index)
+			g.Index = inv.freeIndex(g.Index)
 			inv.GPUs = append(inv.GPUs, g)
 			continue
 		}
@@ -97,8 +97,8 @@ func (inv *Inventory) add(other Inventory) {
 	}
 }
 
-// free returns index or, if a GPU has it already, the lowest that none has.
-func (inv *Inventory) free(index int) int {
+// freeIndex returns index or, if a GPU already has it, the lowest unused one.
+func (inv *Inventory) freeIndex(index int) int {
 	taken := func(i int) bool {
 		return slices.ContainsFunc(inv.GPUs, func(g GPU) bool { return g.Index == i })
 	}
@@ -122,7 +122,7 @@ func (inv *Inventory) find(g GPU) *GPU {
 	return nil
 }
 
-// fill takes over from other what g does not know.
+// fill sets the unknown fields of g from other.
 func (g *GPU) fill(other GPU) {
 	if g.Model == "" {
 		g.Model = other.Model
@@ -153,7 +153,7 @@ func (g *GPU) fill(other GPU) {
 }
 
 // BusAddress returns a PCI address in the form that Linux uses, such as
-// 0000:01:00.0. NVML and nvidia-smi write the domain with eight digits and in
+// 0000:01:00.0. NVML and nvidia-smi write the domain with eight digits and use
 // capitals.
 func BusAddress(s string) string {
 	s = strings.ToLower(strings.TrimSpace(s))

@@ -7,8 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever sources know, nothing that one of them knows is lost, and no GPU is
-// counted twice.
+// Merging inventories keeps everything that a source knows, and counts no GPU
+// twice.
 func TestAddingInventoriesLosesNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -6,39 +6,41 @@ import (
 	"time"
 )
 
-// Static is the Detector and Telemeter of a machine that is only thought of. It
-// is for agents that simulate their work.
+// Static is the Detector and TelemetryReader of a simulated machine. Its methods
+// are safe for concurrent use.
 type Static struct {
 	// Machine is what Detect returns. It must not be changed afterwards.
 	Machine *Machine
 
-	// Load says how busy the GPUs are, from 0 to 1. Defaults to idle.
+	// Load returns how busy the GPUs are, from 0 to 1. It must be safe for
+	// concurrent use. Defaults to idle.
 	Load func() float64
 }
 
 var (
-	_ Detector  = Static{}
-	_ Telemeter = Static{}
+	_ Detector        = Static{}
+	_ TelemetryReader = Static{}
 )
 
-// Detect returns s.Machine.
+// Detect returns s.Machine, or an error if it is nil or ctx is done.
 func (s Static) Detect(ctx context.Context) (*Machine, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	if s.Machine == nil {
-		return nil, errors.New("hwdetect: a Static without a Machine")
+		return nil, errors.New("hwdetect: Static has no Machine")
 	}
 	return s.Machine, nil
 }
 
-// Telemetry returns the reading that the machine would give under s.Load.
+// Telemetry returns the [Machine.Reading] under s.Load, or an error if s.Machine
+// is nil or ctx is done.
 func (s Static) Telemetry(ctx context.Context) (Telemetry, error) {
 	if ctx.Err() != nil {
 		return Telemetry{}, context.Cause(ctx)
 	}
 	if s.Machine == nil {
-		return Telemetry{}, errors.New("hwdetect: a Static without a Machine")
+		return Telemetry{}, errors.New("hwdetect: Static has no Machine")
 	}
 	var load float64
 	if s.Load != nil {
@@ -47,9 +49,9 @@ func (s Static) Telemetry(ctx context.Context) (Telemetry, error) {
 	return s.Machine.Reading(load, time.Now()), nil
 }
 
-// Reading returns what the machine's GPUs would show under a load from 0 (idle)
-// to 1 (a benchmark that uses all of each): an inference server takes nine
-// tenths of the memory, whatever it then does with it.
+// Reading returns simulated telemetry with the time at, for a load from 0 (idle)
+// to 1 (all GPUs fully used). Memory use is 0.5 % when idle and 90 % otherwise,
+// because an inference server reserves its memory at the start.
 func (m *Machine) Reading(load float64, at time.Time) Telemetry {
 	load = min(max(load, 0), 1)
 	t := Telemetry{Time: at, GPUs: make([]GPUTelemetry, len(m.GPUs))}

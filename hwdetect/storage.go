@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// detectStorage describes the disk behind dir, or, where that cannot be told
-// (a network share, the layers of a container), the machine's first disk. The
-// gap says so.
+// detectStorage describes the disk that holds dir. If that disk cannot be found,
+// because dir is on a network share or in a container's layers, it describes the
+// machine's first disk and returns an error that explains this.
 func detectStorage(root fs.FS, dir string) (Storage, error) {
 	disk, err := diskBehind(root, dir)
 	if disk == "" {
@@ -23,12 +23,12 @@ func detectStorage(root fs.FS, dir string) (Storage, error) {
 			return Storage{}, err
 		}
 		if err != nil {
-			err = fmt.Errorf("%w; described is the first disk, %s", err, disk)
+			err = fmt.Errorf("%w; using the first disk, %s", err, disk)
 		}
 	}
 	s := describeDisk(root, disk)
 	if s.Model == "" && err == nil {
-		err = fmt.Errorf("%s has no model", disk)
+		err = fmt.Errorf("disk %s has no model name", disk)
 	}
 	return s, err
 }
@@ -45,15 +45,15 @@ func diskBehind(root fs.FS, dir string) (string, error) {
 	}
 	m, ok := findMount(mounts, resolve(root, dir))
 	if !ok {
-		return "", fmt.Errorf("%s is on no known mount", dir)
+		return "", fmt.Errorf("the mount that holds %s was not found", dir)
 	}
 	name := blockByNumber(root, m.device)
 	if name == "" && strings.HasPrefix(m.source, "/dev/") {
-		// btrfs and ZFS hand out device numbers of their own.
+		// btrfs and ZFS have device numbers of their own.
 		name = blockByPath(root, m.source)
 	}
 	if name == "" {
-		return "", fmt.Errorf("%s is on %s (%s), which is no disk of this machine", dir, m.source, m.kind)
+		return "", fmt.Errorf("%s is on %s (%s), which is not a local disk", dir, m.source, m.kind)
 	}
 	return wholeDisk(root, name), nil
 }
@@ -86,7 +86,7 @@ func findMount(mountinfo, dir string) (mount, bool) {
 	return best, found
 }
 
-// unescape undoes the octal escapes of blanks in mountinfo.
+// unescape decodes the octal escapes of white space in mountinfo.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -102,8 +102,8 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// resolve returns the absolute path dir without symbolic links. What does not
-// exist yet stays as it is.
+// resolve returns the absolute path dir with symbolic links resolved. Parts that
+// don't exist yet stay as they are.
 func resolve(root fs.FS, dir string) string {
 	todo := strings.Split(path.Clean(dir), "/")
 	done := "/"
@@ -140,7 +140,7 @@ func resolve(root fs.FS, dir string) string {
 // blockByNumber returns the name of the block device with a number.
 func blockByNumber(root fs.FS, device string) string {
 	if strings.HasPrefix(device, "0:") {
-		return "" // no block device
+		return "" // not a block device
 	}
 	for _, name := range list(root, "sys/class/block") {
 		if readLine(root, "sys/class/block/"+name+"/dev") == device {
@@ -150,8 +150,8 @@ func blockByNumber(root fs.FS, device string) string {
 	return ""
 }
 
-// blockByPath returns the name of the block device that a path under /dev
-// stands for, through the links that udev makes there.
+// blockByPath returns the name of the block device that a path under /dev refers
+// to, possibly through udev's links.
 func blockByPath(root fs.FS, device string) string {
 	name := path.Base(resolve(root, device))
 	if exists(root, "sys/class/block/"+name) {
@@ -160,10 +160,10 @@ func blockByPath(root fs.FS, device string) string {
 	return ""
 }
 
-// wholeDisk follows a partition to its disk, and a device that is made of
-// others (LVM, encryption, RAID) to the first of them.
+// wholeDisk returns the disk of a partition. For a device that is made of others
+// (LVM, encryption, RAID) it returns the disk of the first of them.
 func wholeDisk(root fs.FS, name string) string {
-	for range 16 { // deeper stacks do not exist, loops in made-up trees might
+	for range 16 { // real stacks are not deeper, and a simulated tree might have a loop
 		dir := "sys/class/block/" + name
 		if slaves := list(root, dir+"/slaves"); len(slaves) > 0 {
 			name = slaves[0]
@@ -204,11 +204,11 @@ func firstDisk(root fs.FS) string {
 	return first
 }
 
-// describeDisk reads what the kernel, and udev where it runs, know of a disk.
+// describeDisk describes a disk from sysfs and, where udev runs, its database.
 func describeDisk(root fs.FS, name string) Storage {
 	dir := "sys/block/" + name
 	s := Storage{Model: strings.Join(strings.Fields(readLine(root, dir+"/device/model")), " ")}
-	// A SATA disk's model is cut at 16 characters in sysfs; udev has all of it.
+	// sysfs cuts a SATA disk's model at 16 characters; udev has all of it.
 	if m := udevModel(root, readLine(root, dir+"/dev")); len(m) > len(s.Model) {
 		s.Model = m
 	}
@@ -221,13 +221,13 @@ func describeDisk(root fs.FS, name string) Storage {
 		s.Type = "ssd"
 	}
 	if strings.HasPrefix(name, "vd") || strings.HasPrefix(name, "xvd") {
-		s.Type = "" // what a virtual disk says of its nature is a guess
+		s.Type = "" // a virtual disk doesn't know its real type
 	}
 	s.Brand = diskBrand(s.Model)
 	return s
 }
 
-// udevModel returns the full model from udev's notes on a block device.
+// udevModel returns the full model of a block device from udev's database.
 func udevModel(root fs.FS, device string) string {
 	if device == "" {
 		return ""
@@ -241,7 +241,7 @@ func udevModel(root fs.FS, device string) string {
 	return ""
 }
 
-// unescapeHex undoes udev's \x20.
+// unescapeHex decodes udev's hexadecimal escapes, such as \x20.
 func unescapeHex(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -257,8 +257,8 @@ func unescapeHex(s string) string {
 	return b.String()
 }
 
-// diskBrand returns the maker of a disk, or Unknown for one that KITT's Python
-// agent does not know either: the word is part of the fingerprint.
+// diskBrand returns the manufacturer of a disk, or Unknown. It knows the same
+// names as KITT's Python agent, because the brand is part of the fingerprint.
 func diskBrand(model string) string {
 	if model == "" {
 		return ""

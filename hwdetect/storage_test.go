@@ -39,5 +39,5 @@ func TestResolve(t *testing.T) {
 	}
 	require.Equal(t, "/mnt/real/models", resolve(root, "/home/me/.kitt/models"))
 	require.Equal(t, "/plain/not/there", resolve(root, "/plain/./x/../not/there/"))
-	require.NotEmpty(t, resolve(root, "/loop/a/x"), "a loop comes to an end")
+	require.NotEmpty(t, resolve(root, "/loop/a/x"), "a loop of links ends")
 }

@@ -13,35 +13,34 @@ import (
 	"time"
 )
 
-// A Config says where and how a System looks. Its zero value looks at the
-// machine that the program runs on, without NVML.
+// A Config configures a System. Its zero value describes the machine that the
+// program runs on, without NVML.
 type Config struct {
-	// Root is a file tree with /proc, /sys, /run and /etc in it. Defaults to
-	// the machine's own. A machine of another kind is described by a tree
-	// recorded there.
+	// Root is a file tree with /proc, /sys, /run and /etc in it, such as one
+	// recorded on another machine. Defaults to the machine's own.
 	Root fs.FS
 
-	// ModelDir is where models are kept; Machine.Storage describes the disk
-	// behind it. It need not exist. Defaults to nothing: the first disk.
+	// ModelDir is the model directory. Machine.Storage describes the disk that
+	// holds it. It need not exist. Defaults to none: the first disk.
 	ModelDir string
 
-	// Sources know the machine's GPUs and are asked in order, before
-	// nvidia-smi.
+	// Sources list the machine's GPUs. They are asked in order, before
+	// nvidia-smi. Defaults to none.
 	Sources []Source
 
-	// NVIDIASMI runs nvidia-smi. Defaults to the one on PATH, or to none where
+	// NVIDIASMI runs nvidia-smi. Defaults to the program on PATH, or to none if
 	// Root is set.
 	NVIDIASMI RunFunc
 
-	// SMITelemetry lets nvidia-smi give live readings where no source does, at
-	// the cost of a new process for each. Defaults to false: no readings.
+	// SMITelemetry lets nvidia-smi provide telemetry if no source does. This
+	// costs a new process for each reading. Defaults to false: no telemetry.
 	SMITelemetry bool
 
-	// ProbeTimeout is the time that one probe gets, from 10 ms to 1.8 s. GPUs
-	// get it once for all of their sources. Defaults to 1.5 s.
+	// ProbeTimeout is the time limit of one probe, from 10 ms to 1.8 s. All
+	// GPU sources together have one such limit. Defaults to 1.5 s.
 	ProbeTimeout time.Duration
 
-	// Logger gets what goes wrong. Defaults to discarding it.
+	// Logger receives failures. Defaults to discarding them.
 	Logger *slog.Logger
 }
 
@@ -61,21 +60,22 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// System looks at the machine itself. Its methods are safe for concurrent use.
+// A System describes the machine that the program runs on. Its methods are safe
+// for concurrent use.
 type System struct {
-	cfg     Config
-	sources []Source
-	turn    chan struct{} // held by the Detect that is at work
-	probes  probes
-	live    telemetry
+	cfg       Config
+	sources   []Source
+	detecting chan struct{} // a semaphore: one Detect at a time
+	probes    probes
+	live      telemetry
 }
 
 var (
-	_ Detector  = (*System)(nil)
-	_ Telemeter = (*System)(nil)
+	_ Detector        = (*System)(nil)
+	_ TelemetryReader = (*System)(nil)
 )
 
-// New returns a System. It looks at nothing yet.
+// New returns a System. It starts nothing.
 func New(cfg Config) (*System, error) {
 	cfg = cfg.withDefaults()
 	if cfg.ProbeTimeout < 10*time.Millisecond || cfg.ProbeTimeout > 1800*time.Millisecond {
@@ -85,12 +85,12 @@ func New(cfg Config) (*System, error) {
 	if root == nil {
 		root = os.DirFS("/")
 	}
-	s := &System{cfg: cfg, turn: make(chan struct{}, 1)}
+	s := &System{cfg: cfg, detecting: make(chan struct{}, 1)}
 	tool := smi{cfg.NVIDIASMI}
 	s.sources = append(s.sources, cfg.Sources...)
 	s.sources = append(s.sources, tool, driverFiles{root})
 	for _, src := range cfg.Sources {
-		if t, ok := src.(Telemeter); ok {
+		if t, ok := src.(TelemetryReader); ok {
 			s.live.sources = append(s.live.sources, t)
 		}
 	}
@@ -101,12 +101,13 @@ func New(cfg Config) (*System, error) {
 	return s, nil
 }
 
-// Detect looks at the machine, which takes some milliseconds and at most 2 s. It
-// looks anew at each call, so that a driver or a GPU that came later is found.
+// Detect describes the machine, which takes a few milliseconds and at most 2 s.
+// Each call runs all probes again, so it finds a driver or GPU that was added
+// later. Concurrent calls run one after the other.
 func (s *System) Detect(ctx context.Context) (*Machine, error) {
 	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
+	case s.detecting <- struct{}{}:
+		defer func() { <-s.detecting }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -124,18 +125,18 @@ func (s *System) Detect(ctx context.Context) (*Machine, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	m.take(inv)
+	m.setInventory(inv)
 	sortGaps(m.Gaps)
 	return m, nil
 }
 
-// inventory asks the sources of GPUs in order until nothing is missing. They share
-// the time of one probe, and each may use half of what is left of it, so that
-// nvidia-smi still gets its turn when NVML hangs.
+// inventory asks the GPU sources in order until nothing is missing. They share the
+// time limit of one probe. Each may use half of the remaining time, so that
+// nvidia-smi still runs when NVML hangs.
 func (s *System) inventory(ctx context.Context) Inventory {
 	var inv Inventory
 	var gaps []Gap
-	trouble := false // whether a source failed that exists
+	failed := false // whether a source that exists failed
 	left := s.cfg.ProbeTimeout
 	for i, src := range s.sources {
 		limit := left
@@ -147,33 +148,33 @@ func (s *System) inventory(ctx context.Context) Inventory {
 			limit = max(left, s.cfg.ProbeTimeout/10)
 		}
 		start := time.Now()
-		found, late, err := await(ctx, &s.probes, fmt.Sprint("source ", i), limit, src.Inventory)
+		found, timedOut, err := await(ctx, &s.probes, fmt.Sprint("source ", i), limit, src.Inventory)
 		left = max(left-time.Since(start), s.cfg.ProbeTimeout/10)
-		if _, files := src.(driverFiles); err != nil && !files { // that there are no files is no news
+		if _, files := src.(driverFiles); err != nil && !files { // missing files are not worth a gap
 			why := strings.TrimPrefix(err.Error(), src.Name()+": ")
-			gaps = append(gaps, Gap{What: src.Name(), Reason: strings.TrimSuffix(why, ": "+ErrAbsent.Error()), Late: late})
+			gaps = append(gaps, Gap{What: src.Name(), Reason: strings.TrimSuffix(why, ": "+ErrAbsent.Error()), Incomplete: timedOut})
 			if !errors.Is(err, ErrAbsent) {
-				trouble = true
+				failed = true
 				s.cfg.Logger.DebugContext(ctx, "gpu source failed", "source", src.Name(), "err", err)
 			}
 		}
 		inv.add(found)
-		if inv.whole() || ctx.Err() != nil {
+		if inv.complete() || ctx.Err() != nil {
 			break
 		}
 	}
 	if len(inv.GPUs) == 0 && inv.DriverVersion == "" && len(inv.Gaps) == 0 {
-		inv.Gaps = append(inv.Gaps, Gap{What: "gpus", Reason: "no NVIDIA GPU: there is neither a driver nor such a card on the PCI bus"})
-		if !trouble {
-			return inv // that says it all
+		inv.Gaps = append(inv.Gaps, Gap{What: "gpus", Reason: "no NVIDIA GPU: no driver is loaded, and no card is on the PCI bus"})
+		if !failed {
+			return inv
 		}
 	}
 	inv.Gaps = append(inv.Gaps, gaps...)
 	return inv
 }
 
-// take writes what is known of the GPUs into m.
-func (m *Machine) take(inv Inventory) {
+// setInventory sets the fields of m that describe GPUs.
+func (m *Machine) setInventory(inv Inventory) {
 	slices.SortFunc(inv.GPUs, func(a, b GPU) int { return a.Index - b.Index })
 	for _, g := range inv.GPUs {
 		if g.Unified && g.MemoryBytes == 0 {
@@ -185,21 +186,23 @@ func (m *Machine) take(inv Inventory) {
 	m.Gaps = append(m.Gaps, inv.Gaps...)
 }
 
-// Telemetry returns the latest reading of the GPUs. A reading older than a
-// second is renewed beside the caller, who waits for the new one for at most
-// 100 ms. Without a GPU or without a source of readings it is one of no GPUs.
+// Telemetry returns the latest reading of the GPUs. If that is older than a
+// second, Telemetry starts a new one and waits for it for at most 100 ms. Without
+// a GPU or a source of telemetry the reading lists no GPUs. The error matches
+// ctx.Err() if ctx is done first.
 func (s *System) Telemetry(ctx context.Context) (Telemetry, error) {
 	return s.live.latest(ctx)
 }
 
-// Close waits for what is still being looked at, at most for 2 s: a call that is
-// stuck in the driver or on a dead network share cannot be waited for. It does
-// not close the Sources. The System must not be used afterwards.
+// Close stops a reading that is in progress and waits for running probes, at most
+// for 2 s each. It returns an error if one still runs, since a call that hangs in
+// the driver or on a dead network share cannot be interrupted. It does not close
+// the Sources. The System must not be used afterwards.
 func (s *System) Close() error {
 	s.live.stop()
 	ok := s.probes.wait(2 * time.Second)
 	if !s.live.wait(2*time.Second) || !ok {
-		return errors.New("hwdetect: a probe is stuck")
+		return errors.New("hwdetect: a probe hangs")
 	}
 	return nil
 }

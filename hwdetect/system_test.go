@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A fakeSource is a Source whose answers a test chooses.
+// A fakeSource is a Source with settable answers.
 type fakeSource struct {
 	inventory func(ctx context.Context) (Inventory, error)
 	telemetry func(ctx context.Context) (Telemetry, error)
@@ -36,15 +36,15 @@ func h100() Inventory {
 	}
 }
 
-// hangs waits for the end of ctx, and a little longer, as a process does that
-// must be killed first.
+// hangs waits until ctx is done and 50 ms longer, like a process that must be
+// killed.
 func hangs(ctx context.Context, _ ...string) ([]byte, error) {
 	<-ctx.Done()
 	time.Sleep(50 * time.Millisecond)
 	return nil, ctx.Err()
 }
 
-// deafFS is a file system of which one file hangs whatever the caller does.
+// A deafFS is a file system with a file that hangs until wake is closed.
 type deafFS struct {
 	fs.FS
 	name string
@@ -67,7 +67,7 @@ var smallMachine = fstest.MapFS{
 	"proc/self/mountinfo":       {Data: []byte("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n")},
 }
 
-func TestHangingToolCostsItsOwnAnswerAndUnderTwoSeconds(t *testing.T) {
+func TestHangingToolCostsOneAnswerAndUnderTwoSeconds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		slow := fakeSource{inventory: func(ctx context.Context) (Inventory, error) { _, err := hangs(ctx); return Inventory{}, err }}
@@ -78,14 +78,14 @@ func TestHangingToolCostsItsOwnAnswerAndUnderTwoSeconds(t *testing.T) {
 		require.NoError(t, err)
 		require.Less(t, time.Since(start), 2*time.Second)
 		require.Equal(t, "unknown-1c_1GB_Linux-6.8.0", (&Machine{CPU: CPU{Threads: m.CPU.Threads}, MemoryBytes: m.MemoryBytes, OS: m.OS}).Fingerprint())
-		var late []string
+		var incomplete []string
 		for _, g := range m.Gaps {
-			if g.Late {
-				late = append(late, g.What)
+			if g.Incomplete {
+				incomplete = append(incomplete, g.What)
 			}
 		}
-		require.Equal(t, []string{"fake", "nvidia-smi"}, late)
-		require.True(t, m.Late())
+		require.Equal(t, []string{"fake", "nvidia-smi"}, incomplete)
+		require.True(t, m.Incomplete())
 		require.NoError(t, s.Close())
 	})
 }
@@ -96,7 +96,7 @@ func TestHangingSourceLeavesTimeForNVIDIASMI(t *testing.T) {
 		slow := fakeSource{inventory: func(ctx context.Context) (Inventory, error) { _, err := hangs(ctx); return Inventory{}, err }}
 		s, err := New(Config{Root: smallMachine, Sources: []Source{slow}, NVIDIASMI: func(ctx context.Context, args ...string) ([]byte, error) {
 			if args[0] == smiXML[0] {
-				return nil, errors.New("no XML today")
+				return nil, errors.New("no XML")
 			}
 			time.Sleep(300 * time.Millisecond)
 			return []byte("0, NVIDIA L4, GPU-1, 00000000:01:00.0, 23034, 72.00, 550.54.15, 8.9, [N/A]\n"), nil
@@ -121,19 +121,19 @@ func TestProbeThatHangsForEverIsNotStartedTwice(t *testing.T) {
 			m, err := s.Detect(t.Context())
 			require.NoError(t, err)
 			require.LessOrEqual(t, time.Since(start), 1500*time.Millisecond)
-			require.Equal(t, "Fast CPU", m.CPU.Model, "the others are none the worse")
-			require.True(t, m.Gaps[len(m.Gaps)-1].Late)
+			require.Equal(t, "Fast CPU", m.CPU.Model, "other probes are not affected")
+			require.True(t, m.Gaps[len(m.Gaps)-1].Incomplete)
 			require.Equal(t, "storage", m.Gaps[len(m.Gaps)-1].What)
 			time.Sleep(time.Minute)
 		}
 		require.Equal(t, int32(1), root.hung.Load())
-		require.ErrorContains(t, s.Close(), "stuck")
+		require.ErrorContains(t, s.Close(), "hangs")
 
 		close(root.wake)
 		synctest.Wait()
 		m, err := s.Detect(t.Context())
 		require.NoError(t, err)
-		require.False(t, m.Gaps[len(m.Gaps)-1].Late, "it answers again")
+		require.False(t, m.Gaps[len(m.Gaps)-1].Incomplete, "it answers again")
 	})
 }
 
@@ -152,7 +152,7 @@ func TestDetectEndsWithItsContext(t *testing.T) {
 	})
 }
 
-func TestDetectAfterOneThatWasCutShort(t *testing.T) {
+func TestDetectAfterACancelledOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		slow := func(ctx context.Context, _ ...string) ([]byte, error) {
@@ -167,7 +167,7 @@ func TestDetectAfterOneThatWasCutShort(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		m, err := s.Detect(t.Context())
 		require.NoError(t, err)
-		require.False(t, m.Late(), "it waits for the first one's probe, and then looks itself")
+		require.False(t, m.Incomplete(), "it waits for the first call's probe and then runs its own")
 		require.NoError(t, s.Close())
 	})
 }
@@ -186,7 +186,7 @@ func TestSourcesCompleteOneAnother(t *testing.T) {
 	m, err := s.Detect(t.Context())
 	require.NoError(t, err)
 	require.Len(t, m.GPUs, 1)
-	require.Zero(t, ran.Load(), "no command is run when NVML knows it all")
+	require.Zero(t, ran.Load(), "no command is run if NVML has all answers")
 
 	half := fakeSource{inventory: func(context.Context) (Inventory, error) {
 		inv := h100()

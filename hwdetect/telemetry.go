@@ -10,41 +10,41 @@ import (
 )
 
 const (
-	freshFor  = time.Second            // how long a reading serves without being renewed
-	patience  = 100 * time.Millisecond // how long a caller waits for a renewal
-	readLimit = 10 * time.Second       // how long one source may take for a reading
-	sickAfter = 2 * time.Minute        // how long GPUs may keep silent; they are known to for 45 s under load
+	maxAge     = time.Second            // older readings are refreshed
+	callerWait = 100 * time.Millisecond // how long a caller waits for a refresh
+	readLimit  = 10 * time.Second       // how long one source may take for a reading
+	faultAfter = 2 * time.Minute        // how long GPUs may give no answer; under load this can take 45 s
 )
 
-// telemetry keeps the latest reading and renews it when asked for it. There is
-// no goroutine while nobody asks.
+// telemetry keeps the latest reading and refreshes it on demand. It runs no
+// goroutine between calls.
 type telemetry struct {
-	sources []Telemeter
+	sources []TelemetryReader
 	log     *slog.Logger
 
-	mu      sync.Mutex
-	last    Telemetry
-	silent  time.Time     // since when no source has answered; zero if the last try was answered
-	failed  int           // tries since then that came to nothing
-	renewal chan struct{} // closed when the renewal at work ends; nil if none is
-	cancel  context.CancelFunc
-	closed  bool
+	mu       sync.Mutex // guards the fields below
+	last     Telemetry
+	failing  time.Time     // when the first of the failed refreshes began; zero if the last one succeeded
+	failures int           // how many refreshes have failed since
+	refresh  chan struct{} // closed when the running refresh ends; nil if none runs
+	cancel   context.CancelFunc
+	closed   bool
 }
 
-// latest returns the last reading, renewed if that is done quickly.
+// latest returns the last reading, after a refresh if that is quick.
 func (t *telemetry) latest(ctx context.Context) (Telemetry, error) {
 	t.mu.Lock()
-	if len(t.sources) == 0 || t.closed || time.Since(t.last.Time) < freshFor {
+	if len(t.sources) == 0 || t.closed || time.Since(t.last.Time) < maxAge {
 		defer t.mu.Unlock()
 		return t.currentLocked(), nil
 	}
-	if t.renewal == nil {
-		t.renewLocked()
+	if t.refresh == nil {
+		t.refreshLocked()
 	}
-	done := t.renewal
+	done := t.refresh
 	t.mu.Unlock()
 
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(callerWait)
 	defer timer.Stop()
 	select {
 	case <-done:
@@ -57,54 +57,54 @@ func (t *telemetry) latest(ctx context.Context) (Telemetry, error) {
 	return t.currentLocked(), nil
 }
 
-// currentLocked returns the last reading, which is a sick one if the GPUs have
-// kept silent for too long since. t.mu must be held.
+// currentLocked returns the last reading, with a fault if the GPUs have given no
+// answer for too long. t.mu must be held.
 func (t *telemetry) currentLocked() Telemetry {
 	last := t.last
-	if t.failed > 1 && time.Since(t.silent) > sickAfter {
-		last.Sick = fmt.Sprintf("the GPUs have not answered for %s", time.Since(t.silent).Round(time.Second))
+	if t.failures > 1 && time.Since(t.failing) > faultAfter {
+		last.Fault = fmt.Sprintf("the GPUs have not answered for %s", time.Since(t.failing).Round(time.Second))
 	}
 	return last
 }
 
-// renewLocked starts a new reading. t.mu must be held.
-func (t *telemetry) renewLocked() {
+// refreshLocked starts a new reading. t.mu must be held.
+func (t *telemetry) refreshLocked() {
 	ctx, cancel := context.WithTimeout(context.Background(), readLimit)
 	done := make(chan struct{})
-	t.renewal, t.cancel = done, cancel
-	if t.silent.IsZero() {
-		t.silent = time.Now()
+	t.refresh, t.cancel = done, cancel
+	if t.failing.IsZero() {
+		t.failing = time.Now()
 	}
-	go func() { // whom wait waits for
+	go func() { // wait waits for it
 		defer close(done)
 		defer cancel()
 		reading, err := t.read(ctx)
 
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.renewal = nil
+		t.refresh = nil
 		if err != nil {
-			t.failed++
-			t.log.Debug("no gpu telemetry", "err", err)
+			t.failures++
+			t.log.Debug("gpu telemetry not read", "err", err)
 			return
 		}
-		if reading.Sick != t.last.Sick {
+		if reading.Fault != t.last.Fault {
 			t.logChange(reading)
 		}
-		t.last, t.silent, t.failed = reading, time.Time{}, 0
+		t.last, t.failing, t.failures = reading, time.Time{}, 0
 	}()
 }
 
 func (t *telemetry) logChange(reading Telemetry) {
-	if reading.Sick != "" {
-		t.log.Warn("gpu sick", "reason", reading.Sick)
+	if reading.Fault != "" {
+		t.log.Warn("gpu fault", "reason", reading.Fault)
 	} else {
-		t.log.Info("gpu well again")
+		t.log.Info("gpu fault cleared")
 	}
 }
 
-// read asks the sources in order. That none exists here is an answer too: a
-// reading of no GPUs.
+// read asks the sources in order. If none exists on this machine, it returns a
+// reading without GPUs.
 func (t *telemetry) read(ctx context.Context) (Telemetry, error) {
 	var errs []error
 	for _, src := range t.sources {
@@ -122,7 +122,7 @@ func (t *telemetry) read(ctx context.Context) (Telemetry, error) {
 	return Telemetry{}, errors.Join(errs...)
 }
 
-// stop ends the renewal at work, and lets no other begin.
+// stop cancels a running refresh and prevents new ones.
 func (t *telemetry) stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -132,10 +132,11 @@ func (t *telemetry) stop() {
 	}
 }
 
-// wait waits for the renewal at work, at most for limit.
+// wait waits for a running refresh, at most for limit, and reports whether none
+// runs.
 func (t *telemetry) wait(limit time.Duration) bool {
 	t.mu.Lock()
-	done := t.renewal
+	done := t.refresh
 	t.mu.Unlock()
 	if done == nil {
 		return true

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTelemetryIsReadBesideTheCaller(t *testing.T) {
+func TestTelemetryIsReadConcurrently(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var takes atomic.Int64 // nanoseconds
@@ -38,71 +38,71 @@ func TestTelemetryIsReadBesideTheCaller(t *testing.T) {
 			return r
 		}
 
-		// A quick reading is waited for, and then serves for a second.
+		// The caller waits for a quick reading, which is then used for a second.
 		takes.Store(int64(20 * time.Millisecond))
 		first := read()
 		require.Equal(t, 1.0, *first.GPUs[0].UtilizationPct)
 		require.Equal(t, first, read())
 		require.Equal(t, int32(1), reads.Load())
 		time.Sleep(30 * time.Second)
-		require.Equal(t, 2.0, *read().GPUs[0].UtilizationPct, "no reading of half a minute ago")
+		require.Equal(t, 2.0, *read().GPUs[0].UtilizationPct, "not the reading of half a minute ago")
 
-		// A slow one is not: the caller gets the last, at once.
+		// The caller does not wait for a slow one, and gets the last reading.
 		takes.Store(int64(5 * time.Second))
 		time.Sleep(30 * time.Second)
 		start := time.Now()
 		old := read()
-		require.Equal(t, patience, time.Since(start))
+		require.Equal(t, callerWait, time.Since(start))
 		require.Equal(t, 2.0, *old.GPUs[0].UtilizationPct)
 		read()
-		require.Equal(t, int32(3), reads.Load(), "no second one beside it")
+		require.Equal(t, int32(3), reads.Load(), "no second one starts")
 		time.Sleep(5 * time.Second)
 		require.Equal(t, 3.0, *read().GPUs[0].UtilizationPct)
 
-		// One that hangs under load is no sickness at first, and is one at last.
+		// A reading that hangs under load becomes a fault after two minutes.
 		takes.Store(int64(time.Hour))
 		for range 3 {
 			time.Sleep(30 * time.Second)
-			require.Empty(t, read().Sick)
+			require.Empty(t, read().Fault)
 		}
 		time.Sleep(2 * time.Minute)
-		require.Contains(t, read().Sick, "have not answered for")
+		require.Contains(t, read().Fault, "have not answered for")
 		takes.Store(int64(0))
 		time.Sleep(30 * time.Second)
-		require.Empty(t, read().Sick, "well again")
+		require.Empty(t, read().Fault, "the fault is cleared")
 
-		// One try that comes to nothing is none either, however long ago.
+		// A single failed reading is not a fault, however long ago it was.
 		takes.Store(int64(time.Hour))
 		time.Sleep(5 * time.Minute)
-		require.Empty(t, read().Sick)
+		require.Empty(t, read().Fault)
 		takes.Store(int64(5 * time.Second))
 		time.Sleep(5 * time.Minute)
-		require.Empty(t, read().Sick)
+		require.Empty(t, read().Fault)
 		time.Sleep(10 * time.Second)
 		takes.Store(0)
 
-		// Errors count as silence.
+		// Errors count as missing answers.
 		fails.Store(true)
 		time.Sleep(30 * time.Second)
-		require.Empty(t, read().Sick)
+		require.Empty(t, read().Fault)
 		time.Sleep(3 * time.Minute)
-		require.NotEmpty(t, read().Sick)
+		require.NotEmpty(t, read().Fault)
 
 		takes.Store(int64(time.Hour))
 		time.Sleep(30 * time.Second)
 		read()
-		require.NoError(t, s.Close(), "ends the reading at work")
+		require.NoError(t, s.Close(), "ends the running read")
 	})
 }
 
-func TestNoGPUIsNoSickness(t *testing.T) {
+func TestNoGPUIsNotAFault(t *testing.T) {
 	t.Parallel()
 	src := fakeSource{telemetry: func(context.Context) (Telemetry, error) { return Telemetry{}, ErrAbsent }}
 	s, err := New(Config{Root: smallMachine, Sources: []Source{src}})
 	require.NoError(t, err)
 	r, err := s.Telemetry(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, r.Sick)
+	require.Empty(t, r.Fault)
 	require.False(t, r.Time.IsZero())
 	_, known := r.UtilizationPct()
 	require.False(t, known)

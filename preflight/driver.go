@@ -9,7 +9,7 @@ import (
 )
 
 // Driver looks whether the NVIDIA driver works and which GPUs it has. If d is a
-// hwdetect.Telemeter, its readings are looked at as well, since a driver can
+// hwdetect.TelemetryReader, its readings are looked at as well, since a driver can
 // name a GPU that has fallen off the bus.
 func Driver(d hwdetect.Detector) Check {
 	const install = "install the NVIDIA driver for your distribution, such as `sudo ubuntu-drivers install`, and restart the machine"
@@ -19,9 +19,9 @@ func Driver(d hwdetect.Detector) Check {
 			return Result{Status: Fail, Details: err.Error()}
 		}
 		reasons := gpuGaps(m)
-		if t, ok := d.(hwdetect.Telemeter); ok {
-			if reading, err := t.Telemetry(ctx); err == nil && reading.Sick != "" {
-				return Result{Status: Fail, Details: reading.Sick, Fix: "restart the machine"}
+		if t, ok := d.(hwdetect.TelemetryReader); ok {
+			if reading, err := t.Telemetry(ctx); err == nil && reading.Fault != "" {
+				return Result{Status: Fail, Details: reading.Fault, Fix: "restart the machine"}
 			}
 		}
 		switch {

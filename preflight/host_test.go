@@ -70,7 +70,7 @@ func TestPythonOfTheKittCommandComesFirst(t *testing.T) {
 type sickly struct{ hwdetect.Static }
 
 func (sickly) Telemetry(context.Context) (hwdetect.Telemetry, error) {
-	return hwdetect.Telemetry{Sick: "GPU 3 is gone"}, nil
+	return hwdetect.Telemetry{Fault: "GPU 3 is gone"}, nil
 }
 
 func TestDriver(t *testing.T) {
@@ -98,7 +98,7 @@ func TestDriver(t *testing.T) {
 		{"driver without GPU", hwdetect.Static{Machine: &hwdetect.Machine{DriverVersion: "550.54.15"}}, Fail, "shows no GPU"},
 		{"mismatch", broken, Fail, "version mismatch"},
 		{"sick", sickly{profile("h100-8")}, Fail, "GPU 3 is gone"},
-		{"no answer", hwdetect.Static{}, Fail, "without a Machine"},
+		{"no answer", hwdetect.Static{}, Fail, "has no Machine"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

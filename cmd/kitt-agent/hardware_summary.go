@@ -37,8 +37,8 @@ func writeHardware(w io.Writer, m *hwdetect.Machine, t hwdetect.Telemetry) error
 			}
 		}
 	}
-	if t.Sick != "" {
-		line("GPU trouble", "%s", t.Sick)
+	if t.Fault != "" {
+		line("GPU trouble", "%s", t.Fault)
 	}
 	driver := orNone(m.DriverVersion)
 	if m.CUDADriver != "" {

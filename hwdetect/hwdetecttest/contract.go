@@ -11,11 +11,11 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// TestDetector checks that d keeps the promises of hwdetect.Detector on a machine
-// that works. It returns every breach that it finds.
+// TestDetector checks that d satisfies the contract of [hwdetect.Detector] on a
+// healthy machine. It returns every violation it finds, joined.
 func TestDetector(ctx context.Context, d hwdetect.Detector) error {
-	var breaches []error
-	breach := func(format string, args ...any) { breaches = append(breaches, fmt.Errorf(format, args...)) }
+	var violations []error
+	violation := func(format string, args ...any) { violations = append(violations, fmt.Errorf(format, args...)) }
 
 	m, err := d.Detect(ctx)
 	if err != nil {
@@ -25,38 +25,38 @@ func TestDetector(ctx context.Context, d hwdetect.Detector) error {
 		return errors.New("Detect returned neither a machine nor an error")
 	}
 	if m.GPUs == nil {
-		breach("GPUs is nil, which is not JSON's []")
+		violation("GPUs is nil, which is not [] in JSON")
 	}
 	environments := []string{"dgx_spark", "dgx", "wsl2", "docker", "container", "native_linux", "native_macos", "native_windows", "unknown"}
 	if !slices.Contains(environments, m.EnvironmentType) {
-		breach("EnvironmentType %q is none of %q", m.EnvironmentType, environments)
+		violation("EnvironmentType %q is not one of %q", m.EnvironmentType, environments)
 	}
 	if m.CPU.Cores > m.CPU.Threads && m.CPU.Threads > 0 {
-		breach("there are more cores (%d) than threads (%d)", m.CPU.Cores, m.CPU.Threads)
+		violation("there are more cores (%d) than threads (%d)", m.CPU.Cores, m.CPU.Threads)
 	}
 	if m.MemoryBytes < 0 {
-		breach("MemoryBytes is %d", m.MemoryBytes)
+		violation("MemoryBytes is %d", m.MemoryBytes)
 	}
 	for i, g := range m.GPUs {
 		if g.Unified && g.MemoryBytes != m.MemoryBytes {
-			breach("GPU %d has unified memory of %d bytes, and the machine %d", i, g.MemoryBytes, m.MemoryBytes)
+			violation("GPU %d has unified memory of %d bytes, and the machine %d", i, g.MemoryBytes, m.MemoryBytes)
 		}
 		if g.MIG != nil && !g.MIG.Enabled && len(g.MIG.Instances) > 0 {
-			breach("GPU %d has MIG instances although MIG is off", i)
+			violation("GPU %d has MIG instances although MIG is off", i)
 		}
 		for _, peer := range g.NVLinkPeers {
 			if peer == g.Index || peer < 0 || peer >= len(m.GPUs) {
-				breach("GPU %d has an NVLink to GPU %d", i, peer)
+				violation("GPU %d has an NVLink to GPU %d", i, peer)
 			}
 		}
 	}
 	for _, g := range m.Gaps {
 		if g.What == "" || g.Reason == "" {
-			breach("a gap lacks its name or its reason: %+v", g)
+			violation("a gap has no name or no reason: %+v", g)
 		}
 	}
 
-	// The same machine has the same fingerprint, whoever asks.
+	// Concurrent calls return the same fingerprint.
 	prints := make([]string, 4)
 	var callers sync.WaitGroup
 	for i := range prints {
@@ -69,23 +69,23 @@ func TestDetector(ctx context.Context, d hwdetect.Detector) error {
 	callers.Wait()
 	for _, p := range prints {
 		if p != m.Fingerprint() {
-			breach("the fingerprint was %q, and then %q", m.Fingerprint(), p)
+			violation("the fingerprint was %q, and then %q", m.Fingerprint(), p)
 		}
 	}
 
-	gone, cancel := context.WithCancel(ctx)
+	done, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err := d.Detect(gone); !errors.Is(err, context.Canceled) {
-		breach("Detect with a context that is done returned the error %v", err)
+	if _, err := d.Detect(done); !errors.Is(err, context.Canceled) {
+		violation("Detect with a context that is done returned the error %v", err)
 	}
-	return errors.Join(breaches...)
+	return errors.Join(violations...)
 }
 
-// TestTelemeter checks that t keeps the promises of hwdetect.Telemeter. It
-// returns every breach that it finds.
-func TestTelemeter(ctx context.Context, t hwdetect.Telemeter) error {
-	var breaches []error
-	breach := func(format string, args ...any) { breaches = append(breaches, fmt.Errorf(format, args...)) }
+// TestTelemetryReader checks that t satisfies the contract of
+// [hwdetect.TelemetryReader]. It returns every violation it finds, joined.
+func TestTelemetryReader(ctx context.Context, t hwdetect.TelemetryReader) error {
+	var violations []error
+	violation := func(format string, args ...any) { violations = append(violations, fmt.Errorf(format, args...)) }
 	for range 5 {
 		start := time.Now()
 		r, err := t.Telemetry(ctx)
@@ -93,22 +93,22 @@ func TestTelemeter(ctx context.Context, t hwdetect.Telemeter) error {
 			return fmt.Errorf("Telemetry: %w", err)
 		}
 		if took := time.Since(start); took > time.Second {
-			breach("Telemetry kept its caller waiting for %s", took)
+			violation("Telemetry returned only after %s", took)
 		}
 		if r.Time.After(time.Now().Add(time.Second)) {
-			breach("a reading is from the future: %s", r.Time)
+			violation("the time of a reading is in the future: %s", r.Time)
 		}
 		if r.Time.IsZero() && len(r.GPUs) > 0 {
-			breach("a reading of %d GPUs has no time", len(r.GPUs))
+			violation("a reading of %d GPUs has no time", len(r.GPUs))
 		}
 		for _, g := range r.GPUs {
 			if u := g.UtilizationPct; u != nil && (*u < 0 || *u > 100) {
-				breach("GPU %d is used to %v%%", g.Index, *u)
+				violation("the utilisation of GPU %d is %v%%", g.Index, *u)
 			}
 			if used := g.MemoryUsedBytes; used != nil && *used < 0 {
-				breach("GPU %d uses %d bytes", g.Index, *used)
+				violation("GPU %d uses %d bytes", g.Index, *used)
 			}
 		}
 	}
-	return errors.Join(breaches...)
+	return errors.Join(violations...)
 }

@@ -1,9 +1,9 @@
-// Package hwdetecttest helps to test what uses package hwdetect, and what
-// implements its interfaces: a [Fake] whose answers can be changed while it is in
-// use, a [Recording] of a machine's files and of what its nvidia-smi prints, and
-// the contracts as code, [TestDetector] and [TestTelemeter].
+// Package hwdetecttest helps to test users and implementations of package
+// hwdetect. It has a [Fake] with settable answers, a [Recording] of a machine's
+// files and of its nvidia-smi, and the contracts as code: [TestDetector] and
+// [TestTelemetryReader].
 //
-// Machines to put into a Fake come from hwdetect.Profile and hwdetect.Random.
+// Machines for a Fake come from [hwdetect.Profile] and [hwdetect.Random].
 package hwdetecttest
 
 import (
@@ -14,11 +14,11 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// A Fake is a hwdetect.Detector and hwdetect.Telemeter that gives the answers it
-// was told to give. Its zero value is a machine without GPUs. Its methods are
-// safe for concurrent use.
+// A Fake is a [hwdetect.Detector] and [hwdetect.TelemetryReader] with settable
+// answers. Its zero value is a machine without GPUs. Its methods are safe for
+// concurrent use.
 type Fake struct {
-	mu        sync.Mutex
+	mu        sync.Mutex // guards the fields below
 	machine   *hwdetect.Machine
 	detectErr error
 	reading   *hwdetect.Telemetry
@@ -29,52 +29,52 @@ type Fake struct {
 }
 
 var (
-	_ hwdetect.Detector  = (*Fake)(nil)
-	_ hwdetect.Telemeter = (*Fake)(nil)
+	_ hwdetect.Detector        = (*Fake)(nil)
+	_ hwdetect.TelemetryReader = (*Fake)(nil)
 )
 
-// NewFake returns a Fake of machine.
+// NewFake returns a Fake that describes machine.
 func NewFake(machine *hwdetect.Machine) *Fake { return &Fake{machine: machine} }
 
-// SetMachine sets what Detect returns from now on.
+// SetMachine sets what later calls of Detect return.
 func (f *Fake) SetMachine(m *hwdetect.Machine, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.machine, f.detectErr = m, err
 }
 
-// SetTelemetry sets what Telemetry returns from now on, a reading without a Time
-// with the present one. Until then it returns that of an idle machine.
+// SetTelemetry sets what later calls of Telemetry return. If t.Time is zero they
+// set it to the current time. The default is the reading of an idle machine.
 func (f *Fake) SetTelemetry(t hwdetect.Telemetry, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reading, f.readErr = &t, err
 }
 
-// SetSick makes the GPUs sick for the given reason, or well again if it is empty.
-func (f *Fake) SetSick(reason string) {
+// SetFault sets the fault that Telemetry reports, or clears it if reason is empty.
+func (f *Fake) SetFault(reason string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t := f.currentLocked()
-	t.Sick = reason
+	t.Fault = reason
 	f.reading = &t
 }
 
-// SetDelay makes Detect take that long.
+// SetDelay sets how long Detect takes.
 func (f *Fake) SetDelay(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.delay = d
 }
 
-// Calls returns how often Detect and Telemetry were called.
+// Calls returns the number of calls of Detect and of Telemetry.
 func (f *Fake) Calls() (detect, telemetry int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.detected, f.read
 }
 
-// Detect returns the machine that was set.
+// Detect returns the machine or error that was set, after the delay that was set.
 func (f *Fake) Detect(ctx context.Context) (*hwdetect.Machine, error) {
 	f.mu.Lock()
 	f.detected++
@@ -99,7 +99,7 @@ func (f *Fake) Detect(ctx context.Context) (*hwdetect.Machine, error) {
 	return f.machineLocked(), nil
 }
 
-// Telemetry returns the reading that was set.
+// Telemetry returns the reading or error that was set.
 func (f *Fake) Telemetry(ctx context.Context) (hwdetect.Telemetry, error) {
 	if ctx.Err() != nil {
 		return hwdetect.Telemetry{}, context.Cause(ctx)

@@ -20,16 +20,16 @@ func TestFakeAndStaticKeepTheContract(t *testing.T) {
 		m, _ := hwdetect.Profile(name)
 		fake, static := hwdetecttest.NewFake(m), hwdetect.Static{Machine: m, Load: func() float64 { return 7 }}
 		require.NoError(t, hwdetecttest.TestDetector(t.Context(), fake), name)
-		require.NoError(t, hwdetecttest.TestTelemeter(t.Context(), fake), name)
+		require.NoError(t, hwdetecttest.TestTelemetryReader(t.Context(), fake), name)
 		require.NoError(t, hwdetecttest.TestDetector(t.Context(), static), name)
-		require.NoError(t, hwdetecttest.TestTelemeter(t.Context(), static), name)
+		require.NoError(t, hwdetecttest.TestTelemetryReader(t.Context(), static), name)
 	}
 	var zero hwdetecttest.Fake
 	require.NoError(t, hwdetecttest.TestDetector(t.Context(), &zero))
-	require.NoError(t, hwdetecttest.TestTelemeter(t.Context(), &zero))
+	require.NoError(t, hwdetecttest.TestTelemetryReader(t.Context(), &zero))
 }
 
-func TestContractFindsBreaches(t *testing.T) {
+func TestContractFindsViolations(t *testing.T) {
 	t.Parallel()
 	m, _ := hwdetect.Profile("dgx-spark")
 	m.GPUs[0].MemoryBytes = 7
@@ -38,14 +38,14 @@ func TestContractFindsBreaches(t *testing.T) {
 	err := hwdetecttest.TestDetector(t.Context(), hwdetecttest.NewFake(m))
 	require.ErrorContains(t, err, "unified memory of 7 bytes")
 	require.ErrorContains(t, err, `"cloud"`)
-	require.ErrorContains(t, err, "lacks its name or its reason")
+	require.ErrorContains(t, err, "no name or no reason")
 
 	var fake hwdetecttest.Fake
 	fake.SetTelemetry(hwdetect.Telemetry{GPUs: []hwdetect.GPUTelemetry{{UtilizationPct: new(101.0)}}}, nil)
-	require.ErrorContains(t, hwdetecttest.TestTelemeter(t.Context(), &fake), "101%")
+	require.ErrorContains(t, hwdetecttest.TestTelemetryReader(t.Context(), &fake), "101%")
 }
 
-func TestFakeDoesAsTold(t *testing.T) {
+func TestFakeReturnsWhatWasSet(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m, _ := hwdetect.Profile("h100-8")
@@ -57,14 +57,14 @@ func TestFakeDoesAsTold(t *testing.T) {
 		require.Same(t, m, got)
 		require.Equal(t, time.Minute, time.Since(start))
 
-		fake.SetSick("GPU 3 is gone")
+		fake.SetFault("GPU 3 has disappeared")
 		r, err := fake.Telemetry(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, "GPU 3 is gone", r.Sick)
-		fake.SetSick("")
+		require.Equal(t, "GPU 3 has disappeared", r.Fault)
+		fake.SetFault("")
 		r, err = fake.Telemetry(t.Context())
 		require.NoError(t, err)
-		require.Empty(t, r.Sick)
+		require.Empty(t, r.Fault)
 		require.Len(t, r.GPUs, 8)
 
 		broken := errors.New("broken")
@@ -80,7 +80,7 @@ func TestFakeDoesAsTold(t *testing.T) {
 	})
 }
 
-func TestRecordingRefusesBadPaths(t *testing.T) {
+func TestRecordingRejectsBadPaths(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/etc/passwd", "../x", "a//b"} {
 		_, err := hwdetecttest.ParseRecording("-- " + path + " --\nx\n")
@@ -91,11 +91,11 @@ func TestRecordingRefusesBadPaths(t *testing.T) {
 func Example() {
 	machine, _ := hwdetect.Profile("rtx4090")
 	fake := hwdetecttest.NewFake(machine)
-	fake.SetSick("GPU 0 is gone")
+	fake.SetFault("GPU 0 fell off the bus")
 
 	reading, err := fake.Telemetry(context.Background())
-	fmt.Println(reading.Sick, err)
-	// Output: GPU 0 is gone <nil>
+	fmt.Println(reading.Fault, err)
+	// Output: GPU 0 fell off the bus <nil>
 }
 
 func ExampleParseRecording() {

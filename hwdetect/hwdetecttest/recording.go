@@ -12,22 +12,22 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// A Recording is a machine as its files and its tools describe it.
+// A Recording holds the files and the command output of a machine.
 type Recording struct {
-	// Note says what machine it is and how it was recorded.
+	// Note describes the machine and how it was recorded.
 	Note string
 
 	// Files are the machine's files: proc/cpuinfo and so on.
 	Files fstest.MapFS
 
-	// Answers are what commands print, by their command line.
+	// Answers are the results of commands, by command line.
 	Answers map[string]Answer
 }
 
-// An Answer is what a command prints and how it ends.
+// An Answer is the result of a command.
 type Answer struct {
 	Output string
-	Status int
+	Status int // exit status
 }
 
 var (
@@ -35,8 +35,8 @@ var (
 	exitWord = regexp.MustCompile(`^(.*) \(exit (\d+)\)$`)
 )
 
-// ParseRecording reads a recording from a text: a note, then each file and each
-// answer under a line of its own.
+// ParseRecording parses the text of a recording: a note, then the content of each
+// file and each answer below its heading.
 //
 //	One A100, recorded on …
 //	-- proc/meminfo --
@@ -45,8 +45,9 @@ var (
 //	-- $ nvidia-smi -L (exit 9) --
 //	NVIDIA-SMI has failed because …
 //
-// A line that begins with a dollar sign is a command, with its exit status where
-// that is not 0; an arrow makes a symbolic link.
+// A heading with a dollar sign is a command, with its exit status if that is not
+// 0. An arrow makes a symbolic link. The error is for a heading that is not a
+// valid path.
 func ParseRecording(text string) (*Recording, error) {
 	r := &Recording{Files: fstest.MapFS{}, Answers: map[string]Answer{}}
 	var name string
@@ -71,7 +72,7 @@ func ParseRecording(text string) (*Recording, error) {
 			file = &fstest.MapFile{Data: []byte(target), Mode: fs.ModeSymlink | 0o777}
 		}
 		if !fs.ValidPath(path) {
-			return fmt.Errorf("hwdetecttest: %q is no path in a recording", path)
+			return fmt.Errorf("hwdetecttest: heading %q is not a valid path", path)
 		}
 		r.Files[path] = file
 		return nil
@@ -94,7 +95,9 @@ func ParseRecording(text string) (*Recording, error) {
 	return r, nil
 }
 
-// NVIDIASMI answers as the machine's nvidia-smi did. It is a hwdetect.RunFunc.
+// NVIDIASMI returns the recorded result of nvidia-smi with args. It is a
+// [hwdetect.RunFunc]. The error matches [hwdetect.ErrAbsent] if the recording has
+// no nvidia-smi at all.
 func (r *Recording) NVIDIASMI(ctx context.Context, args ...string) ([]byte, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -116,7 +119,7 @@ func (r *Recording) NVIDIASMI(ctx context.Context, args ...string) ([]byte, erro
 	return []byte(a.Output), nil
 }
 
-// Config returns the settings with which a hwdetect.System looks at the recorded
+// Config returns the settings for a [hwdetect.System] that describes the recorded
 // machine.
 func (r *Recording) Config() hwdetect.Config {
 	return hwdetect.Config{Root: r.Files, NVIDIASMI: r.NVIDIASMI}

@@ -31,7 +31,7 @@ func (s *session) inventory() (hwdetect.Inventory, error) {
 					g.UUID, g.PCIBus = k.uuid, k.bus
 				}
 			}
-			inv.GPUs = append(inv.GPUs, g) // it counts, and another source may know its name
+			inv.GPUs = append(inv.GPUs, g) // another source may know its name
 			continue
 		}
 		inv.Gaps = append(inv.Gaps, s.describe(&g, d)...)
@@ -45,7 +45,7 @@ func (s *session) inventory() (hwdetect.Inventory, error) {
 	return inv, nil
 }
 
-// describe fills in what d tells of itself.
+// describe sets the fields of g that d can answer, and returns gaps for the rest.
 func (s *session) describe(g *hwdetect.GPU, d device) (gaps []hwdetect.Gap) {
 	gap := func(what string, ret nvml.Return) {
 		gaps = append(gaps, hwdetect.Gap{What: what, Reason: fmt.Sprintf("nvml: %s: %s", d, explain(ret))})
@@ -78,8 +78,7 @@ func (s *session) describe(g *hwdetect.GPU, d device) (gaps []hwdetect.Gap) {
 	return gaps
 }
 
-// memory asks for the GPU's own memory. One that claims to have none has declined
-// to answer.
+// memory returns the GPU's own memory. A size of 0 counts as "not supported".
 func (d device) memory() (nvml.Memory, nvml.Return) {
 	memory, ret := try(d.s, "nvmlDeviceGetMemoryInfo", d.GetMemoryInfo)
 	if ret == nvml.SUCCESS && memory.Total == 0 {
@@ -97,8 +96,7 @@ func (d device) capability() (major, minor int, ret nvml.Return) {
 	return both[0], both[1], ret
 }
 
-// unified reports whether d shares the machine's RAM, given what it answered
-// when asked for its memory.
+// unified reports whether d shares the machine's RAM, given the result of memory.
 func (d device) unified(memory nvml.Return) bool {
 	if memory != nvml.ERROR_NOT_SUPPORTED || d.partitioned() {
 		return false
@@ -117,7 +115,7 @@ func (d device) partitioned() bool {
 	return ret == nvml.SUCCESS && mode == nvml.DEVICE_MIG_ENABLE
 }
 
-// migMode returns the MIG mode that is in force.
+// migMode returns the current MIG mode.
 func (d device) migMode() (int, nvml.Return) {
 	current, _, ret := d.GetMigMode()
 	return current, ret
@@ -137,7 +135,7 @@ func (s *session) mig(d device) *hwdetect.MIG {
 	for i := range n {
 		slice, ret := try(s, "nvmlDeviceGetMigDeviceHandleByIndex", func() (nvml.Device, nvml.Return) { return d.GetMigDeviceHandleByIndex(i) })
 		if ret != nvml.SUCCESS {
-			continue // no slice in this place
+			continue // no slice at this index
 		}
 		instance := hwdetect.MIGInstance{}
 		instance.UUID, _ = try(s, "nvmlDeviceGetUUID", slice.GetUUID)
@@ -158,8 +156,8 @@ func (s *session) mig(d device) *hwdetect.MIG {
 	return m
 }
 
-// gpuInstances lists the GPU instances of d, which exist without being usable as
-// long as they hold no compute instance. Only root may ask.
+// gpuInstances lists the GPU instances of d. They exist, but cannot be used until
+// they have a compute instance. Only root may list them.
 func gpuInstances(d device) []hwdetect.MIGInstance {
 	var all []hwdetect.MIGInstance
 	for id := range int(nvml.GPU_INSTANCE_PROFILE_COUNT) {
@@ -181,7 +179,7 @@ func gpuInstances(d device) []hwdetect.MIGInstance {
 	return all
 }
 
-// peers returns the GPUs that d reaches over NVLink, directly or by a switch.
+// peers returns the GPUs that d reaches over NVLink, directly or through a switch.
 func (s *session) peers(d device) []int {
 	var peers []int
 	for _, other := range s.devices {

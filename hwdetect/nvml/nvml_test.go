@@ -41,7 +41,7 @@ func source(t testing.TB, lib nvml.Interface) *Source {
 // gpu returns the i-th device of a mock server.
 func gpu(s *server.Server, i int) *server.Device { return s.Devices[i].(*server.Device) }
 
-// awake gives a device what go-nvml's mocks leave out: readings, a bus address
+// awake implements what go-nvml's mocks leave out: readings, a bus address
 // and links.
 func awake(d *server.Device) {
 	d.GetPciInfoFunc = func() (nvml.PciInfo, nvml.Return) {
@@ -90,15 +90,15 @@ func TestInventoryOfMockServers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			// As it comes, the mock answers half of the questions; nothing of
-			// that may be mistaken for trouble.
+			// The plain mock implements half of the functions. Missing answers
+			// are not faults.
 			bare := source(t, tt.server)
 			inv, err := bare.Inventory(t.Context())
 			require.NoError(t, err)
 			require.Len(t, inv.GPUs, 8)
 			reading, err := bare.Telemetry(t.Context())
 			require.NoError(t, err)
-			require.Empty(t, reading.Sick)
+			require.Empty(t, reading.Fault)
 
 			inv, err = source(t, awakeServer(tt.server)).Inventory(t.Context())
 			require.NoError(t, err)
@@ -126,7 +126,7 @@ func TestTelemetry(t *testing.T) {
 	reading, err := source(t, awakeServer(dgxh100.New())).Telemetry(t.Context())
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now(), reading.Time, time.Minute)
-	require.Empty(t, reading.Sick)
+	require.Empty(t, reading.Fault)
 	require.Len(t, reading.GPUs, 8)
 	require.Equal(t, hwdetect.GPUTelemetry{
 		Index:           3,
@@ -139,7 +139,7 @@ func TestTelemetry(t *testing.T) {
 	}, reading.GPUs[3])
 }
 
-func TestNVMLIsInitialisedOnceAndKept(t *testing.T) {
+func TestNVMLIsInitialisedOnce(t *testing.T) {
 	t.Parallel()
 	lib := awakeServer(dgxa100.New())
 	s := NewFromLibrary(Config{}, lib)
@@ -165,8 +165,8 @@ func TestNVMLIsInitialisedOnceAndKept(t *testing.T) {
 	require.ErrorIs(t, err, errClosed)
 }
 
-// spark returns a server as the DGX Spark's: one GB10 that declines to name its
-// memory.
+// spark returns a server like a DGX Spark: one GB10 that reports no memory of its
+// own.
 func spark() *server.Server {
 	lib := awakeServer(dgxh100.NewWithGPUs(gpus.Config{Name: "NVIDIA GB10", CudaMajor: 12, CudaMinor: 1}))
 	d := gpu(lib, 0)
@@ -195,7 +195,7 @@ func TestUnifiedMemory(t *testing.T) {
 
 	reading, err := s.Telemetry(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, reading.Sick)
+	require.Empty(t, reading.Fault)
 	require.Equal(t, int64(31<<30), *reading.GPUs[0].MemoryUsedBytes, "the sum over the processes, each counted once")
 	require.Nil(t, reading.GPUs[0].ECCUncorrected)
 }
@@ -208,7 +208,7 @@ func TestSystemOverNVML(t *testing.T) {
 	require.NoError(t, err)
 	cfg := recording.Config()
 	cfg.NVIDIASMI = func(context.Context, ...string) ([]byte, error) {
-		t.Error("nvidia-smi is run although NVML knows it all")
+		t.Error("nvidia-smi is run although NVML has all answers")
 		return nil, hwdetect.ErrAbsent
 	}
 	for name, decline := range map[string]func() (nvml.Memory, nvml.Return){
@@ -226,7 +226,7 @@ func TestSystemOverNVML(t *testing.T) {
 		require.True(t, m.GPUs[0].Unified, name)
 		require.Equal(t, m.MemoryBytes, m.GPUs[0].MemoryBytes)
 		require.NoError(t, hwdetecttest.TestDetector(t.Context(), system))
-		require.NoError(t, hwdetecttest.TestTelemeter(t.Context(), system))
+		require.NoError(t, hwdetecttest.TestTelemetryReader(t.Context(), system))
 		reading, err := system.Telemetry(t.Context())
 		require.NoError(t, err)
 		used, ok := reading.MemoryUsedBytes()
@@ -285,18 +285,18 @@ func TestLostGPUAndItsReturn(t *testing.T) {
 	before, err := s.Inventory(t.Context())
 	require.NoError(t, err)
 
-	// It stops to answer in mid-run.
+	// It stops answering.
 	healthy := gpu(lib, 5).GetUtilizationRatesFunc
 	gpu(lib, 5).GetUtilizationRatesFunc = func() (nvml.Utilization, nvml.Return) {
 		return nvml.Utilization{}, nvml.ERROR_GPU_IS_LOST
 	}
 	reading, err := s.Telemetry(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, "GPU 5 at 0000:05:00.0: the GPU has fallen off the bus; restart the machine", reading.Sick)
+	require.Equal(t, "GPU 5 at 0000:05:00.0: the GPU has fallen off the bus; restart the machine", reading.Fault)
 	require.Len(t, reading.GPUs, 8)
-	require.Equal(t, 60.0, *reading.GPUs[6].UtilizationPct, "the others are read all the same")
+	require.Equal(t, 60.0, *reading.GPUs[6].UtilizationPct, "the other GPUs are still read")
 
-	// A new session gets no handle of it.
+	// A new session gets no handle for it.
 	handle := lib.DeviceGetHandleByIndexFunc
 	lib.DeviceGetHandleByIndexFunc = func(i int) (nvml.Device, nvml.Return) {
 		if i == 5 {
@@ -306,7 +306,7 @@ func TestLostGPUAndItsReturn(t *testing.T) {
 	}
 	reading, err = s.Telemetry(t.Context())
 	require.NoError(t, err)
-	require.Contains(t, reading.Sick, "GPU 5: the GPU has fallen off the bus")
+	require.Contains(t, reading.Fault, "GPU 5: the GPU has fallen off the bus")
 	lost, err := s.Inventory(t.Context())
 	require.NoError(t, err)
 	require.Len(t, lost.GPUs, 8)
@@ -319,22 +319,22 @@ func TestLostGPUAndItsReturn(t *testing.T) {
 	lib.Devices = slices.Delete(slices.Clone(all), 5, 6)
 	reading, err = s.Telemetry(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, "GPU 5 at 0000:05:00.0 is gone", reading.Sick)
+	require.Equal(t, "GPU 5 at 0000:05:00.0 has disappeared; restart the machine", reading.Fault)
 
 	// It returns.
 	lib.Devices = all
 	gpu(lib, 5).GetUtilizationRatesFunc = healthy
 	reading, err = s.Telemetry(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, reading.Sick)
+	require.Empty(t, reading.Fault)
 	after, err := s.Inventory(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, before, after)
 }
 
-func TestErrorsAreSickAndWhatIsNotSupportedIsNot(t *testing.T) {
+func TestErrorsAreFaultsAndUnsupportedQueriesAreNot(t *testing.T) {
 	t.Parallel()
-	for ret, wantSick := range map[nvml.Return]bool{
+	for ret, wantFault := range map[nvml.Return]bool{
 		nvml.ERROR_NOT_SUPPORTED:  false,
 		nvml.ERROR_NO_PERMISSION:  false,
 		nvml.ERROR_RESET_REQUIRED: true,
@@ -345,7 +345,7 @@ func TestErrorsAreSickAndWhatIsNotSupportedIsNot(t *testing.T) {
 		gpu(lib, 2).GetTemperatureFunc = func(nvml.TemperatureSensors) (uint32, nvml.Return) { return 0, ret }
 		reading, err := source(t, lib).Telemetry(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, wantSick, reading.Sick != "", "answer %d", int(ret))
+		require.Equal(t, wantFault, reading.Fault != "", "answer %d", int(ret))
 		require.Nil(t, reading.GPUs[2].TemperatureC)
 	}
 }
@@ -368,7 +368,7 @@ func TestDriverThatComesLater(t *testing.T) {
 	}
 }
 
-func TestDriverMismatchIsSick(t *testing.T) {
+func TestDriverMismatchIsAFault(t *testing.T) {
 	t.Parallel()
 	lib := awakeServer(dgxa100.New())
 	lib.InitFunc = func() nvml.Return { return nvml.ERROR_LIB_RM_VERSION_MISMATCH }
@@ -378,10 +378,10 @@ func TestDriverMismatchIsSick(t *testing.T) {
 	require.NotErrorIs(t, err, hwdetect.ErrAbsent)
 	reading, err := s.Telemetry(t.Context())
 	require.NoError(t, err)
-	require.Contains(t, reading.Sick, "reload the nvidia kernel module")
+	require.Contains(t, reading.Fault, "reload the nvidia kernel module")
 }
 
-func TestDriverThatIsUnloadedIsSick(t *testing.T) {
+func TestUnloadedDriverIsAFault(t *testing.T) {
 	t.Parallel()
 	lib := awakeServer(dgxa100.New())
 	s := source(t, lib)
@@ -393,7 +393,7 @@ func TestDriverThatIsUnloadedIsSick(t *testing.T) {
 	lib.InitFunc = func() nvml.Return { return nvml.ERROR_DRIVER_NOT_LOADED }
 	reading, err := s.Telemetry(t.Context())
 	require.NoError(t, err)
-	require.Contains(t, reading.Sick, "the NVIDIA driver is not loaded")
+	require.Contains(t, reading.Fault, "the NVIDIA driver is not loaded")
 }
 
 func TestMIG(t *testing.T) {
@@ -435,7 +435,7 @@ func TestMIG(t *testing.T) {
 
 	reading, err := s.Telemetry(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, reading.Sick)
+	require.Empty(t, reading.Fault)
 	require.Nil(t, reading.GPUs[0].UtilizationPct)
 }
 
@@ -500,12 +500,12 @@ func TestCallThatHangs(t *testing.T) {
 		defer cancel()
 		_, err := s.Inventory(ctx)
 		require.ErrorContains(t, err, "no answer for 45s while reading the GPUs")
-		require.Len(t, gpu(lib, 3).GetUtilizationRatesCalls(), 1, "no second call beside the hanging one")
+		require.Len(t, gpu(lib, 3).GetUtilizationRatesCalls(), 1, "no second call while the first hangs")
 		require.ErrorIs(t, s.Close(), context.DeadlineExceeded)
 
 		close(release)
 		synctest.Wait()
-		require.Len(t, lib.ShutdownCalls(), 1, "the call that hung shuts down after itself")
+		require.Len(t, lib.ShutdownCalls(), 1, "the library shuts down when the call returns")
 	})
 }
 
@@ -517,8 +517,8 @@ func TestWithoutALibrary(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// A real shared library that lacks most functions: none of them may be called,
-// which would end the program. The same one that is put there later is found.
+// A real shared library lacks most functions. Calling one would end the program.
+// A library that is installed later is found.
 func TestLibraryWithFewFunctions(t *testing.T) {
 	t.Parallel()
 	library := filepath.Join(t.TempDir(), "libnvidia-ml.so.1")
@@ -528,7 +528,7 @@ func TestLibraryWithFewFunctions(t *testing.T) {
 
 	compiler := os.Getenv("CC")
 	if compiler == "" {
-		compiler = "cc" // cgo needs one, so there is one
+		compiler = "cc" // cgo needs one
 	}
 	out, err := exec.Command(compiler, "-shared", "-fPIC", "-o", library, filepath.Join("testdata", "stub.c")).CombinedOutput()
 	require.NoError(t, err, string(out))
@@ -539,12 +539,12 @@ func TestLibraryWithFewFunctions(t *testing.T) {
 	require.Equal(t, []hwdetect.GPU{{Model: "Stub", UUID: "GPU-stub", MemoryBytes: 3 << 30}}, inv.GPUs)
 	reading, err := s.Telemetry(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, reading.Sick)
+	require.Empty(t, reading.Fault)
 	require.Equal(t, []hwdetect.GPUTelemetry{{MemoryUsedBytes: new(int64(1 << 30))}}, reading.GPUs)
 	require.NoError(t, s.Close())
 }
 
-// BenchmarkTelemetry shows what our own side of a reading of eight GPUs costs.
+// BenchmarkTelemetry measures a reading of eight GPUs without the driver.
 func BenchmarkTelemetry(b *testing.B) {
 	lib := awakeServer(dgxh100.New())
 	s := source(b, lib)

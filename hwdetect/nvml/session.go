@@ -12,18 +12,18 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// A session is one initialisation of NVML and what must be remembered beyond it.
-// It is not safe for concurrent use.
+// A session is one initialisation of NVML, and what is kept when it ends. It is
+// not safe for concurrent use.
 type session struct {
 	libraries []nvml.Interface // tried in order
 	log       *slog.Logger
 
-	lib     nvml.Interface // the one that is initialised; nil if none is
+	lib     nvml.Interface // the initialised one, or nil
 	devices []device
-	events  nvml.EventSet // of XIDs; nil where there is none
+	events  nvml.EventSet // of XIDs; nil if unsupported
 
 	symbols map[string]bool // which functions the loaded library has
-	known   []device        // every GPU that was ever seen
+	known   []device        // every GPU seen so far
 	xids    map[int]int64   // the latest XID by index
 }
 
@@ -37,7 +37,7 @@ type device struct {
 	fault nvml.Return // why there is no handle; SUCCESS if there is one
 }
 
-// String names the device for a person.
+// String returns the name of the device in messages.
 func (d device) String() string {
 	name := fmt.Sprintf("GPU %d", d.index)
 	if d.bus != "" {
@@ -46,8 +46,8 @@ func (d device) String() string {
 	return name
 }
 
-// begin initialises NVML unless that is done. A session in which a GPU gave no
-// handle is begun anew, since only a new one would see that GPU return.
+// begin initialises NVML if necessary. If a GPU has no handle it starts a new
+// session, since only a new one finds a GPU that came back.
 func (s *session) begin() error {
 	if slices.ContainsFunc(s.devices, func(d device) bool { return d.fault != nvml.SUCCESS }) {
 		s.end()
@@ -76,7 +76,7 @@ func (s *session) begin() error {
 	return nil
 }
 
-// initError says why there is no NVML.
+// initError returns the error for a failed initialisation.
 func initError(ret nvml.Return) error {
 	switch ret {
 	case nvml.ERROR_LIBRARY_NOT_FOUND:
@@ -89,18 +89,17 @@ func initError(ret nvml.Return) error {
 	return &faultError{"NVML cannot be used", ret}
 }
 
-// A faultError is an answer from NVML that means trouble.
+// A faultError is an answer from NVML that reports a fault.
 type faultError struct {
 	what string
 	ret  nvml.Return
 }
 
-// Error returns a sentence for a person.
+// Error returns what failed and an explanation of NVML's answer.
 func (e *faultError) Error() string { return e.what + ": " + explain(e.ret) }
 
-// explain puts an answer into words, with what helps where something does. (The
-// words of nvml.Return itself come from a variable that loading a library
-// changes.)
+// explain describes an answer and, where possible, the remedy. (nvml.Return has a
+// text too, but it comes from a variable that changes when a library is loaded.)
 func explain(ret nvml.Return) string {
 	switch ret {
 	case nvml.ERROR_LIB_RM_VERSION_MISMATCH:
@@ -112,15 +111,15 @@ func explain(ret nvml.Return) string {
 	case nvml.ERROR_INSUFFICIENT_POWER:
 		return "the GPU's power cables are not attached properly"
 	case nvml.ERROR_IRQ_ISSUE:
-		return "the kernel has trouble with the GPU's interrupts"
+		return "the kernel detected a problem with the GPU's interrupts"
 	case nvml.ERROR_CORRUPTED_INFOROM:
-		return "the GPU's memory of its own settings (infoROM) is damaged"
+		return "the GPU's stored settings (infoROM) are corrupted"
 	case nvml.ERROR_NOT_SUPPORTED:
-		return "the GPU does not support the question"
+		return "the GPU does not support this query"
 	case nvml.ERROR_FUNCTION_NOT_FOUND:
-		return "the library is too old for the question"
+		return "the library is too old for this query"
 	case nvml.ERROR_NO_PERMISSION:
-		return "only root may ask"
+		return "this query needs root"
 	case nvml.ERROR_TIMEOUT:
 		return "the driver did not answer in time"
 	case nvml.ERROR_UNKNOWN:
@@ -129,7 +128,7 @@ func explain(ret nvml.Return) string {
 	return fmt.Sprintf("NVML error %d", int(ret))
 }
 
-// end shuts NVML down, so that the next begin starts afresh.
+// end shuts NVML down, so that the next begin initialises it.
 func (s *session) end() {
 	if s.lib == nil {
 		return
@@ -145,7 +144,7 @@ func (s *session) end() {
 func (s *session) enumerate() error {
 	n, ret := s.lib.DeviceGetCount()
 	if ret != nvml.SUCCESS {
-		return &faultError{"the GPUs cannot be counted", ret}
+		return &faultError{"count the GPUs", ret}
 	}
 	s.devices = make([]device, n)
 	for i := range n {
@@ -159,19 +158,15 @@ func (s *session) enumerate() error {
 		if pci, ret := try(s, "nvmlDeviceGetPciInfo", d.GetPciInfo); ret == nvml.SUCCESS {
 			d.bus = hwdetect.BusAddress(cString(pci.BusId[:]))
 		}
-		d.remember(s)
+		if d.uuid != "" && !slices.ContainsFunc(s.known, func(k device) bool { return k.uuid == d.uuid }) {
+			s.known = append(s.known, *d)
+		}
 	}
 	s.watchXIDs()
 	return nil
 }
 
-func (d device) remember(s *session) {
-	if d.uuid != "" && !slices.ContainsFunc(s.known, func(k device) bool { return k.uuid == d.uuid }) {
-		s.known = append(s.known, d)
-	}
-}
-
-// watchXIDs asks the driver to note critical errors, which readings then fetch.
+// watchXIDs has the driver queue critical errors for collectXIDs.
 func (s *session) watchXIDs() {
 	set, ret := try(s, "nvmlEventSetCreate", s.lib.EventSetCreate)
 	if ret != nvml.SUCCESS {
@@ -187,12 +182,12 @@ func (s *session) watchXIDs() {
 	}
 }
 
-// collectXIDs fetches the critical errors that were noted since the last time.
+// collectXIDs fetches the critical errors that were queued since its last call.
 func (s *session) collectXIDs() {
 	if s.events == nil {
 		return
 	}
-	for range 100 { // the driver keeps fewer
+	for range 100 { // the driver's queue is shorter
 		e, ret := try(s, "nvmlEventSetWait", func() (nvml.EventData, nvml.Return) { return s.events.Wait(0) })
 		if ret != nvml.SUCCESS {
 			return
@@ -209,13 +204,13 @@ func (s *session) collectXIDs() {
 				s.xids = make(map[int]int64)
 			}
 			s.xids[d.index] = int64(e.EventData)
-			s.log.Warn("gpu reported a critical error", "gpu", d.index, "xid", e.EventData)
+			s.log.Warn("gpu critical error", "gpu", d.index, "xid", e.EventData)
 		}
 	}
 }
 
-// has reports whether the loaded library has a function. To call one that it
-// lacks would end the program: functions of NVML are bound when first called.
+// has reports whether the loaded library has a function. Calling a missing one
+// would end the program, because NVML's functions are bound at their first call.
 func (s *session) has(symbol string) bool {
 	has, known := s.symbols[symbol]
 	if !known {
@@ -228,10 +223,9 @@ func (s *session) has(symbol string) bool {
 	return has
 }
 
-// try calls f if the library has symbol, the function that f calls, by its oldest
-// name where go-nvml chooses from several versions. Like a function that is
-// missing, one of go-nvml's mocks that imitates nothing, and panics, is no fault
-// of the GPU.
+// try calls f if the library has symbol, the NVML function that f calls. Where
+// go-nvml chooses from several versions, symbol is the oldest one. A function of
+// go-nvml's mocks that is not implemented panics; try treats it as missing.
 func try[T any](s *session, symbol string, f func() (T, nvml.Return)) (value T, ret nvml.Return) {
 	defer func() {
 		if recover() != nil {
@@ -244,9 +238,9 @@ func try[T any](s *session, symbol string, f func() (T, nvml.Return)) (value T, 
 	return f()
 }
 
-// sick reports whether an answer means that the GPU is in trouble, and not only
-// that it has no answer.
-func sick(ret nvml.Return) bool {
+// isFault reports whether an answer means that the GPU has a fault, and not only
+// that a value is unavailable.
+func isFault(ret nvml.Return) bool {
 	switch ret {
 	case nvml.SUCCESS, nvml.ERROR_NOT_SUPPORTED, nvml.ERROR_FUNCTION_NOT_FOUND, nvml.ERROR_NO_PERMISSION,
 		nvml.ERROR_NOT_FOUND, nvml.ERROR_NO_DATA, nvml.ERROR_INVALID_ARGUMENT, nvml.ERROR_INSUFFICIENT_SIZE,

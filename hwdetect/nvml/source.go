@@ -15,8 +15,8 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// Available reports whether this build can use NVML: whether it is for Linux, with
-// cgo and the build tag nvml.
+// Available reports whether this build supports NVML: it is for Linux, with cgo
+// and the build tag nvml.
 const Available = true
 
 func (c Config) withDefaults() Config {
@@ -26,19 +26,20 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// A Source asks NVML. Its methods are safe for concurrent use.
+// A Source lists and reads GPUs through NVML. Its methods are safe for concurrent
+// use.
 type Source struct {
 	cfg     Config
-	session session // held by whoever has turn
-	turn    chan struct{}
+	session session       // guarded by busy
+	busy    chan struct{} // a semaphore: one call into NVML at a time
 
-	mu     sync.Mutex
-	since  time.Time // when the call at work began
-	what   string    // and what it is for
+	mu     sync.Mutex // guards the fields below
+	since  time.Time  // when the running call began
+	what   string     // what the running call does
 	closed bool
 }
 
-// New returns a Source. It loads nothing yet.
+// New returns a Source. It loads nothing.
 func New(cfg Config) *Source {
 	names := []string{"libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1"}
 	if cfg.Library != "" {
@@ -51,32 +52,34 @@ func New(cfg Config) *Source {
 	return newSource(cfg, libraries...)
 }
 
-// NewFromLibrary returns a Source that asks lib, such as one of go-nvml's mock
-// servers, in place of the system's NVML. It does not exist in builds without
-// cgo.
+// NewFromLibrary returns a Source that uses lib, such as one of go-nvml's mock
+// servers, instead of the system's NVML. It exists only in builds where
+// [Available] is true.
 func NewFromLibrary(cfg Config, lib nvml.Interface) *Source { return newSource(cfg, lib) }
 
 func newSource(cfg Config, libraries ...nvml.Interface) *Source {
 	cfg = cfg.withDefaults()
-	return &Source{cfg: cfg, session: session{libraries: libraries, log: cfg.Logger}, turn: make(chan struct{}, 1)}
+	return &Source{cfg: cfg, session: session{libraries: libraries, log: cfg.Logger}, busy: make(chan struct{}, 1)}
 }
 
-// Inventory describes the GPUs. Beside the GPUs there may be gaps, such as for
-// one that is lost; the error matches hwdetect.ErrAbsent if there is no NVML, no
-// loaded driver or no permission to use it.
+// Inventory lists the GPUs, with gaps such as for a GPU that is lost. The error
+// matches [hwdetect.ErrAbsent] if there is no NVML, no loaded driver or no
+// permission to use it.
 func (s *Source) Inventory(ctx context.Context) (hwdetect.Inventory, error) {
 	return call(ctx, s, "describing the GPUs", s.session.inventory)
 }
 
-// Telemetry reads the GPUs. The error matches hwdetect.ErrAbsent as that of
-// Inventory does; GPUs that were seen before and cannot be used any more make
-// for a reading with Sick set, and for no error.
+// Telemetry reads the GPUs. The error matches [hwdetect.ErrAbsent] in the same
+// cases as that of Inventory. If GPUs that were seen before cannot be used any
+// more, it returns a reading with Fault set and no error.
 func (s *Source) Telemetry(ctx context.Context) (hwdetect.Telemetry, error) {
 	return call(ctx, s, "reading the GPUs", s.session.telemetry)
 }
 
-// Close lets go of the library. It waits for a call that is at work, at most for
-// a second, since one that is stuck in the driver cannot be ended.
+// Close unloads the library. It waits for a running call, at most for a second,
+// since a call that hangs in the driver cannot be interrupted. It then returns an
+// error, and the library is unloaded when the call returns. It may be called
+// twice.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	closed := s.closed
@@ -107,13 +110,13 @@ func call[T any](ctx context.Context, s *Source, what string, f func() (T, error
 	return start(ctx, s, what, f)
 }
 
-// start calls f, once no other call is at work, in a goroutine of its own.
+// start waits until no other call runs, and calls f in its own goroutine.
 func start[T any](ctx context.Context, s *Source, what string, f func() (T, error)) (T, error) {
 	var none T
 	select {
-	case s.turn <- struct{}{}:
+	case s.busy <- struct{}{}:
 	case <-ctx.Done():
-		return none, s.stuck(ctx)
+		return none, s.hangError(ctx)
 	}
 	s.mu.Lock()
 	s.since, s.what = time.Now(), what
@@ -129,22 +132,22 @@ func start[T any](ctx context.Context, s *Source, what string, f func() (T, erro
 		s.mu.Lock()
 		closed := s.closed
 		s.mu.Unlock()
-		if closed { // Close may have given up waiting for this call
+		if closed { // Close may have stopped waiting for this call
 			s.session.end()
 		}
-		<-s.turn
+		<-s.busy
 		done <- answer{v, err}
 	}()
 	select {
 	case a := <-done:
 		return a.value, a.err
 	case <-ctx.Done():
-		return none, s.stuck(ctx)
+		return none, s.hangError(ctx)
 	}
 }
 
-// stuck says what is being waited for.
-func (s *Source) stuck(ctx context.Context) error {
+// hangError returns an error that names the running call and how long it takes.
+func (s *Source) hangError(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return fmt.Errorf("nvml: no answer for %s while %s: %w", time.Since(s.since).Round(time.Millisecond), s.what, context.Cause(ctx))

@@ -23,15 +23,15 @@ func (s *session) telemetry() (hwdetect.Telemetry, error) {
 		if !fault && len(s.known) == 0 {
 			return hwdetect.Telemetry{}, err
 		}
-		t.Sick = strings.TrimPrefix(err.Error(), "nvml: ")
+		t.Fault = strings.TrimPrefix(err.Error(), "nvml: ")
 		return t, nil
 	}
 	s.collectXIDs()
-	var complaints []string
+	var faults []string
 	for _, d := range s.devices {
 		r, ret := s.read(d)
-		if sick(ret) {
-			complaints = append(complaints, fmt.Sprintf("%s: %s", d, explain(ret)))
+		if isFault(ret) {
+			faults = append(faults, fmt.Sprintf("%s: %s", d, explain(ret)))
 		}
 		t.GPUs = append(t.GPUs, r)
 	}
@@ -40,16 +40,16 @@ func (s *session) telemetry() (hwdetect.Telemetry, error) {
 			return d.uuid == k.uuid || d.fault != nvml.SUCCESS && d.index == k.index
 		})
 		if !present {
-			complaints = append(complaints, k.String()+" is gone")
+			faults = append(faults, k.String()+" has disappeared; restart the machine")
 		}
 	}
-	if t.Sick = strings.Join(complaints, "; "); t.Sick != "" {
-		s.end() // a GPU that comes back is only seen by a new session
+	if t.Fault = strings.Join(faults, "; "); t.Fault != "" {
+		s.end() // only a new session finds a GPU that comes back
 	}
 	return t, nil
 }
 
-// read reads one GPU. The second result is the first answer that means trouble,
+// read reads one GPU. The second result is the first answer that reports a fault,
 // or SUCCESS.
 func (s *session) read(d device) (hwdetect.GPUTelemetry, nvml.Return) {
 	r := hwdetect.GPUTelemetry{Index: d.index}
@@ -59,10 +59,10 @@ func (s *session) read(d device) (hwdetect.GPUTelemetry, nvml.Return) {
 	if d.fault != nvml.SUCCESS {
 		return r, d.fault
 	}
-	trouble := nvml.Return(nvml.SUCCESS)
+	fault := nvml.Return(nvml.SUCCESS)
 	ok := func(ret nvml.Return) bool {
-		if sick(ret) && trouble == nvml.SUCCESS {
-			trouble = ret
+		if isFault(ret) && fault == nvml.SUCCESS {
+			fault = ret
 		}
 		return ret == nvml.SUCCESS
 	}
@@ -87,7 +87,7 @@ func (s *session) read(d device) (hwdetect.GPUTelemetry, nvml.Return) {
 	if ok(ret) {
 		r.ECCUncorrected = new(int64(min(ecc, math.MaxInt64)))
 	}
-	return r, trouble
+	return r, fault
 }
 
 // temperature returns the GPU's temperature in °C. CUDA 13 deprecates the older
@@ -101,8 +101,8 @@ func (d device) temperature() (float64, nvml.Return) {
 	return float64(newer.Temperature), ret
 }
 
-// clocksReasons returns why the clocks are not at their highest, as bits. The
-// function has an older name, which CUDA 13 deprecates.
+// clocksReasons returns the reasons for throttling, as bits. The function has an
+// older name, which CUDA 13 deprecates.
 func (d device) clocksReasons() (uint64, nvml.Return) {
 	bits, ret := try(d.s, "nvmlDeviceGetCurrentClocksEventReasons", d.GetCurrentClocksEventReasons)
 	if ret == nvml.ERROR_FUNCTION_NOT_FOUND {
@@ -111,8 +111,8 @@ func (d device) clocksReasons() (uint64, nvml.Return) {
 	return bits, ret
 }
 
-// memoryUsed returns the memory in use on d, which for unified memory is the sum
-// over the processes that use the GPU.
+// memoryUsed returns the memory in use on d. For unified memory it is the sum over
+// the processes that use the GPU.
 func (d device) memoryUsed() (int64, nvml.Return) {
 	memory, ret := d.memory()
 	if ret == nvml.SUCCESS {
@@ -121,7 +121,7 @@ func (d device) memoryUsed() (int64, nvml.Return) {
 	if !d.unified(ret) {
 		return 0, ret
 	}
-	perProcess := make(map[uint32]uint64) // one that computes and draws is listed twice
+	perProcess := make(map[uint32]uint64) // a process may be in both lists
 	var answered bool
 	for symbol, list := range map[string]func() ([]nvml.ProcessInfo, nvml.Return){
 		"nvmlDeviceGetComputeRunningProcesses":  d.GetComputeRunningProcesses,
@@ -129,7 +129,7 @@ func (d device) memoryUsed() (int64, nvml.Return) {
 	} {
 		processes, listRet := try(d.s, symbol, list)
 		if listRet != nvml.SUCCESS {
-			if sick(listRet) {
+			if isFault(listRet) {
 				ret = listRet
 			}
 			continue
@@ -151,8 +151,8 @@ func (d device) memoryUsed() (int64, nvml.Return) {
 	return int64(sum), nvml.SUCCESS
 }
 
-// throttleReasons names the bits of nvmlClocksThrottleReasons in nvidia-smi's
-// words. Being idle is no throttling.
+// throttleReasons returns nvidia-smi's names of the bits of
+// nvmlClocksThrottleReasons. It omits gpu_idle, which is not throttling.
 func throttleReasons(bits uint64) []string {
 	var names []string
 	for _, r := range []struct {

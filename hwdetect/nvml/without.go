@@ -9,24 +9,25 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// Available reports whether this build can use NVML: whether it is for Linux, with
-// cgo and the build tag nvml.
+// Available reports whether this build supports NVML: it is for Linux, with cgo
+// and the build tag nvml.
 const Available = false
 
-// A Source asks NVML. In this build it knows nothing.
+// A Source lists and reads GPUs through NVML. In this build its methods return an
+// error that matches [hwdetect.ErrAbsent].
 type Source struct{}
 
-// New returns a Source that knows nothing.
+// New returns a Source.
 func New(Config) *Source { return &Source{} }
 
 var errWithout = fmt.Errorf("nvml: built without NVML; build with -tags nvml, for Linux and with cgo: %w", hwdetect.ErrAbsent)
 
-// Inventory returns an error that matches hwdetect.ErrAbsent.
+// Inventory returns an error that matches [hwdetect.ErrAbsent].
 func (s *Source) Inventory(context.Context) (hwdetect.Inventory, error) {
 	return hwdetect.Inventory{}, errWithout
 }
 
-// Telemetry returns an error that matches hwdetect.ErrAbsent.
+// Telemetry returns an error that matches [hwdetect.ErrAbsent].
 func (s *Source) Telemetry(context.Context) (hwdetect.Telemetry, error) {
 	return hwdetect.Telemetry{}, errWithout
 }

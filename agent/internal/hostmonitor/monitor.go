@@ -93,7 +93,7 @@ func New(cfg Config) *Monitor {
 			return cfg.Engines(ctx), nil
 		}),
 	}
-	if t, ok := cfg.Detector.(hwdetect.Telemeter); ok {
+	if t, ok := cfg.Detector.(hwdetect.TelemetryReader); ok {
 		m.gpus = newGuarded(t.Telemetry)
 	}
 	if cfg.Warnings != nil {
@@ -118,7 +118,7 @@ func (m *Monitor) Run(ctx context.Context, idle func() bool, changed func()) {
 	close(m.detected)
 	reading.Wait()
 	m.logRead(ctx, "machine", err)
-	if what := m.Description(); what != nil && what.Late() {
+	if what := m.Description(); what != nil && what.Incomplete() {
 		again.Reset(detectSoon)
 	}
 	for {
@@ -260,10 +260,10 @@ func (m *Monitor) Fill(b *heartbeat.Beat) {
 	if used, ok := now.Telemetry.MemoryUsedBytes(); ok {
 		b.GPUMemoryBytes = &used
 	}
-	if now.Telemetry.Sick != "" {
+	if now.Telemetry.Fault != "" {
 		b.Status = heartbeat.StatusError
 		if b.Task == "" {
-			b.Task = now.Telemetry.Sick
+			b.Task = now.Telemetry.Fault
 		}
 	}
 }
