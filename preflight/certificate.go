@@ -11,22 +11,23 @@ import (
 	"time"
 )
 
-// A fault is something wrong with a certificate.
-type fault struct{ text, fix string }
+// A problem is something wrong with a certificate, and how to fix it.
+type problem struct{ text, fix string }
 
-// explainCertificate says all that is wrong with the server's certificate. The
-// server's own clock, asked for without trusting it, tells whether ours is wrong.
-func (v *visit) explainCertificate(ctx context.Context, u *url.URL, tlsConfig *tls.Config, bad *tls.CertificateVerificationError) Result {
+// explainCertificate lists every problem of the server's certificate. It gets the
+// server's time over an unverified connection, to find out whether this machine's
+// clock is wrong.
+func (p *serverProbe) explainCertificate(ctx context.Context, u *url.URL, tlsConfig *tls.Config, bad *tls.CertificateVerificationError) Result {
 	unverified := tlsConfig.Clone()
 	unverified.InsecureSkipVerify = true
 	unverified.Certificates = nil
-	_, _ = v.get(ctx, u, unverified) // only its Date is wanted
-	faults := judgeCertificate(bad.UnverifiedCertificates, tlsConfig, u.Hostname(), v.serverTime())
-	if len(faults) == 0 {
-		return Result{Status: Fail, Details: "the server's certificate was refused: " + bad.Err.Error()}
+	_, _ = p.get(ctx, u, unverified) // only for its Date
+	problems := checkCertificate(bad.UnverifiedCertificates, tlsConfig, u.Hostname(), p.serverTime())
+	if len(problems) == 0 {
+		return Result{Status: Fail, Details: "the server's certificate was rejected: " + bad.Err.Error()}
 	}
-	r := Result{Status: Fail, Fix: faults[0].fix}
-	for i, f := range faults {
+	r := Result{Status: Fail, Fix: problems[0].fix}
+	for i, f := range problems {
 		if i > 0 {
 			r.Details += "; and "
 		}
@@ -35,19 +36,19 @@ func (v *visit) explainCertificate(ctx context.Context, u *url.URL, tlsConfig *t
 	return r
 }
 
-// serverTime returns the server's time, or ours where it gave none.
-func (v *visit) serverTime() time.Time { return time.Now().Add(-v.skew) }
+// serverTime returns the server's time, or this machine's if it is not known.
+func (p *serverProbe) serverTime() time.Time { return time.Now().Add(-p.skew) }
 
-// judgeCertificate looks for every fault of chain on its own, since Verify stops
-// at the first.
-func judgeCertificate(chain []*x509.Certificate, tlsConfig *tls.Config, host string, serverTime time.Time) []fault {
+// checkCertificate returns every problem of chain. It checks time, issuer and name
+// separately, because Verify stops at the first problem.
+func checkCertificate(chain []*x509.Certificate, tlsConfig *tls.Config, host string, serverTime time.Time) []problem {
 	if len(chain) == 0 {
 		return nil
 	}
 	leaf := chain[0]
-	var faults []fault
+	var problems []problem
 	add := func(fix, format string, args ...any) {
-		faults = append(faults, fault{fmt.Sprintf(format, args...), fix})
+		problems = append(problems, problem{fmt.Sprintf(format, args...), fix})
 	}
 
 	now := time.Now()
@@ -56,11 +57,11 @@ func judgeCertificate(chain []*x509.Certificate, tlsConfig *tls.Config, host str
 	switch {
 	case within(now):
 	case within(serverTime):
-		add("timedatectl set-ntp true", "this machine's clock is wrong: it is %s the server's, by which the certificate is good", ahead(now.Sub(serverTime)))
+		add("timedatectl set-ntp true", "this machine's clock is wrong: it is %s the server's, by which the certificate is valid", ahead(now.Sub(serverTime)))
 	case now.Before(leaf.NotBefore):
-		add("set the clocks of this machine and of the server (timedatectl set-ntp true)", "the certificate is good only from %s on", leaf.NotBefore.Format(day))
+		add("set the clocks of this machine and of the server (timedatectl set-ntp true)", "the certificate is valid only from %s on", leaf.NotBefore.Format(day))
 	default:
-		add("make a new certificate on the server", "the certificate expired on %s", leaf.NotAfter.Format(day))
+		add("create a new certificate on the server", "the certificate expired on %s", leaf.NotAfter.Format(day))
 	}
 
 	intermediates := x509.NewCertPool()
@@ -70,29 +71,29 @@ func judgeCertificate(chain []*x509.Certificate, tlsConfig *tls.Config, host str
 	middle := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: tlsConfig.RootCAs, Intermediates: intermediates, CurrentTime: middle})
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		// Its CA is not as old, or will not be.
+		// The CA is not valid at that time, so check at the server's time.
 		_, err = leaf.Verify(x509.VerifyOptions{Roots: tlsConfig.RootCAs, Intermediates: intermediates, CurrentTime: serverTime})
-		if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired && len(faults) > 0 {
-			err = nil // already said
+		if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired && len(problems) > 0 {
+			err = nil // reported above
 		}
 	}
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
 	case err == nil:
 	case isInvalid:
-		add("make a new certificate on the server", "the certificate is not fit for a server: %s", invalid.Error())
+		add("create a new certificate on the server", "the certificate cannot be used for a server: %s", invalid.Error())
 	case selfSigned(leaf):
-		add("set tls.ca to a copy of that certificate, or give the server one of a CA", "the certificate is self-signed (%s)", name(leaf))
+		add("set tls.ca to a copy of that certificate, or use a certificate that is signed by a CA", "the certificate is self-signed (%s)", name(leaf))
 	case tlsConfig.RootCAs != nil:
-		add("copy the server's own ca.pem over the file that tls.ca names", "the certificate is by %q, which is not the configured CA", leaf.Issuer.CommonName)
+		add("replace the file at tls.ca with the server's own ca.pem", "the certificate is signed by %q, which is not the configured CA", leaf.Issuer.CommonName)
 	default:
-		add("set tls.ca in agent.yaml to a copy of the server's ca.pem", "the certificate is by %q, a CA that this machine does not know", leaf.Issuer.CommonName)
+		add("set tls.ca in agent.yaml to a copy of the server's ca.pem", "the certificate is signed by %q, a CA that this machine does not trust", leaf.Issuer.CommonName)
 	}
 
 	if err := leaf.VerifyHostname(host); err != nil {
 		add("set server_url to one of these names, or start the server with a certificate for "+host, "the certificate is not for %s but for %s", host, certificateNames(leaf))
 	}
-	return faults
+	return problems
 }
 
 func selfSigned(c *x509.Certificate) bool {
@@ -112,7 +113,7 @@ func certificateNames(c *x509.Certificate) string {
 		names = append(names, ip.String())
 	}
 	if len(names) == 0 {
-		return "no name at all"
+		return "no name"
 	}
 	if len(names) > 5 {
 		names = append(names[:5], "…")

@@ -20,8 +20,8 @@ func readSome(path string) (string, error) {
 	return string(b[:n]), err
 }
 
-// ConfigFile looks whether others may read the agent's configuration, which
-// holds its tokens.
+// ConfigFile checks that only the owner can read the agent's configuration file,
+// which holds its tokens.
 func ConfigFile(path string) Check {
 	return Func{Label: "configuration", Do: func(context.Context) Result {
 		info, err := os.Stat(path)
@@ -31,14 +31,14 @@ func ConfigFile(path string) Check {
 		case err != nil:
 			return Result{Status: Warn, Details: plainError(err)}
 		case !info.Mode().IsRegular():
-			return Result{Status: Warn, Details: path + " is no file"}
+			return Result{Status: Warn, Details: path + " is not a file"}
 		}
 		if _, err := readSome(path); errors.Is(err, fs.ErrPermission) {
-			return Result{Status: Warn, Details: "you may not read " + path, Fix: "sudo chown $(id -u) " + path}
+			return Result{Status: Warn, Details: "no permission to read " + path, Fix: "sudo chown $(id -u) " + path}
 		}
 		if mode := info.Mode().Perm(); mode&0o077 != 0 && unixModes {
-			return Result{Status: Warn, Details: fmt.Sprintf("%s has mode %04o: others may read its tokens", path, mode), Fix: "chmod 600 " + path}
+			return Result{Status: Warn, Details: fmt.Sprintf("%s has mode %04o: other users can read its tokens", path, mode), Fix: "chmod 600 " + path}
 		}
-		return Result{Status: OK, Details: path + " is readable for its owner only"}
+		return Result{Status: OK, Details: "only its owner can read " + path}
 	}}
 }

@@ -9,21 +9,21 @@ import (
 	"path/filepath"
 )
 
-// MinDisk is the free space that a machine should have for models: 50 GiB, in the
-// units in which KITT counts gigabytes.
+// MinDisk is the free space that a machine should have for models, in bytes:
+// 50 GiB, which KITT calls 50 GB.
 const MinDisk = 50 << 30
 
-// DiskSpace looks whether the file system of dir, which need not exist yet, has
-// at least MinDisk free.
+// DiskSpace checks that the file system of dir has at least MinDisk free. dir need
+// not exist.
 func DiskSpace(dir string) Check {
 	return Func{Label: "disk space", Do: func(context.Context) Result {
 		return Space(dir, MinDisk, "remove models that are no longer needed, or set model_storage_dir to a larger disk")
 	}}
 }
 
-// Space looks whether the file system of dir, which need not exist yet, has at
-// least want bytes free; fix says what to do if not. It may hang on a dead
-// network share.
+// Space returns whether the file system of dir has at least want bytes free. dir
+// need not exist. If there is less space, the Result is a warning with the given
+// Fix. Space can hang on a dead network share.
 func Space(dir string, want int64, fix string) Result {
 	at, err := existing(dir)
 	if err != nil {
@@ -31,7 +31,7 @@ func Space(dir string, want int64, fix string) Result {
 	}
 	free, err := freeSpace(at)
 	if err != nil {
-		return Result{Status: Warn, Details: fmt.Sprintf("the free space at %s cannot be told: %s", at, plainError(err))}
+		return Result{Status: Warn, Details: fmt.Sprintf("the free space at %s cannot be read: %s", at, plainError(err))}
 	}
 	details := fmt.Sprintf("%.1f GB free at %s", float64(free)/(1<<30), at)
 	if free < want {

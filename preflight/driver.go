@@ -8,9 +8,9 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// Driver looks whether the NVIDIA driver works and which GPUs it has. If d is a
-// hwdetect.TelemetryReader, its readings are looked at as well, since a driver can
-// name a GPU that has fallen off the bus.
+// Driver checks that the NVIDIA driver works, and lists its GPUs. If d is a
+// [hwdetect.TelemetryReader] the check also fails on a fault that it reports, since
+// a driver can list a GPU that has fallen off the bus.
 func Driver(d hwdetect.Detector) Check {
 	const install = "install the NVIDIA driver for your distribution, such as `sudo ubuntu-drivers install`, and restart the machine"
 	return Func{Label: "nvidia driver", Must: true, Do: func(ctx context.Context) Result {
@@ -28,7 +28,7 @@ func Driver(d hwdetect.Detector) Check {
 		case len(m.GPUs) == 0 && m.DriverVersion == "":
 			return Result{Status: Fail, Details: reasons, Fix: install}
 		case len(m.GPUs) == 0:
-			return Result{Status: Fail, Details: fmt.Sprintf("driver %s is loaded but shows no GPU: %s", m.DriverVersion, reasons), Fix: "nvidia-smi"}
+			return Result{Status: Fail, Details: fmt.Sprintf("driver %s is loaded but lists no GPU: %s", m.DriverVersion, reasons), Fix: "nvidia-smi"}
 		case !usable(m):
 			return Result{Status: Fail, Details: fmt.Sprintf("driver %s does not answer: %s", m.DriverVersion, reasons), Fix: "restart the machine, or reload the nvidia kernel module"}
 		}
@@ -40,8 +40,8 @@ func Driver(d hwdetect.Detector) Check {
 	}}
 }
 
-// usable reports whether the driver itself told of a GPU. The last source names
-// those of a broken driver too, but knows no more than that.
+// usable reports whether the driver itself described a GPU. For a broken driver
+// there is only the name, from the last source.
 func usable(m *hwdetect.Machine) bool {
 	for _, g := range m.GPUs {
 		if g.MemoryBytes > 0 || g.ComputeCapability != "" {
@@ -63,7 +63,7 @@ func gpuSummary(m *hwdetect.Machine) string {
 	return s
 }
 
-// gpuGaps joins the reasons why something of the GPUs is not known.
+// gpuGaps joins the reasons of the gaps that concern GPUs.
 func gpuGaps(m *hwdetect.Machine) string {
 	var reasons []string
 	for _, g := range m.Gaps {
@@ -75,7 +75,7 @@ func gpuGaps(m *hwdetect.Machine) string {
 		}
 	}
 	if len(reasons) == 0 {
-		return "no reason is known"
+		return "the reason is not known"
 	}
 	return strings.Join(reasons, "; ")
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// tool puts a program of that name on a PATH of its own, for the test.
+// tool puts a program of that name on a PATH of its own.
 func tools(t *testing.T, scripts map[string]string) {
 	dir := t.TempDir()
 	for name, script := range scripts {
@@ -37,12 +37,12 @@ func TestPython(t *testing.T) {
 	}{
 		{"jobs run in containers", map[string]string{"python3": old}, no, OK, "not needed"},
 		{"jobs run in containers, no Python", nil, no, Skip, "none needed"},
-		{"all there", map[string]string{"python3": new, "kitt": ""}, yes, OK, "3.11.2"},
-		{"asked for without a reason", map[string]string{"python3": new, "kitt": ""}, nil, OK, "3.11.2"},
+		{"everything installed", map[string]string{"python3": new, "kitt": ""}, yes, OK, "3.11.2"},
+		{"no function given", map[string]string{"python3": new, "kitt": ""}, nil, OK, "3.11.2"},
 		{"too old", map[string]string{"python3": old, "kitt": ""}, yes, Fail, "older than 3.10"},
 		{"nothing", nil, yes, Fail, "nothing can run a job"},
 		{"no kitt", map[string]string{"python3": new}, yes, Fail, "kitt command"},
-		{"a broken one, then a good one", map[string]string{"python3": "#!/bin/sh\nexit 1\n", "python": new, "kitt": ""}, yes, OK, "3.11.2"},
+		{"a broken one, then a working one", map[string]string{"python3": "#!/bin/sh\nexit 1\n", "python": new, "kitt": ""}, yes, OK, "3.11.2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tools(t, tt.scripts)
@@ -66,11 +66,11 @@ func TestPythonOfTheKittCommandComesFirst(t *testing.T) {
 	require.Contains(t, r.Details, "3.12.1")
 }
 
-// sickly is a detector whose GPUs are in trouble.
-type sickly struct{ hwdetect.Static }
+// faulty is a detector with a GPU fault.
+type faulty struct{ hwdetect.Static }
 
-func (sickly) Telemetry(context.Context) (hwdetect.Telemetry, error) {
-	return hwdetect.Telemetry{Fault: "GPU 3 is gone"}, nil
+func (faulty) Telemetry(context.Context) (hwdetect.Telemetry, error) {
+	return hwdetect.Telemetry{Fault: "GPU 3 fell off the bus"}, nil
 }
 
 func TestDriver(t *testing.T) {
@@ -95,9 +95,9 @@ func TestDriver(t *testing.T) {
 		{"eight H100", profile("h100-8"), OK, "8 × NVIDIA H100 80GB HBM3 80 GiB, driver 550.54.15, CUDA up to 12.4"},
 		{"DGX Spark", profile("dgx-spark"), OK, "120 GiB (unified)"},
 		{"no GPU", none, Fail, "nvml: libnvidia-ml.so.1 is not installed"},
-		{"driver without GPU", hwdetect.Static{Machine: &hwdetect.Machine{DriverVersion: "550.54.15"}}, Fail, "shows no GPU"},
+		{"driver without GPU", hwdetect.Static{Machine: &hwdetect.Machine{DriverVersion: "550.54.15"}}, Fail, "lists no GPU"},
 		{"mismatch", broken, Fail, "version mismatch"},
-		{"sick", sickly{profile("h100-8")}, Fail, "GPU 3 is gone"},
+		{"fault", faulty{profile("h100-8")}, Fail, "GPU 3 fell off the bus"},
 		{"no answer", hwdetect.Static{}, Fail, "has no Machine"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -123,9 +123,9 @@ func TestDiskSpace(t *testing.T) {
 	r := Space(deep, 1, "")
 	require.Equal(t, OK, r.Status)
 	require.Contains(t, r.Details, dir)
-	r = Space(deep, 1<<60, "buy a disk")
+	r = Space(deep, 1<<60, "add a disk")
 	require.Equal(t, Warn, r.Status)
-	require.Equal(t, "buy a disk", r.Fix)
+	require.Equal(t, "add a disk", r.Fix)
 	require.NoDirExists(t, deep)
 	require.Equal(t, "disk space", DiskSpace(dir).Name())
 	require.Contains(t, []Status{OK, Warn}, DiskSpace(deep).Run(t.Context()).Status)
@@ -165,14 +165,14 @@ func TestPort(t *testing.T) {
 		require.Contains(t, r.Details, "which is running")
 		r = Port(held, "gpu-02").Run(t.Context())
 		require.Equal(t, Fail, r.Status)
-		require.Contains(t, r.Details, `the agent "gpu-01" holds`)
+		require.Contains(t, r.Details, `the agent "gpu-01" uses`)
 	}
 
 	other := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(other.Close)
 	r := Port(other.Listener.Addr().(*net.TCPAddr).Port, "gpu-01").Run(t.Context())
 	require.Equal(t, Fail, r.Status)
-	require.Contains(t, r.Details, "another program")
+	require.Contains(t, r.Details, "another program uses")
 	require.NotEmpty(t, r.Fix)
 	require.False(t, Port(8090, "").Required(), "as in KITT's list")
 }

@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// WriteJSON writes results as a JSON object with the results and whether all that
-// is required is there.
+// WriteJSON writes an indented JSON object: "checks" has the results, and "ready"
+// is true if no required check failed. The error is that of w.
 func WriteJSON(w io.Writer, results []Result) error {
 	if results == nil {
 		results = []Result{}

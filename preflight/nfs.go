@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// NFS looks for the program that mounts NFS shares. share is the configured
-// source, which may be empty.
+// NFS checks that the program that mounts NFS shares is installed. share is the
+// configured source; if it is empty, a missing program is no warning.
 func NFS(share string) Check {
 	return Func{Label: "nfs utilities", Do: func(context.Context) Result {
 		for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/sbin", "/usr/sbin") {
@@ -17,7 +17,7 @@ func NFS(share string) Check {
 				return Result{Status: OK, Details: path}
 			}
 		}
-		r := Result{Status: Warn, Details: "mount.nfs is not installed: shares that are not mounted already cannot be", Fix: nfsPackage()}
+		r := Result{Status: Warn, Details: "mount.nfs is not installed: the agent cannot mount shares", Fix: nfsPackage()}
 		if share == "" {
 			r.Status, r.Details = Skip, "mount.nfs is not installed; no share is configured"
 		}

@@ -15,14 +15,13 @@ import (
 	"time"
 )
 
-// Port looks whether the agent can listen on port. That the agent of this name
-// already does is fine: it is running. As with KITT's own agent the check is not
-// required: who holds the port now may have let go of it by the start, which
-// fails by itself if not.
+// Port checks that the agent can listen on port, or that the agent named agentName
+// already does. An empty agentName accepts any agent. The check is not required,
+// as in KITT's own agent: the port may be free when the agent starts.
 func Port(port int, agentName string) Check {
 	return Func{Label: "port", Do: func(ctx context.Context) Result {
 		if port < 1 || port > 65535 {
-			return Result{Status: Fail, Details: fmt.Sprintf("%d is no port", port), Fix: "set port in agent.yaml to a number from 1 to 65535"}
+			return Result{Status: Fail, Details: fmt.Sprintf("%d is not a port", port), Fix: "set port in agent.yaml to a number from 1 to 65535"}
 		}
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(port)))
 		if err == nil {
@@ -30,30 +29,30 @@ func Port(port int, agentName string) Check {
 			return Result{Status: OK, Details: fmt.Sprintf("%d is free", port)}
 		}
 		if errors.Is(err, fs.ErrPermission) {
-			return Result{Status: Fail, Details: fmt.Sprintf("only root may listen on %d", port), Fix: "choose a port above 1023"}
+			return Result{Status: Fail, Details: fmt.Sprintf("only root can listen on %d", port), Fix: "choose a port above 1023"}
 		}
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			return Result{Status: Fail, Details: err.Error()}
 		}
-		other := fmt.Sprintf("sudo ss -ltnp 'sport = :%d' shows who holds it; or set port in agent.yaml to another", port)
-		switch holder := agentOn(ctx, port); {
-		case holder == "":
-			return Result{Status: Fail, Details: fmt.Sprintf("another program holds %d", port), Fix: other}
-		case agentName != "" && holder != agentName:
-			return Result{Status: Fail, Details: fmt.Sprintf("the agent %q holds %d", holder, port), Fix: other}
+		fix := fmt.Sprintf("find the program with `sudo ss -ltnp 'sport = :%d'`, or set port in agent.yaml to another", port)
+		switch user := agentOn(ctx, port); {
+		case user == "":
+			return Result{Status: Fail, Details: fmt.Sprintf("another program uses %d", port), Fix: fix}
+		case agentName != "" && user != agentName:
+			return Result{Status: Fail, Details: fmt.Sprintf("the agent %q uses %d", user, port), Fix: fix}
 		default:
-			return Result{Status: OK, Details: fmt.Sprintf("%d is held by the agent %q, which is running", port, holder)}
+			return Result{Status: OK, Details: fmt.Sprintf("%d is used by the agent %q, which is running", port, user)}
 		}
 	}}
 }
 
-// agentOn returns the name of the agent that listens on port, or nothing if what
-// listens there is no agent.
+// agentOn returns the name of the agent that listens on port, or an empty string
+// if another program does.
 func agentOn(ctx context.Context, port int) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	// The agent's certificate need not be for 127.0.0.1, and nothing secret is
-	// asked or told.
+	// The agent's certificate need not be for 127.0.0.1, and the request has no
+	// secrets.
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
 	client := &http.Client{Transport: transport}
 	for _, scheme := range []string{"http", "https"} {

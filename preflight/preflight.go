@@ -1,15 +1,14 @@
-// Package preflight looks whether a machine has what a KITT agent needs.
+// Package preflight checks whether a machine has what a KITT agent needs.
 //
-// A [Check] looks at one thing. [Run] runs any number of them at once, each with
-// a time limit of its own, and hands over each [Result] as it comes; [WriteJSON]
-// and [WriteJSON] show them all, and [ExitStatus] says how a program should end.
-// Programs that embed the agent add checks of their own, as a [Func] or as a
-// type.
+// A [Check] checks one prerequisite. [Run] runs checks concurrently, each with its
+// own time limit, and passes on each [Result] when it is known. [WriteJSON] prints
+// the results and [ExitStatus] returns the exit status for a program. Programs
+// that embed the agent can add their own checks, as a [Func] or as a type.
 //
-// Here are the checks that need no Docker client: [Python], [Driver], [NFS],
-// [DiskSpace], [Server] (with the clock), [Port] and [ConfigFile]. Those that ask
-// the Docker engine are in package preflight/dockercheck, so that only who
-// imports it links one.
+// This package has the checks that need no Docker client: [Python], [Driver],
+// [NFS], [DiskSpace], [Server] (with the clock), [Port] and [ConfigFile]. Those of
+// the Docker engine are in package preflight/dockercheck, so that only programs
+// that import it link a Docker client.
 package preflight
 
 import (
@@ -19,20 +18,20 @@ import (
 	"time"
 )
 
-// A Check looks at one prerequisite.
+// A Check checks one prerequisite. Its methods are safe for concurrent use.
 type Check interface {
-	// Name is how the check is called in a table: a few words.
+	// Name returns the check's name for tables and JSON: a few words.
 	Name() string
 
-	// Required says whether the agent is of no use where the check fails.
+	// Required reports whether the agent cannot work if the check fails.
 	Required() bool
 
-	// Run looks, and returns soon after ctx is done. Of the Result it sets
-	// Status, Details and Fix.
+	// Run runs the check, and returns soon after ctx is done. It sets Status,
+	// Details and Fix of the Result.
 	Run(ctx context.Context) Result
 }
 
-// A Limited check wants a time limit other than [DefaultLimit].
+// A Limited check has a time limit other than [DefaultLimit].
 type Limited interface {
 	Check
 
@@ -40,7 +39,7 @@ type Limited interface {
 	Limit() time.Duration
 }
 
-// DefaultLimit is the time that a check gets unless it is [Limited].
+// DefaultLimit is the time limit of a check that is not [Limited].
 const DefaultLimit = 10 * time.Second
 
 // A Status is the outcome of a check.
@@ -49,26 +48,26 @@ type Status string
 // The outcomes of a check.
 const (
 	OK   Status = "ok"
-	Warn Status = "warn" // something to mend, that keeps nothing from running
-	Fail Status = "fail" // what was looked for is not there
-	Skip Status = "skip" // it does not apply here, or could not be looked at
+	Warn Status = "warn" // something to fix; the agent works without it
+	Fail Status = "fail" // the prerequisite is missing
+	Skip Status = "skip" // the check does not apply, or could not run
 )
 
-// A Result is what a check found out.
+// A Result is the result of a check.
 type Result struct {
 	Name     string        `json:"name"`
 	Required bool          `json:"required"`
 	Status   Status        `json:"status"`
 	Details  string        `json:"details"`       // one sentence
-	Fix      string        `json:"fix,omitempty"` // the command, or what else to do, that mends it
-	Took     time.Duration `json:"took_ns"`
+	Fix      string        `json:"fix,omitempty"` // the command or action that fixes it
+	Took     time.Duration `json:"took_ns"`       // how long the check ran
 }
 
-// A Func is a Check made of a function.
+// A Func is a Check that calls a function.
 type Func struct {
-	Label string        // its name
+	Label string        // the check's name
 	Must  bool          // whether it is required
-	Time  time.Duration // its limit; 0 means DefaultLimit
+	Time  time.Duration // its time limit; 0 means DefaultLimit
 	Do    func(ctx context.Context) Result
 }
 
@@ -91,10 +90,10 @@ func (f Func) Limit() time.Duration {
 // Run calls f.Do.
 func (f Func) Run(ctx context.Context) Result { return f.Do(ctx) }
 
-// Run runs all checks at once and returns their results in the order of checks.
-// If done is not nil it is called with each result as it comes, one at a time. A
-// check that overruns its limit by more than half a second counts as failed and
-// is left behind.
+// Run runs all checks concurrently and returns their results in the order of
+// checks. If done is not nil, Run calls it with each result when it is known, one
+// at a time. A check that exceeds its limit by more than half a second has failed,
+// and Run does not wait for it.
 func Run(ctx context.Context, checks []Check, done func(Result)) []Result {
 	results := make([]Result, len(checks))
 	var (
@@ -116,8 +115,8 @@ func Run(ctx context.Context, checks []Check, done func(Result)) []Result {
 	return results
 }
 
-// overrun is the time that a check gets to notice that its limit is over and to
-// put into words what it was waiting for.
+// overrun is the extra time that a check has to return after its limit, with a
+// description of what it was waiting for.
 const overrun = 500 * time.Millisecond
 
 func runOne(ctx context.Context, c Check) Result {
@@ -149,17 +148,16 @@ func runOne(ctx context.Context, c Check) Result {
 	return r
 }
 
-// safely runs c. A check of an embedder that panics has failed, and does not take
-// the agent with it.
+// safely runs c. A check that panics has failed, and the program continues.
 func safely(ctx context.Context, c Check) (r Result) {
 	defer func() {
 		if p := recover(); p != nil {
-			r = Result{Status: Fail, Details: fmt.Sprintf("the check itself broke: %v", p)}
+			r = Result{Status: Fail, Details: fmt.Sprintf("the check panicked: %v", p)}
 		}
 	}()
 	r = c.Run(ctx)
-	if r.Status == "" { // must not pass for a required check that is in order
-		return Result{Status: Fail, Details: "the check gave no status"}
+	if r.Status == "" { // a required check must not pass by mistake
+		return Result{Status: Fail, Details: "the check returned no status"}
 	}
 	return r
 }

@@ -19,19 +19,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var update = flag.Bool("update", false, "rewrite the files in testdata")
 
-// fixed returns a check with the given outcome after a while.
+// fixed returns a check with the given result and duration.
 func fixed(name string, must bool, after time.Duration, r Result) Check {
 	return Func{Label: name, Must: must, Do: func(ctx context.Context) Result {
 		select {
 		case <-time.After(after):
 			return r
 		case <-ctx.Done():
-			return Result{Status: Fail, Details: "gave up"}
+			return Result{Status: Fail, Details: "cancelled"}
 		}
 	}}
 }
 
-func TestChecksRunAtOnceAndShowAsTheyFinish(t *testing.T) {
+func TestChecksRunConcurrently(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var order []string
@@ -55,20 +55,20 @@ func TestChecksRunAtOnceAndShowAsTheyFinish(t *testing.T) {
 func TestEachCheckHasItsLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		deaf := make(chan struct{})
+		hanging := make(chan struct{})
 		start := time.Now()
 		results := Run(t.Context(), []Check{
-			fixed("by default", true, time.Hour, Result{Status: OK}),
-			Func{Label: "deaf", Time: 2 * time.Second, Do: func(context.Context) Result { <-deaf; return Result{} }},
+			fixed("default limit", true, time.Hour, Result{Status: OK}),
+			Func{Label: "hanging", Time: 2 * time.Second, Do: func(context.Context) Result { <-hanging; return Result{} }},
 			Func{Label: "broken", Do: func(context.Context) Result { panic("oh") }},
 			Func{Label: "silent", Must: true, Do: func(context.Context) Result { return Result{Details: "fine"} }},
 		}, nil)
 		require.Equal(t, DefaultLimit, time.Since(start))
-		require.Equal(t, "gave up", results[0].Details)
-		require.Equal(t, Result{Name: "deaf", Status: Fail, Details: "no answer within 2s", Took: 2500 * time.Millisecond}, results[1])
-		require.Equal(t, "the check itself broke: oh", results[2].Details)
-		require.Equal(t, Result{Name: "silent", Required: true, Status: Fail, Details: "the check gave no status"}, results[3])
-		close(deaf)
+		require.Equal(t, "cancelled", results[0].Details)
+		require.Equal(t, Result{Name: "hanging", Status: Fail, Details: "no answer within 2s", Took: 2500 * time.Millisecond}, results[1])
+		require.Equal(t, "the check panicked: oh", results[2].Details)
+		require.Equal(t, Result{Name: "silent", Required: true, Status: Fail, Details: "the check returned no status"}, results[3])
+		close(hanging)
 	})
 }
 

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Python looks for Python 3.10 or newer, which only the local kitt command
-// needs. It is required, but does not apply unless local returns true, which is
-// to say that jobs would be run by that command because there is no image to run
-// them in. A nil local means that they would.
+// Python checks that Python 3.10 or newer is installed. Only the local kitt
+// command needs it. local reports whether jobs run through that command, because
+// there is no image to run them in; if it returns false the check is skipped. A
+// nil local means true.
 func Python(local func(ctx context.Context) bool) Check {
 	return Func{Label: "python", Must: true, Do: func(ctx context.Context) Result {
 		needed := local == nil || local(ctx)
@@ -29,19 +29,19 @@ func Python(local func(ctx context.Context) bool) Check {
 		kitt, err := exec.LookPath("kitt")
 		switch {
 		case version == "":
-			return Result{Status: Fail, Details: "neither a KITT image nor Python is here, so that nothing can run a job", Fix: "kitt-agent build"}
+			return Result{Status: Fail, Details: "there is neither a KITT image nor Python, so nothing can run a job", Fix: "kitt-agent build"}
 		case !atLeast310(version):
 			return Result{Status: Fail, Details: fmt.Sprintf("Python %s at %s is older than 3.10, which the local kitt command needs", version, program), Fix: "install Python 3.10 or newer, or run kitt-agent build to run jobs in containers"}
 		case err != nil:
-			return Result{Status: Fail, Details: r.Details + ", but neither a KITT image nor a kitt command is here", Fix: "kitt-agent build"}
+			return Result{Status: Fail, Details: r.Details + ", but there is neither a KITT image nor a kitt command", Fix: "kitt-agent build"}
 		}
 		r.Details += " for " + kitt
 		return r
 	}}
 }
 
-// python returns the interpreter of the kitt command, or else the first on PATH,
-// and its version.
+// python returns the interpreter of the kitt command or, if there is none, the
+// first one on PATH, and its version.
 func python(ctx context.Context) (program, version string) {
 	var candidates []string
 	if kitt, err := exec.LookPath("kitt"); err == nil {

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,32 +22,33 @@ import (
 	"github.com/kirizan/kitt-agent/internal/base"
 )
 
-// A ServerConfig says how the agent reaches its server.
+// A ServerConfig configures how the agent connects to its server.
 type ServerConfig struct {
 	URL string // as in agent.yaml, without a path
 
-	// CA, Cert and Key are the PEM files of the tls settings. Without a CA the
-	// system's own authorities count; without the others no client certificate
-	// is shown.
+	// CA, Cert and Key are the PEM files of the tls settings. The default for
+	// CA is the system's authorities, that for Cert and Key no client
+	// certificate.
 	CA, Cert, Key string
 
-	// Insecure takes any certificate, as --insecure does. The check still says
-	// what is wrong with it.
+	// Insecure accepts any certificate, as --insecure does. The check still
+	// reports what is wrong with it.
 	Insecure bool
 
-	// Proxy finds the proxy for a request. Defaults to none.
+	// Proxy returns the proxy for a request. Defaults to none.
 	Proxy func(*http.Request) (*url.URL, error)
 
-	// Limit is the time for all of it. Defaults to DefaultLimit.
+	// Limit is the time limit of each check. Defaults to DefaultLimit.
 	Limit time.Duration
 
-	// MaxSkew is how far the server's clock may be off. Defaults to 30 s.
+	// MaxSkew is the largest accepted difference between the server's clock and
+	// this machine's. Defaults to 30 s.
 	MaxSkew time.Duration
 }
 
-// Server returns two checks that share one visit to the server: whether it
-// answers GET /api/v1/health, which is required, and whether its clock and ours
-// agree. They look once; make new ones to look again.
+// Server returns two checks that share one request to the server: that it answers
+// GET /api/v1/health, which is required, and that its clock agrees with this
+// machine's. The request is made once; new checks make a new one.
 func Server(cfg ServerConfig) (reachable, clock Check) {
 	if cfg.Limit == 0 {
 		cfg.Limit = DefaultLimit
@@ -54,38 +56,35 @@ func Server(cfg ServerConfig) (reachable, clock Check) {
 	if cfg.MaxSkew == 0 {
 		cfg.MaxSkew = 30 * time.Second
 	}
-	v := &visit{cfg: cfg, done: make(chan struct{})}
+	p := &serverProbe{cfg: cfg}
 	reachable = Func{Label: "server", Must: true, Time: cfg.Limit, Do: func(ctx context.Context) Result {
-		v.once.Do(func() { defer close(v.done); v.result = v.pay(ctx) })
-		<-v.done
-		return v.result
+		p.once.Do(func() { p.result = p.run(ctx) })
+		return p.result
 	}}
 	clock = Func{Label: "clock", Time: cfg.Limit, Do: func(ctx context.Context) Result {
-		v.once.Do(func() { defer close(v.done); v.result = v.pay(ctx) })
-		<-v.done
-		return v.clockResult()
+		p.once.Do(func() { p.result = p.run(ctx) })
+		return p.clockResult()
 	}}
 	return reachable, clock
 }
 
-// A visit is one look at the server.
-type visit struct {
+// A serverProbe makes the request and has its results.
+type serverProbe struct {
 	cfg    ServerConfig
-	once   sync.Once
-	done   chan struct{}
-	result Result
-	skew   time.Duration // our clock minus the server's
-	dated  bool          // whether the server gave its time
+	once   sync.Once     // the fields below are set in it
+	result Result        // of the check that the server answers
+	skew   time.Duration // this machine's clock minus the server's
+	dated  bool          // whether the server sent its time
 }
 
-func (v *visit) clockResult() Result {
+func (p *serverProbe) clockResult() Result {
 	switch {
-	case !v.dated:
-		return Result{Status: Skip, Details: "the server gave no time to compare with"}
-	case v.skew.Abs() > v.cfg.MaxSkew:
-		return Result{Status: Warn, Details: "this machine's clock is " + ahead(v.skew) + " the server's", Fix: "timedatectl set-ntp true"}
+	case !p.dated:
+		return Result{Status: Skip, Details: "the server sent no time to compare with"}
+	case p.skew.Abs() > p.cfg.MaxSkew:
+		return Result{Status: Warn, Details: "this machine's clock is " + ahead(p.skew) + " the server's", Fix: "timedatectl set-ntp true"}
 	}
-	return Result{Status: OK, Details: fmt.Sprintf("within %s of the server's", max(v.skew.Abs().Round(time.Second), time.Second))}
+	return Result{Status: OK, Details: fmt.Sprintf("within %s of the server's", max(p.skew.Abs().Round(time.Second), time.Second))}
 }
 
 func ahead(skew time.Duration) string {
@@ -95,35 +94,35 @@ func ahead(skew time.Duration) string {
 	return skew.Round(time.Second).String() + " ahead of"
 }
 
-// pay visits the server.
-func (v *visit) pay(ctx context.Context) Result {
-	u, err := url.Parse(strings.TrimRight(v.cfg.URL, "/"))
+// run makes the request.
+func (p *serverProbe) run(ctx context.Context) Result {
+	u, err := url.Parse(strings.TrimRight(p.cfg.URL, "/"))
 	switch {
-	case v.cfg.URL == "":
+	case p.cfg.URL == "":
 		return Result{Status: Fail, Details: "no server is configured", Fix: "kitt-agent init --server https://HOST:8080"}
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return Result{Status: Fail, Details: fmt.Sprintf("%q is no http or https address", v.cfg.URL), Fix: "set server_url to https://HOST:PORT"}
+		return Result{Status: Fail, Details: fmt.Sprintf("%q is not an http or https address", p.cfg.URL), Fix: "set server_url to https://HOST:PORT"}
 	}
-	tlsConfig, r := v.cfg.tls(u)
+	tlsConfig, r := p.cfg.tls(u)
 	if r.Status != "" {
 		return r
 	}
-	answer, err := v.get(ctx, u, tlsConfig)
+	answer, err := p.get(ctx, u, tlsConfig)
 	if err != nil {
-		return v.explain(ctx, u, tlsConfig, err)
+		return p.explain(ctx, u, tlsConfig, err)
 	}
-	r = answer.judge(u)
-	if r.Status == OK && v.cfg.Insecure && u.Scheme == "https" {
+	r = answer.result(u)
+	if r.Status == OK && p.cfg.Insecure && u.Scheme == "https" {
 		r.Status, r.Details = Warn, r.Details+", but its certificate is not verified (--insecure)"
-		if faults := judgeCertificate(answer.chain, tlsConfig, u.Hostname(), v.serverTime()); len(faults) > 0 {
-			r.Details += ": " + faults[0].text
-			r.Fix = faults[0].fix
+		if problems := checkCertificate(answer.chain, tlsConfig, u.Hostname(), p.serverTime()); len(problems) > 0 {
+			r.Details += ": " + problems[0].text
+			r.Fix = problems[0].fix
 		}
 	}
 	return r
 }
 
-// tls prepares the settings, or says what is wrong with the files.
+// tls returns the TLS settings, or a failed Result if a file cannot be used.
 func (cfg ServerConfig) tls(u *url.URL) (*tls.Config, Result) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname(), InsecureSkipVerify: cfg.Insecure}
 	if u.Scheme != "https" {
@@ -136,7 +135,7 @@ func (cfg ServerConfig) tls(u *url.URL) (*tls.Config, Result) {
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(text) {
-			return nil, Result{Status: Fail, Details: "there is no certificate in the CA file " + cfg.CA, Fix: "copy the server's ca.pem to " + cfg.CA}
+			return nil, Result{Status: Fail, Details: "the CA file has no certificate: " + cfg.CA, Fix: "copy the server's ca.pem to " + cfg.CA}
 		}
 	}
 	if cfg.Cert != "" || cfg.Key != "" {
@@ -149,19 +148,19 @@ func (cfg ServerConfig) tls(u *url.URL) (*tls.Config, Result) {
 	return c, Result{}
 }
 
-// An answer is what came back.
+// An answer is the server's response.
 type answer struct {
-	status int
-	kind   string // Content-Type
-	target string // Location
-	body   []byte
-	chain  []*x509.Certificate
+	status      int
+	contentType string
+	location    string
+	body        []byte
+	chain       []*x509.Certificate
 }
 
-// get asks for the server's health and notes its time.
-func (v *visit) get(ctx context.Context, u *url.URL, tlsConfig *tls.Config) (answer, error) {
+// get requests the server's health and sets p.skew from the response.
+func (p *serverProbe) get(ctx context.Context, u *url.URL, tlsConfig *tls.Config) (answer, error) {
 	transport := &http.Transport{
-		Proxy:             v.cfg.Proxy,
+		Proxy:             p.cfg.Proxy,
 		TLSClientConfig:   tlsConfig,
 		DisableKeepAlives: true, // an idle connection blocks a KITT server
 	}
@@ -181,11 +180,11 @@ func (v *visit) get(ctx context.Context, u *url.URL, tlsConfig *tls.Config) (ans
 	}
 	defer resp.Body.Close()
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		// The Date is cut to the second, and was set between sent and now.
-		v.skew = sent.Add(time.Since(sent) / 2).Sub(date.Add(500 * time.Millisecond))
-		v.dated = true
+		// The Date is truncated to the second, and was set between sent and now.
+		p.skew = sent.Add(time.Since(sent) / 2).Sub(date.Add(500 * time.Millisecond))
+		p.dated = true
 	}
-	a := answer{status: resp.StatusCode, kind: resp.Header.Get("Content-Type"), target: resp.Header.Get("Location")}
+	a := answer{status: resp.StatusCode, contentType: resp.Header.Get("Content-Type"), location: resp.Header.Get("Location")}
 	if resp.TLS != nil {
 		a.chain = resp.TLS.PeerCertificates
 	}
@@ -193,8 +192,8 @@ func (v *visit) get(ctx context.Context, u *url.URL, tlsConfig *tls.Config) (ans
 	return a, err
 }
 
-// judge tells a KITT server from a proxy and its pages.
-func (a answer) judge(u *url.URL) Result {
+// result tells a KITT server from a proxy or another service.
+func (a answer) result(u *url.URL) Result {
 	var health struct {
 		Status string `json:"status"`
 	}
@@ -203,15 +202,15 @@ func (a answer) judge(u *url.URL) Result {
 	case a.status == http.StatusOK && isJSON && health.Status == "ok":
 		return Result{Status: OK, Details: u.String() + " answers"}
 	case a.status == http.StatusOK && isJSON && health.Status != "":
-		return Result{Status: Fail, Details: fmt.Sprintf("the server says that its status is %q", health.Status), Fix: "look into the server's log"}
+		return Result{Status: Fail, Details: fmt.Sprintf("the server reports the status %q", health.Status), Fix: "check the server's log"}
 	case a.status >= 300 && a.status < 400:
-		return Result{Status: Fail, Details: fmt.Sprintf("%s sends us on to %s (%d)", u.Host, a.target, a.status), Fix: "set server_url to the address of the KITT server itself"}
+		return Result{Status: Fail, Details: fmt.Sprintf("%s redirects to %s (%d)", u.Host, a.location, a.status), Fix: "set server_url to the address of the KITT server itself"}
 	case a.status == http.StatusProxyAuthRequired:
-		return Result{Status: Fail, Details: "a proxy in between wants a password (407)", Fix: "put " + u.Hostname() + " into no_proxy, or give the proxy's user and password in https_proxy"}
+		return Result{Status: Fail, Details: "a proxy requires a password (407)", Fix: "add " + u.Hostname() + " to no_proxy, or set the proxy's user and password in https_proxy"}
 	case a.status == http.StatusBadRequest && u.Scheme == "http" && strings.Contains(strings.ToLower(string(a.body)), "https"):
-		return Result{Status: Fail, Details: "the server speaks https on this port", Fix: "set server_url to https://" + u.Host}
+		return Result{Status: Fail, Details: "the server uses https on this port", Fix: "set server_url to https://" + u.Host}
 	case a.status == http.StatusBadGateway, a.status == http.StatusServiceUnavailable, a.status == http.StatusGatewayTimeout:
-		return Result{Status: Fail, Details: fmt.Sprintf("a proxy answers that it cannot reach the KITT server (%d)", a.status), Fix: "look whether `kitt web` runs behind it"}
+		return Result{Status: Fail, Details: fmt.Sprintf("a proxy answers that it cannot reach the KITT server (%d)", a.status), Fix: "check that `kitt web` runs behind the proxy"}
 	}
 	what := "something other than a KITT server answers"
 	if title := pageTitle(a.body); title != "" {
@@ -219,19 +218,12 @@ func (a answer) judge(u *url.URL) Result {
 	}
 	return Result{
 		Status:  Fail,
-		Details: fmt.Sprintf("%s (%d, %s): a proxy or another service", what, a.status, orNone(a.kind)),
-		Fix:     "look at " + u.String() + "/api/v1/health in a browser; set server_url or no_proxy",
+		Details: fmt.Sprintf("%s (%d, %s): a proxy or another service", what, a.status, cmp.Or(a.contentType, "no content type")),
+		Fix:     "open " + u.String() + "/api/v1/health in a browser; set server_url or no_proxy",
 	}
 }
 
-func orNone(s string) string {
-	if s == "" {
-		return "no content type"
-	}
-	return s
-}
-
-// pageTitle returns the title of an HTML page, in short.
+// pageTitle returns the title of an HTML page, at most 60 characters of it.
 func pageTitle(body []byte) string {
 	lower := strings.ToLower(string(body))
 	_, after, ok := strings.Cut(lower, "<title>")
@@ -250,57 +242,55 @@ func pageTitle(body []byte) string {
 	return string(title)
 }
 
-// explain says why there was no answer.
-func (v *visit) explain(ctx context.Context, u *url.URL, tlsConfig *tls.Config, err error) Result {
+// explain returns the Result for a request that got no answer.
+func (p *serverProbe) explain(ctx context.Context, u *url.URL, tlsConfig *tls.Config, err error) Result {
 	fail := func(fix, format string, args ...any) Result {
 		return Result{Status: Fail, Details: fmt.Sprintf(format, args...), Fix: fix}
 	}
 	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return v.explainCertificate(ctx, u, tlsConfig, bad)
+		return p.explainCertificate(ctx, u, tlsConfig, bad)
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return fail("check server_url and the machine's name servers", "the name %s cannot be resolved", dns.Name)
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return fail("set server_url to http://"+u.Host, "the server does not speak https on this port")
-	}
 	text := err.Error()
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
 	switch {
-	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
-		return fail("set server_url to http://"+u.Host, "the server does not speak https on this port")
+	case noTLS, strings.Contains(text, "server gave HTTP response to HTTPS client"):
+		return fail("set server_url to http://"+u.Host, "the server does not use https on this port")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fail("start the server with `kitt web`, or mend the port in server_url", "nothing listens on %s", u.Host)
+		return fail("start the server with `kitt web`, or correct the port in server_url", "nothing listens on %s", u.Host)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return fail("check the network and the firewall", "there is no way to %s", u.Host)
+		return fail("check the network and the firewall", "there is no route to %s", u.Host)
 	case strings.Contains(text, "certificate required"), strings.Contains(text, "bad certificate"), strings.Contains(text, "unknown certificate"):
-		return fail("set tls.cert and tls.key in agent.yaml to a certificate that it accepts", "the server, or a proxy before it, wants a client certificate, or refuses ours")
+		return fail("set tls.cert and tls.key in agent.yaml to a certificate that it accepts", "the server, or a proxy in front of it, requires a client certificate, or rejects this one")
 	case errors.Is(err, context.DeadlineExceeded) || isTimeout(err):
-		return v.explainSilence(u)
-	case u.Scheme == "http" && (isCut(err) || strings.Contains(text, "malformed HTTP")):
-		return fail("set server_url to https://"+u.Host, "the connection was cut without an answer, as an https port does to http")
-	case isCut(err), errors.Is(err, io.ErrUnexpectedEOF):
-		return fail("look into the server's log", "the server cut the connection without an answer")
+		return p.explainTimeout(u)
+	case u.Scheme == "http" && (isDisconnect(err) || strings.Contains(text, "malformed HTTP")):
+		return fail("set server_url to https://"+u.Host, "the connection was closed without an answer, as https ports do with http")
+	case isDisconnect(err), errors.Is(err, io.ErrUnexpectedEOF):
+		return fail("check the server's log", "the server closed the connection without an answer")
 	}
 	return fail("", "%s", plainError(err))
 }
 
-// explainSilence tells a port that nobody answers on from a server that takes a
-// connection and then keeps silent. There is no time left, so the second try is
-// a short one.
-func (v *visit) explainSilence(u *url.URL) Result {
+// explainTimeout distinguishes a port that accepts no connection from a server
+// that accepts one and doesn't answer. The time limit is over, so the second
+// attempt is short.
+func (p *serverProbe) explainTimeout(u *url.URL) Result {
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	conn, err := net.DialTimeout("tcp", net.JoinHostPort(u.Hostname(), port), overrun/2)
 	if err != nil {
-		return Result{Status: Fail, Details: fmt.Sprintf("no connection to %s within %s", u.Host, v.cfg.Limit), Fix: "check the address, and whether a firewall drops the packets"}
+		return Result{Status: Fail, Details: fmt.Sprintf("no connection to %s within %s", u.Host, p.cfg.Limit), Fix: "check the address, and whether a firewall drops the packets"}
 	}
 	conn.Close()
 	return Result{
 		Status:  Fail,
-		Details: fmt.Sprintf("%s takes connections but did not answer within %s", u.Host, v.cfg.Limit),
-		Fix:     "restart the server: a single silent connection blocks its https",
+		Details: fmt.Sprintf("%s accepts connections but did not answer within %s", u.Host, p.cfg.Limit),
+		Fix:     "restart the server: a single idle connection blocks its https",
 	}
 }
 
@@ -309,7 +299,7 @@ func isTimeout(err error) bool {
 	return ok && t.Timeout()
 }
 
-// plainError drops the layers of words that say nothing to a person.
+// plainError returns the text of err without the layers that don't help a user.
 func plainError(err error) string {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Path + ": " + path.Err.Error()
@@ -320,8 +310,8 @@ func plainError(err error) string {
 	return err.Error()
 }
 
-// isCut reports whether the other side broke the connection: while we waited for
-// its answer, or already while we wrote.
-func isCut(err error) bool {
+// isDisconnect reports whether the other side closed the connection while the
+// request was sent or before the answer came.
+func isDisconnect(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
 }

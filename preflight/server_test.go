@@ -45,7 +45,7 @@ func newAuthority(t testing.TB) *authority {
 	return &authority{cert, key}
 }
 
-// sign makes a server certificate; a nil authority makes a self-signed one.
+// sign returns a server certificate; a nil authority signs it with its own key.
 func (a *authority) sign(t testing.TB, change func(*x509.Certificate)) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func writePEM(t testing.TB, kind string, der []byte) string {
 	return path
 }
 
-// healthy answers as a KITT server does, with a clock that is off by skew.
+// healthy answers like a KITT server with a clock skew.
 func healthy(skew time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", time.Now().Add(skew).UTC().Format(http.TimeFormat))
@@ -130,15 +130,15 @@ func TestServerWithCertificates(t *testing.T) {
 		{name: "good", cert: ca.sign(t, nil), ca: caFile, want: OK, words: []string{"answers"}},
 		{name: "self-signed", cert: (*authority)(nil).sign(t, nil), want: Fail, words: []string{"self-signed"}, absent: []string{"clock", "not for"}},
 		{name: "self-signed, another CA configured", cert: (*authority)(nil).sign(t, nil), ca: caFile, want: Fail, words: []string{"self-signed"}},
-		{name: "unknown CA", cert: ca.sign(t, nil), want: Fail, words: []string{`by "KITT CA"`, "does not know"}},
+		{name: "unknown CA", cert: ca.sign(t, nil), want: Fail, words: []string{`signed by "KITT CA"`, "does not trust"}},
 		{name: "another CA", cert: other.sign(t, nil), ca: caFile, want: Fail, words: []string{"not the configured CA"}},
 		{name: "name mismatch", cert: ca.sign(t, elsewhere), ca: caFile, want: Fail, words: []string{"not for 127.0.0.1 but for kitt.lan"}, absent: []string{"CA", "clock"}},
 		{name: "expired", cert: ca.sign(t, past), ca: caFile, want: Fail, words: []string{"expired on"}, absent: []string{"clock", "CA"}},
 		{name: "our clock is ahead", cert: ca.sign(t, past), skew: -time.Hour * 24 * 547, ca: caFile, want: Fail, words: []string{"this machine's clock is wrong", "ahead of"}, absent: []string{"expired", "CA"}},
 		{name: "our clock is behind", cert: ca.sign(t, future), skew: time.Hour * 24 * 547, ca: caFile, want: Fail, words: []string{"this machine's clock is wrong", "behind"}},
-		{name: "not good yet", cert: ca.sign(t, future), ca: caFile, want: Fail, words: []string{"good only from"}},
+		{name: "not valid yet", cert: ca.sign(t, future), ca: caFile, want: Fail, words: []string{"valid only from"}},
 		{name: "all at once", cert: (*authority)(nil).sign(t, func(c *x509.Certificate) { past(c); elsewhere(c) }), want: Fail, words: []string{"expired", "self-signed", "not for"}},
-		{name: "for clients only", cert: ca.sign(t, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), ca: caFile, want: Fail, words: []string{"not fit for a server"}},
+		{name: "for clients only", cert: ca.sign(t, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), ca: caFile, want: Fail, words: []string{"cannot be used for a server"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -182,7 +182,7 @@ func TestClock(t *testing.T) {
 	}
 }
 
-func TestServerThatIsNoServer(t *testing.T) {
+func TestNotAKITTServer(t *testing.T) {
 	t.Parallel()
 	page := func(status int, header map[string]string, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -200,12 +200,12 @@ func TestServerThatIsNoServer(t *testing.T) {
 	}{
 		{"a proxy's page with status 200", page(200, nil, "<html><title> Sign in \n to ACME</title>"), `the page "Sign in to ACME"`},
 		{"an endless title", page(200, nil, "<title>"+strings.Repeat("x", 1000)+"</title>"), "x…"},
-		{"a redirect", page(302, map[string]string{"Location": "http://login.lan/"}, ""), "sends us on to http://login.lan/"},
-		{"a proxy that wants a password", page(407, nil, ""), "wants a password"},
+		{"a redirect", page(302, map[string]string{"Location": "http://login.lan/"}, ""), "redirects to http://login.lan/"},
+		{"a proxy that requires a password", page(407, nil, ""), "requires a password"},
 		{"a proxy without its server", page(502, nil, "<html>Bad Gateway"), "cannot reach the KITT server (502)"},
 		{"another service", page(404, map[string]string{"Content-Type": "text/plain"}, "404"), "(404, text/plain)"},
 		{"JSON of another kind", page(200, nil, `[1]`), "something other than a KITT server"},
-		{"a sick server", page(200, nil, `{"status":"starting"}`), `"starting"`},
+		{"a starting server", page(200, nil, `{"status":"starting"}`), `"starting"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -219,7 +219,7 @@ func TestServerThatIsNoServer(t *testing.T) {
 	}
 }
 
-func TestServerThatIsNotReached(t *testing.T) {
+func TestServerNotReached(t *testing.T) {
 	t.Parallel()
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
@@ -232,12 +232,12 @@ func TestServerThatIsNotReached(t *testing.T) {
 
 	for _, tt := range []struct{ name, url, words, fix string }{
 		{"none configured", "", "no server is configured", "kitt-agent init"},
-		{"no address", "kitt.lan:8080", "no http or https address", "https://"},
+		{"no address", "kitt.lan:8080", "not an http or https address", "https://"},
 		{"closed port", closed.URL, "nothing listens on", "kitt web"},
 		{"unknown name", "http://" + unknown + ":8080", unknown + " cannot be resolved", "name servers"},
 		{"http to an https port", "http" + strings.TrimPrefix(secure.URL, "https"), "https", "https://"},
-		{"http to an https port that cuts the line", "http://" + reset, "as an https port does", "https://"},
-		{"https to an http port", "https" + strings.TrimPrefix(plain.URL, "http"), "does not speak https", "http://"},
+		{"http to an https port that disconnects", "http://" + reset, "as https ports do", "https://"},
+		{"https to an http port", "https" + strings.TrimPrefix(plain.URL, "http"), "does not use https", "http://"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -272,7 +272,7 @@ func listen(t *testing.T, handle func(net.Conn)) string {
 	return l.Addr().String()
 }
 
-func TestServerThatAcceptsAndNeverAnswers(t *testing.T) {
+func TestServerAcceptsAndNeverAnswers(t *testing.T) {
 	t.Parallel()
 	address := listen(t, func(net.Conn) {})
 	for _, scheme := range []string{"http", "https"} {
@@ -280,7 +280,7 @@ func TestServerThatAcceptsAndNeverAnswers(t *testing.T) {
 		r, _ := look(t, ServerConfig{URL: scheme + "://" + address, Limit: 300 * time.Millisecond})
 		require.Less(t, time.Since(start), 2*time.Second)
 		require.Equal(t, Fail, r.Status)
-		require.Contains(t, r.Details, "takes connections but did not answer within 300ms")
+		require.Contains(t, r.Details, "accepts connections but did not answer within 300ms")
 	}
 }
 
@@ -296,7 +296,7 @@ func TestClientCertificate(t *testing.T) {
 	t.Cleanup(s.Close)
 
 	r, _ := look(t, ServerConfig{URL: s.URL, CA: caFile})
-	require.Contains(t, r.Details, "wants a client certificate")
+	require.Contains(t, r.Details, "requires a client certificate")
 
 	client := ca.sign(t, nil)
 	key, err := x509.MarshalECPrivateKey(client.PrivateKey.(*ecdsa.PrivateKey))
@@ -314,7 +314,7 @@ func TestClientCertificate(t *testing.T) {
 	cfg.CA = cfg.Cert[:len(cfg.Cert)-len("CERTIFICATE.pem")] + "empty.pem"
 	require.NoError(t, os.WriteFile(cfg.CA, []byte("nothing"), 0o600))
 	r, _ = look(t, cfg)
-	require.Contains(t, r.Details, "no certificate in the CA file")
+	require.Contains(t, r.Details, "the CA file has no certificate")
 }
 
 func FuzzPageTitle(f *testing.F) {
@@ -322,18 +322,18 @@ func FuzzPageTitle(f *testing.F) {
 	f.Add([]byte("<title>İ</title>"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		require.LessOrEqual(t, len([]rune(pageTitle(body))), 60)
-		answer{status: 200, body: body}.judge(mustURL("http://x"))
+		answer{status: 200, body: body}.result(mustURL("http://x"))
 	})
 }
 
 func ExampleRun() {
-	room := Func{Label: "room for results", Do: func(context.Context) Result {
-		return Result{Status: Warn, Details: "the attic is full", Fix: "clear the attic"}
+	room := Func{Label: "space for results", Do: func(context.Context) Result {
+		return Result{Status: Warn, Details: "the disk is full", Fix: "delete old results"}
 	}}
 	results := Run(context.Background(), []Check{room}, func(r Result) { fmt.Printf("%s  %s: %s\n", r.Status, r.Name, r.Details) })
 	fmt.Println("exit status", ExitStatus(results))
 	// Output:
-	// warn  room for results: the attic is full
+	// warn  space for results: the disk is full
 	// exit status 0
 }
 

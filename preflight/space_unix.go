@@ -4,10 +4,11 @@ package preflight
 
 import "golang.org/x/sys/unix"
 
-// unixModes says whether a file's mode tells who may read it.
+// unixModes is true if a file's mode tells which users can read it.
 const unixModes = true
 
-// freeSpace returns the bytes on the file system of dir that this user may fill.
+// freeSpace returns the free bytes on the file system of dir that this user may
+// use.
 func freeSpace(dir string) (int64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {

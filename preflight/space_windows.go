@@ -2,10 +2,10 @@ package preflight
 
 import "golang.org/x/sys/windows"
 
-// unixModes says whether a file's mode tells who may read it.
+// unixModes is true if a file's mode tells which users can read it.
 const unixModes = false
 
-// freeSpace returns the bytes on the volume of dir that this user may fill.
+// freeSpace returns the free bytes on the volume of dir that this user may use.
 func freeSpace(dir string) (int64, error) {
 	name, err := windows.UTF16PtrFromString(dir)
 	if err != nil {

@@ -1,10 +1,13 @@
-// Package dockercheck has the preflight checks that ask the Docker engine:
-// whether this user may talk to it, whether it answers in a version that we
-// speak, whether it can give a container the GPUs, whether KITT's image is there
-// for this machine's architecture, whether it has room, and whether control
-// groups and user namespaces are set up so that containers keep their GPUs.
+// Package dockercheck has the preflight checks of the Docker engine:
 //
-// It links the moby client. [New] opens one; [Checks.All] returns the checks.
+//   - This user may use it, and it supports our version of its API.
+//   - Containers can use the GPUs.
+//   - It has KITT's image for this machine's architecture.
+//   - Its disk has enough space.
+//   - Control groups and user namespaces are set up so that containers keep their
+//     GPUs.
+//
+// It links the moby client. [New] creates one; [Checks.All] returns the checks.
 package dockercheck
 
 import (
@@ -24,59 +27,59 @@ import (
 	"github.com/kirizan/kitt-agent/preflight"
 )
 
-// A Config says which engine and which images. Its zero value is the engine that
-// the environment names (DOCKER_HOST and the like), KITT's default image and
-// NVIDIA's.
+// A Config selects the engine and the images. Its zero value is the engine of the
+// environment (DOCKER_HOST and the like), KITT's default image and NVIDIA's.
 type Config struct {
-	// Client talks to the engine. Defaults to one that New makes from the
-	// environment, and that Close closes.
+	// Client is the client of the engine. Defaults to one that New creates from
+	// the environment and Close closes.
 	Client *client.Client
 
 	// Image is the image that benchmarks run in. Defaults to kitt:latest.
 	Image string
 
-	// CUDAImage is started to see whether containers get GPUs. Where it is not
-	// here but Image is, that one serves. Defaults to DefaultCUDAImage.
+	// CUDAImage is the image that is started to check access to GPUs. If it is
+	// missing and Image exists, the check uses Image. Defaults to
+	// DefaultCUDAImage.
 	CUDAImage string
 
-	// Progress is told how the pull of CUDAImage goes, a line every second at
-	// most, while other checks may report their results. Defaults to nothing.
+	// Progress is called with the progress of the pull of CUDAImage, at most
+	// once per second and concurrently with other checks. Defaults to nothing.
 	Progress func(line string)
 
-	// PullLimit is how long a pull may take, PullSilence how long it may make no
+	// PullLimit is the time limit of a pull, PullSilence how long it may make no
 	// progress. Default to 10 minutes and 30 s.
 	PullLimit, PullSilence time.Duration
 
-	// Root is a file tree with /dev, /etc and /proc for what only the machine
-	// itself knows. Defaults to the machine's own.
+	// Root is a file tree with /dev, /etc and /proc, for what the engine doesn't
+	// report. Defaults to the machine's own.
 	Root fs.FS
 }
 
-// DefaultImage is the image that benchmarks run in unless another is set.
+// DefaultImage is the image that benchmarks run in by default.
 const DefaultImage = "kitt:latest"
 
-// DefaultCUDAImage is a small image by NVIDIA. What GPUs it sees does not depend
-// on its version.
+// DefaultCUDAImage is a small image from NVIDIA. The GPUs that it can use don't
+// depend on its version.
 const DefaultCUDAImage = "nvidia/cuda:12.4.1-base-ubuntu22.04"
 
 // Checks are the checks of one engine. Its methods are safe for concurrent use.
 type Checks struct {
-	cfg    Config
-	own    bool // whether Close closes the client
-	engine func() (engine, error)
+	cfg       Config
+	ownClient bool // whether Close closes the client
+	engine    func() (engine, error)
 }
 
-// An engine is what the engine says of itself.
+// An engine is the engine's description of itself.
 type engine struct {
 	api, version, arch, rootDir string
 	cgroupDriver, cgroupVersion string
 	security                    []string
 	runtimes                    []string
-	cdi                         bool // whether it has devices by CDI
+	cdi                         bool // whether it has CDI devices
 }
 
-// New returns the checks. It does not talk to the engine yet; the error is for an
-// environment that cannot be understood.
+// New returns the checks. It does not connect to the engine. The error is for an
+// invalid environment, such as a malformed DOCKER_HOST.
 func New(cfg Config) (*Checks, error) {
 	if cfg.Image == "" {
 		cfg.Image = DefaultImage
@@ -99,15 +102,15 @@ func New(cfg Config) (*Checks, error) {
 		if err != nil {
 			return nil, fmt.Errorf("dockercheck: %w", err)
 		}
-		c.cfg.Client, c.own = cli, true
+		c.cfg.Client, c.ownClient = cli, true
 	}
-	c.engine = sync.OnceValues(c.ask)
+	c.engine = sync.OnceValues(c.inspect)
 	return c, nil
 }
 
-// Close closes the client, if New made it.
+// Close closes the client if New created it.
 func (c *Checks) Close() error {
-	if c.own {
+	if c.ownClient {
 		return c.cfg.Client.Close()
 	}
 	return nil
@@ -118,13 +121,13 @@ func (c *Checks) All() []preflight.Check {
 	return []preflight.Check{c.Engine(), c.GPU(), c.Image(), c.Space(), c.ControlGroups()}
 }
 
-// askLimit is the time that the engine gets to describe itself, which a healthy
-// one does in some milliseconds; one whose storage is stuck never does.
-const askLimit = 8 * time.Second
+// inspectLimit is the time that the engine has to describe itself. A healthy one
+// needs milliseconds; an engine with hanging storage never answers.
+const inspectLimit = 8 * time.Second
 
-// ask asks the engine what it is.
-func (c *Checks) ask() (engine, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+// inspect gets the engine's description.
+func (c *Checks) inspect() (engine, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), inspectLimit)
 	defer cancel()
 	ping, err := c.cfg.Client.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
 	if err != nil {
@@ -151,7 +154,7 @@ func (c *Checks) ask() (engine, error) {
 	return e, nil
 }
 
-// dockerArch turns the kernel's word for an architecture into that of images.
+// dockerArch turns the kernel's name of an architecture into that of images.
 func dockerArch(s string) string {
 	switch s {
 	case "x86_64":
@@ -162,8 +165,8 @@ func dockerArch(s string) string {
 	return s
 }
 
-// Engine looks whether the engine answers, whether this user may talk to it and
-// whether it speaks a version of the API that we do.
+// Engine checks that the engine answers, that this user may use it and that it
+// supports our version of its API.
 func (c *Checks) Engine() preflight.Check {
 	return preflight.Func{Label: "docker", Must: true, Do: func(context.Context) preflight.Result {
 		e, err := c.engine()
@@ -174,7 +177,7 @@ func (c *Checks) Engine() preflight.Check {
 	}}
 }
 
-// explain says why the engine does not answer.
+// explain returns the Result for an engine that does not answer.
 func (c *Checks) explain(err error) preflight.Result {
 	host := c.cfg.Client.DaemonHost()
 	socket, isSocket := strings.CutPrefix(host, "unix://")
@@ -183,10 +186,10 @@ func (c *Checks) explain(err error) preflight.Result {
 		return preflight.Result{Status: preflight.Fail, Details: fmt.Sprintf(format, args...), Fix: fix}
 	}
 	if os.Getenv(client.EnvOverrideAPIVersion) != "" && strings.Contains(text, "version") {
-		return fail("unset "+client.EnvOverrideAPIVersion, "%s in the environment pins a version of the API that the engine does not speak: %s", client.EnvOverrideAPIVersion, text)
+		return fail("unset "+client.EnvOverrideAPIVersion, "%s in the environment sets an API version that the engine does not support: %s", client.EnvOverrideAPIVersion, text)
 	}
 	if isSocket {
-		// The client's words hide which of several reasons it is.
+		// The client's error has the same text for several causes.
 		conn, dialErr := net.DialTimeout("unix", socket, time.Second)
 		if dialErr == nil {
 			conn.Close()
@@ -196,17 +199,17 @@ func (c *Checks) explain(err error) preflight.Result {
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fail("sudo systemctl restart docker", "the Docker engine at %s takes the connection but does not answer within %s", host, askLimit)
+		return fail("sudo systemctl restart docker", "the Docker engine at %s accepts the connection but does not answer within %s", host, inspectLimit)
 	case strings.Contains(text, "is not supported by this client"):
 		return fail("update Docker to 19.03 or newer", "the Docker engine is too old: %s", text)
 	case client.IsErrConnectionFailed(err):
-		return fail("start the engine, or mend DOCKER_HOST", "no Docker engine answers at %s", host)
+		return fail("start the engine, or correct DOCKER_HOST", "no Docker engine answers at %s", host)
 	}
 	return fail("docker info", "the Docker engine at %s: %s", host, text)
 }
 
-// explainSocket says why the engine's socket cannot be opened, or returns no
-// result for a reason that it does not know.
+// explainSocket returns the Result for a socket of the engine that cannot be
+// opened, or an empty one if it doesn't know the cause.
 func explainSocket(socket string, err error) preflight.Result {
 	r := preflight.Result{Status: preflight.Fail}
 	switch {
@@ -214,10 +217,10 @@ func explainSocket(socket string, err error) preflight.Result {
 		r.Details = fmt.Sprintf("there is no Docker engine: %s does not exist", socket)
 		r.Fix = "install Docker (https://docs.docker.com/engine/install/), then: sudo systemctl enable --now docker"
 	case errors.Is(err, fs.ErrPermission):
-		r.Details = fmt.Sprintf("you may not talk to the Docker engine: no permission on %s", socket)
+		r.Details = fmt.Sprintf("you may not use the Docker engine: no permission on %s", socket)
 		r.Fix = "sudo usermod -aG docker $USER, then log in again"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		r.Details = fmt.Sprintf("the Docker engine is not running: nobody listens on %s", socket)
+		r.Details = fmt.Sprintf("the Docker engine is not running: nothing listens on %s", socket)
 		r.Fix = "sudo systemctl start docker"
 	default:
 		return preflight.Result{}
@@ -225,15 +228,15 @@ func explainSocket(socket string, err error) preflight.Result {
 	return r
 }
 
-// unreachable is the result of every other check while the engine does not
-// answer: what it is, the check of the engine says.
+// unreachable is the result of every other check if the engine does not answer.
+// Only the check of the engine explains why.
 func unreachable() preflight.Result {
 	return preflight.Result{Status: preflight.Skip, Details: "the Docker engine does not answer"}
 }
 
-// Space looks whether the engine's own disk has 20 GiB free, which an image with
-// an inference engine needs to be pulled and unpacked. It can only tell for an
-// engine on this machine.
+// Space checks that the engine's disk has 20 GiB free, which pulling and unpacking
+// an image with an inference engine needs. It is skipped for an engine on another
+// machine.
 func (c *Checks) Space() preflight.Check {
 	return preflight.Func{Label: "docker disk", Do: func(context.Context) preflight.Result {
 		e, err := c.engine()
@@ -244,7 +247,7 @@ func (c *Checks) Space() preflight.Check {
 			return preflight.Result{Status: preflight.Skip, Details: "the engine is on another machine"}
 		}
 		if _, err := os.Stat(e.rootDir); errors.Is(err, fs.ErrNotExist) {
-			return preflight.Result{Status: preflight.Skip, Details: e.rootDir + " is not here: the engine's files are elsewhere"}
+			return preflight.Result{Status: preflight.Skip, Details: e.rootDir + " does not exist: the engine's files are elsewhere"}
 		}
 		return preflight.Space(e.rootDir, minDockerDisk, "docker system prune")
 	}}

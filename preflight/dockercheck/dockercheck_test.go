@@ -27,14 +27,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A fakeEngine answers as a Docker engine does, as far as the checks ask.
+// A fakeEngine answers the requests of the checks like a Docker engine.
 type fakeEngine struct {
 	version   string // of the API
 	info      map[string]any
 	images    map[string]string // architecture by name
-	startErr  string            // why a container does not start
-	exit      int               // how the container ends
-	output    string            // what it prints
+	startErr  string            // the error of a start
+	exit      int               // exit status of the container
+	output    string            // of the container
 	pull      func(w http.ResponseWriter, r *http.Request)
 	hangStart bool
 
@@ -101,7 +101,7 @@ func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// healthyEngine has KITT's image and gives out two GPUs.
+// healthyEngine has KITT's image and two GPUs.
 func healthyEngine() *fakeEngine {
 	return &fakeEngine{
 		version: "1.50",
@@ -114,7 +114,7 @@ func healthyEngine() *fakeEngine {
 	}
 }
 
-// checks returns the checks of an engine that h plays.
+// checks returns the checks of an engine with the handler h.
 func checks(t testing.TB, h http.Handler, cfg Config) *Checks {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
@@ -147,7 +147,7 @@ func TestHealthyEngine(t *testing.T) {
 	require.True(t, c.HasImage(t.Context()))
 }
 
-func TestWhyContainersGetNoGPUs(t *testing.T) {
+func TestContainersWithoutGPUs(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name       string
@@ -158,10 +158,10 @@ func TestWhyContainersGetNoGPUs(t *testing.T) {
 		{name: "no toolkit", start: `could not select device driver "" with capabilities: [[gpu]]`, words: "container toolkit is not set up", fix: "nvidia-ctk runtime configure"},
 		{name: "no CDI devices", start: "failed to discover GPU vendor from CDI: no known GPU vendor found", words: "container toolkit is not set up", fix: "nvidia-ctk"},
 		{name: "no driver", start: "OCI runtime create failed: nvidia-container-cli: initialization error: nvml error: driver not loaded", words: "driver is not loaded", fix: "nvidia-smi"},
-		{name: "mismatch", out: "Failed to initialize NVML: Driver/library version mismatch", exit: 18, words: "differ in version", fix: "restart"},
+		{name: "mismatch", out: "Failed to initialize NVML: Driver/library version mismatch", exit: 18, words: "library differ", fix: "restart"},
 		{name: "lost after daemon-reload", out: "Failed to initialize NVML: Unknown Error", exit: 255, words: "lost its GPUs", fix: "create-dev-char-symlinks"},
 		{name: "cgroups", start: "nvidia-container-cli: mount error: failed to add device rules: bpf_prog_query(BPF_CGROUP_DEVICE) failed", words: "control groups", fix: "no-cgroups"},
-		{name: "nothing injected", start: `exec: "nvidia-smi": executable file not found in $PATH`, words: "put no nvidia-smi", fix: "nvidia-ctk"},
+		{name: "nothing injected", start: `exec: "nvidia-smi": executable file not found in $PATH`, words: "added no nvidia-smi", fix: "nvidia-ctk"},
 		{name: "no GPU listed", out: "No devices were found", exit: 6, words: "status 6: No devices were found", fix: "nvidia"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -172,12 +172,12 @@ func TestWhyContainersGetNoGPUs(t *testing.T) {
 			require.Equal(t, preflight.Fail, r.Status)
 			require.Contains(t, r.Details, tt.words)
 			require.Contains(t, r.Fix, tt.fix)
-			require.Equal(t, []string{"/containers/c1"}, f.removed, "the container is gone")
+			require.Equal(t, []string{"/containers/c1"}, f.removed, "the container is removed")
 		})
 	}
 }
 
-func TestGPUCheckThatHangs(t *testing.T) {
+func TestGPUCheckHangs(t *testing.T) {
 	t.Parallel()
 	f := healthyEngine()
 	f.hangStart = true
@@ -185,8 +185,8 @@ func TestGPUCheckThatHangs(t *testing.T) {
 	defer cancel()
 	r := checks(t, f, Config{}).GPU().Run(ctx)
 	require.Equal(t, preflight.Fail, r.Status)
-	require.Contains(t, r.Details, "did not come to an end")
-	require.Equal(t, []string{"/containers/c1"}, f.removed, "also when the time is over")
+	require.Contains(t, r.Details, "did not exit within")
+	require.Equal(t, []string{"/containers/c1"}, f.removed, "also after the limit")
 }
 
 func TestPull(t *testing.T) {
@@ -209,10 +209,10 @@ func TestPull(t *testing.T) {
 		pull http.HandlerFunc
 		want string
 	}{
-		{"no registry", func(w http.ResponseWriter, _ *http.Request) {
+		{"unreachable registry", func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, `{"message":"dial tcp: lookup registry.invalid: no such host"}`, 500)
-		}, "no registry can be reached from here"},
-		{"refused in the stream", func(w http.ResponseWriter, _ *http.Request) {
+		}, "the registry cannot be reached"},
+		{"rejected in the stream", func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintln(w, `{"errorDetail":{"message":"manifest unknown"},"error":"manifest unknown"}`)
 		}, "manifest unknown"},
 		{"silent before the first byte", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "the registry does not answer"},
@@ -232,11 +232,11 @@ func TestPull(t *testing.T) {
 			require.Equal(t, preflight.Fail, r.Status)
 			require.Contains(t, r.Details, tt.want)
 			require.Contains(t, r.Fix, "docker pull")
-			require.NotContains(t, r.Details, "no NVIDIA runtime")
+			require.NotContains(t, r.Details, "NVIDIA runtime")
 
 			f.info["Runtimes"] = map[string]any{"runc": map[string]any{}}
 			r = checks(t, f, Config{PullSilence: 200 * time.Millisecond}).GPU().Run(t.Context())
-			require.Contains(t, r.Details, "the engine names no NVIDIA runtime either")
+			require.Contains(t, r.Details, "the engine also lists no NVIDIA runtime")
 		})
 	}
 }
@@ -252,12 +252,12 @@ func TestImage(t *testing.T) {
 	require.False(t, c.HasImage(t.Context()))
 
 	r = checks(t, f, Config{Image: "kitt:mine"}).Image().Run(t.Context())
-	require.Contains(t, r.Details, "kitt:mine is not here")
+	require.Contains(t, r.Details, "the image kitt:mine is missing")
 	require.Equal(t, "kitt-agent build", r.Fix)
 	require.False(t, c.Image().Required())
 }
 
-func TestEngineThatDoesNotAnswer(t *testing.T) {
+func TestEngineDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	silent, err := net.Listen("unix", filepath.Join(dir, "closed.sock"))
@@ -267,7 +267,7 @@ func TestEngineThatDoesNotAnswer(t *testing.T) {
 
 	for _, tt := range []struct{ name, host, words, fix string }{
 		{"no socket", "unix://" + filepath.Join(dir, "none.sock"), "there is no Docker engine", "install Docker"},
-		{"nobody listens", "unix://" + filepath.Join(dir, "closed.sock"), "is not running", "systemctl start docker"},
+		{"nothing listens", "unix://" + filepath.Join(dir, "closed.sock"), "is not running", "systemctl start docker"},
 		{"closed port", "tcp://127.0.0.1:1", "no Docker engine answers at tcp://127.0.0.1:1", "DOCKER_HOST"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -290,7 +290,7 @@ func TestEngineThatDoesNotAnswer(t *testing.T) {
 	t.Run("no permission", func(t *testing.T) {
 		t.Parallel()
 		r := explainSocket("/run/docker.sock", os.ErrPermission)
-		require.Contains(t, r.Details, "you may not talk to the Docker engine")
+		require.Contains(t, r.Details, "you may not use the Docker engine")
 		require.Contains(t, r.Fix, "usermod -aG docker")
 	})
 
@@ -341,7 +341,7 @@ func TestControlGroups(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r := judgeControlGroups(tt.root, tt.engine)
+			r := checkControlGroups(tt.root, tt.engine)
 			require.Equal(t, tt.want, r.Status, r.Details)
 			require.Contains(t, r.Details, tt.words)
 			require.Equal(t, tt.want == preflight.Warn, r.Fix != "")
@@ -349,8 +349,8 @@ func TestControlGroups(t *testing.T) {
 	}
 }
 
-// TestRealEngine looks at the engine of this machine, with an image of one
-// program that plays nvidia-smi.
+// TestRealEngine checks the engine of this machine, with an image that has a
+// simulated nvidia-smi.
 func TestRealEngine(t *testing.T) {
 	cli, err := client.New(client.FromEnv)
 	require.NoError(t, err)
@@ -370,12 +370,12 @@ func TestRealEngine(t *testing.T) {
 	require.Equal(t, preflight.OK, results[2].Status, results[2].Details)
 	require.NotEqual(t, preflight.Fail, results[3].Status)
 
-	// Whether the engine has a GPU runtime or not, it comes to a clear end and
-	// leaves no container behind.
+	// With or without a GPU runtime, the check ends with a clear result and
+	// removes its container.
 	gpu := results[1]
 	if gpu.Status == preflight.Fail {
 		require.NotEmpty(t, gpu.Fix)
-		require.NotContains(t, gpu.Details, "did not come to an end")
+		require.NotContains(t, gpu.Details, "did not exit within")
 	} else {
 		require.Equal(t, preflight.OK, gpu.Status, gpu.Details)
 	}
@@ -383,19 +383,19 @@ func TestRealEngine(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, left.Items)
 
-	// An image that is not here and cannot be had.
+	// An image that is missing and cannot be pulled.
 	c, err = New(Config{Client: cli, Image: "kitt-preflight-absent:1", CUDAImage: "registry.invalid/cuda:1", PullSilence: 5 * time.Second})
 	require.NoError(t, err)
 	r := c.GPU().Run(ctx)
 	require.Equal(t, preflight.Fail, r.Status)
-	require.Contains(t, r.Details, "registry.invalid/cuda:1 is not here and cannot be pulled")
+	require.Contains(t, r.Details, "the image registry.invalid/cuda:1 is missing and cannot be pulled")
 }
 
-// buildImage makes an image of one static program, named nvidia-smi.
+// buildImage builds an image with one static program, named nvidia-smi.
 func buildImage(ctx context.Context, t *testing.T, cli *client.Client) string {
 	dir := t.TempDir()
 	source := filepath.Join(dir, "main.go")
-	require.NoError(t, os.WriteFile(source, []byte("package main\n\nfunc main() { println(\"GPU 0: Made up (UUID: GPU-0)\") }\n"), 0o600))
+	require.NoError(t, os.WriteFile(source, []byte("package main\n\nfunc main() { println(\"GPU 0: Simulated (UUID: GPU-0)\") }\n"), 0o600))
 	program := filepath.Join(dir, "nvidia-smi")
 	build := exec.CommandContext(ctx, "go", "build", "-o", program, source)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

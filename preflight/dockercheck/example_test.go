@@ -8,7 +8,7 @@ import (
 	"github.com/kirizan/kitt-agent/preflight/dockercheck"
 )
 
-// The checks of the engine run beside the others. Python is needed only where
+// The checks of the engine run together with the others. Python is needed only if
 // there is no image to run jobs in.
 func Example() {
 	docker, err := dockercheck.New(dockercheck.Config{Image: "kitt:latest"})
@@ -23,7 +23,7 @@ func Example() {
 	for _, c := range checks {
 		fmt.Println(c.Name(), c.Required())
 	}
-	// preflight.Run(ctx, checks, …) looks.
+	// preflight.Run(ctx, checks, …) runs them.
 
 	// Output:
 	// docker true

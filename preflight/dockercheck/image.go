@@ -9,8 +9,8 @@ import (
 	"github.com/kirizan/kitt-agent/preflight"
 )
 
-// Image looks whether the image that benchmarks run in is here, and made for
-// this machine.
+// Image checks that the image that benchmarks run in exists and is for this
+// machine's architecture.
 func (c *Checks) Image() preflight.Check {
 	return preflight.Func{Label: "kitt image", Do: func(ctx context.Context) preflight.Result {
 		e, err := c.engine()
@@ -20,9 +20,9 @@ func (c *Checks) Image() preflight.Check {
 		arch, err := c.imageArch(ctx, c.cfg.Image)
 		switch {
 		case errdefs.IsNotFound(err):
-			return preflight.Result{Status: preflight.Warn, Details: c.cfg.Image + " is not here: jobs would need the local kitt command", Fix: "kitt-agent build"}
+			return preflight.Result{Status: preflight.Warn, Details: "the image " + c.cfg.Image + " is missing: jobs need the local kitt command", Fix: "kitt-agent build"}
 		case err != nil:
-			return preflight.Result{Status: preflight.Warn, Details: c.cfg.Image + " cannot be looked at: " + err.Error()}
+			return preflight.Result{Status: preflight.Warn, Details: c.cfg.Image + " cannot be inspected: " + err.Error()}
 		case arch != e.arch:
 			return preflight.Result{Status: preflight.Warn, Details: fmt.Sprintf("%s is for %s, and this machine is %s", c.cfg.Image, arch, e.arch), Fix: "kitt-agent build"}
 		}
@@ -30,9 +30,9 @@ func (c *Checks) Image() preflight.Check {
 	}}
 }
 
-// HasImage reports whether jobs can run in containers: the engine answers and
-// has the image for its architecture. It answers preflight.Python's question, the
-// other way round.
+// HasImage reports whether jobs can run in containers: the engine answers and has
+// the image for its architecture. Its negation is the parameter of
+// [preflight.Python].
 func (c *Checks) HasImage(ctx context.Context) bool {
 	e, err := c.engine()
 	if err != nil {
