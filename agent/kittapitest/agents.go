@@ -2,21 +2,19 @@ package kittapitest
 
 import (
 	"crypto/sha256"
-	"math/big"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
-// offlineAfter is how long an agent may be silent.
+// offlineAfter is how long an agent may send no heartbeat.
 const offlineAfter = 90 * time.Second
 
 // agentRow is the server's record of an agent.
 type agentRow struct {
 	id     string
-	facts  *object // what a registration says, in its types
+	facts  object // the validated registration
 	status string
 	hash   [sha256.Size]byte
 	locked bool // whether there is a token
@@ -29,12 +27,12 @@ type agentRow struct {
 	beatAt     time.Time // lastBeat; zero before the first
 
 	settings map[string]string
-	tests    []*testRow // all, in order of creation
-	queue    []*testRow // those queued, in order of handing out
+	tests    []*testRow // in order of creation
+	queue    []*testRow // not sent yet, in the order in which they are sent
 	beats    []Beat     // the latest
 	beatsHad int
 
-	test *TestAgent // what it was made of, if it was made as a test agent
+	test *TestAgent // nil unless it was added as a test agent
 }
 
 // settingNames are in the order of the server's code.
@@ -49,8 +47,8 @@ func defaultSettings() map[string]string {
 	}
 }
 
-// isTest reports whether the agent is one of the server's virtual agents, which
-// are tagged so and never go offline.
+// isTest reports whether the agent is one of the server's virtual agents. They have
+// the tag "test" and never go offline.
 func (a *agentRow) isTest() bool {
 	v, err := parse([]byte(a.tags))
 	if err != nil {
@@ -60,9 +58,9 @@ func (a *agentRow) isTest() bool {
 	return slices.Contains(tags, any("test"))
 }
 
-func (a *agentRow) name() string { return a.facts.get("name").(string) }
+func (a *agentRow) name() string { return a.facts["name"].(string) }
 
-// setToken makes token the agent's; empty leaves it open to all.
+// setToken sets the agent's token. An empty one disables the check.
 func (a *agentRow) setToken(token string) {
 	a.hash, a.locked = sha256.Sum256([]byte(token)), token != ""
 	a.prefix = token
@@ -71,20 +69,20 @@ func (a *agentRow) setToken(token string) {
 	}
 }
 
-// row returns the agent as the API shows it.
-func (a *agentRow) row() *object {
+// row returns the agent in the form of the API.
+func (a *agentRow) row() object {
 	o := newObject("id", a.id)
 	for _, f := range registrationFields {
 		if f.name != "capabilities" {
-			o.set(f.name, a.facts.get(f.name))
+			o[f.name] = a.facts[f.name]
 		}
 	}
-	o.set("status", a.status)
-	o.set("notes", a.notes)
-	o.set("tags", a.tags)
-	o.set("token_prefix", a.prefix)
-	o.set("registered_at", a.registered)
-	o.set("last_heartbeat", a.lastBeat)
+	o["status"] = a.status
+	o["notes"] = a.notes
+	o["tags"] = a.tags
+	o["token_prefix"] = a.prefix
+	o["registered_at"] = a.registered
+	o["last_heartbeat"] = a.lastBeat
 	return o
 }
 
@@ -100,22 +98,8 @@ func (a *agentRow) authorize(token string) (answer, bool) {
 	return answer{}, true
 }
 
-// resolveLocked returns the agent that the path names by id or by name, if the
-// request may speak for it.
-func (c *call) resolveLocked() (*agentRow, answer, bool) {
-	a := c.s.agents[c.id]
-	if a == nil {
-		a = c.s.names[c.id]
-	}
-	if a == nil {
-		return nil, refuse(http.StatusNotFound, "Agent not found"), false
-	}
-	denied, may := a.authorize(c.bearer())
-	return a, denied, may
-}
-
-// addAgentLocked makes a record.
-func (s *Server) addAgentLocked(facts *object, token, status string) *agentRow {
+// addAgentLocked creates the record of an agent.
+func (s *Server) addAgentLocked(facts object, token, status string) *agentRow {
 	a := &agentRow{
 		id: newID(), facts: facts, status: status, tags: "[]",
 		registered: s.local(), settings: defaultSettings(),
@@ -126,7 +110,7 @@ func (s *Server) addAgentLocked(facts *object, token, status string) *agentRow {
 	return a
 }
 
-// addUnregisteredLocked makes the record of an agent that has yet to register.
+// addUnregisteredLocked creates the record of an agent that has not registered.
 func (s *Server) addUnregisteredLocked(name string) *agentRow {
 	facts, _ := check("AgentRegistration", registrationFields, newObject("name", name, "hostname", name))
 	return s.addAgentLocked(facts, "", "provisioned")
@@ -137,27 +121,24 @@ func (s *Server) touchLocked(a *agentRow) {
 }
 
 func (c *call) register() answer {
-	body := c.json()
-	if !truthy(body) {
+	if !truthy(c.json) {
 		return refuse(http.StatusBadRequest, "Invalid JSON body")
 	}
-	reg, fault := check("AgentRegistration", registrationFields, body)
+	reg, fault := check("AgentRegistration", registrationFields, c.json)
 	if fault != "" {
 		return refuse(http.StatusBadRequest, "Invalid registration data: %s", fault)
 	}
 	token := c.bearer()
 	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.names[reg.get("name").(string)]
+	a := s.names[reg["name"].(string)]
 	if a != nil {
 		if denied, may := a.authorize(token); !may {
 			return denied
 		}
 	}
-	for _, v := range reg.values {
+	for _, v := range reg {
 		if _, list := v.([]any); !list && !bindable(v) {
-			s.breachLocked("registration of %q: a value that the database does not take", reg.get("name"))
+			s.breachLocked("registration of %q: a value that the database does not accept", reg["name"])
 			return page(http.StatusInternalServerError)
 		}
 	}
@@ -170,15 +151,9 @@ func (c *call) register() answer {
 	return reply(http.StatusCreated, newObject("agent_id", a.id, "heartbeat_interval_s", num("30")))
 }
 
-func (c *call) heartbeat() answer {
+func (c *call) heartbeat(a *agentRow) answer {
 	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a, denied, may := c.resolveLocked()
-	if !may {
-		return denied
-	}
-	body := c.json()
+	body := c.json
 	if !truthy(body) {
 		body = newObject()
 	}
@@ -190,12 +165,12 @@ func (c *call) heartbeat() answer {
 		s.breachLocked("heartbeat of %q: %s", a.name(), why)
 		return page(http.StatusInternalServerError)
 	}
-	a.status = beat.get("status").(string)
+	a.status = beat["status"].(string)
 	if a.status == "" {
 		a.status = "idle"
 	}
 	s.touchLocked(a)
-	a.addBeat(newBeat(s.now(), a, beat, body.(*object)))
+	a.addBeat(newBeat(s.now(), a, beat, body.(object)))
 
 	commands := []any{}
 	if len(a.queue) > 0 {
@@ -205,26 +180,22 @@ func (c *call) heartbeat() answer {
 		t.setStatus("dispatched")
 		s.bus.publish("status", t.id, newObject("status", "dispatched", "test_id", t.id))
 	}
-	settings := newObject()
-	for _, name := range settingNames {
-		settings.set(name, a.settings[name])
-	}
-	return ok("ack", true, "agent_id", a.id, "commands", commands, "settings", settings)
+	return ok("ack", true, "agent_id", a.id, "commands", commands, "settings", a.settings)
 }
 
-// beatBreach returns why the database would not take a beat.
-func beatBreach(beat *object) string {
-	if !bindable(beat.get("status")) {
+// beatBreach returns why the database would reject a heartbeat.
+func beatBreach(beat object) string {
+	if !bindable(beat["status"]) {
 		return "a lone surrogate in its status"
 	}
-	for _, e := range beat.get("engines").([]any) {
-		engine := e.(*object)
-		if !truthy(engine.get("engine")) {
+	for _, e := range beat["engines"].([]any) {
+		engine, _ := e.(object)
+		if !truthy(engine["engine"]) {
 			continue
 		}
 		for _, key := range []string{"engine", "version", "binary_path"} {
-			if !bindable(engine.get(key)) {
-				return key + " of an engine is no plain value"
+			if !bindable(engine[key]) {
+				return key + " of an engine is not a plain value"
 			}
 		}
 	}
@@ -233,8 +204,6 @@ func beatBreach(beat *object) string {
 
 func (c *call) listAgents() answer {
 	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	agents := make([]*agentRow, 0, len(s.agents))
 	for _, a := range s.agents {
 		s.checkStaleLocked(a)
@@ -248,94 +217,57 @@ func (c *call) listAgents() answer {
 	return reply(http.StatusOK, rows)
 }
 
-// checkStaleLocked calls an agent offline that has been silent for too long. The
-// server does so only when somebody looks at the list.
+// checkStaleLocked sets an agent offline that has sent no heartbeat for too long.
+// The real server does so only when it lists the agents.
 func (s *Server) checkStaleLocked(a *agentRow) {
 	if !a.beatAt.IsZero() && s.now().Sub(a.beatAt) > offlineAfter && !a.isTest() {
 		a.status = "offline"
 	}
 }
 
-func (c *call) getAgent() answer {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	a := c.s.agents[c.id]
-	if a == nil {
-		return refuse(http.StatusNotFound, "Agent not found")
-	}
-	return reply(http.StatusOK, a.row())
-}
+func (c *call) getAgent(a *agentRow) answer { return reply(http.StatusOK, a.row()) }
 
-func (c *call) deleteAgent() answer {
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.agents[c.id]
-	switch {
-	case a == nil:
-		return refuse(http.StatusNotFound, "Agent not found")
-	case len(a.tests) > 0:
-		return page(http.StatusInternalServerError) // a foreign key holds it
+func (c *call) deleteAgent(a *agentRow) answer {
+	if len(a.tests) > 0 {
+		return page(http.StatusInternalServerError) // a foreign key refers to it
 	}
-	delete(s.agents, a.id)
-	delete(s.names, a.name())
+	delete(c.s.agents, a.id)
+	delete(c.s.names, a.name())
 	return ok("deleted", true)
 }
 
 func (c *call) patchAgent() answer {
-	body, _ := c.json().(*object)
-	if body == nil || len(body.keys) == 0 {
+	body, _ := c.json.(object)
+	if len(body) == 0 {
 		return refuse(http.StatusBadRequest, "Invalid JSON body")
 	}
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if !body.has("notes") && !body.has("tags") {
 		return refuse(http.StatusBadRequest, "No valid fields to update")
 	}
-	if a := s.agents[c.id]; a != nil {
-		if notes, text := body.get("notes").(string); text {
+	if a := c.s.agents[c.id]; a != nil {
+		if notes, text := body["notes"].(string); text {
 			a.notes = notes
 		}
-		if tags, text := body.get("tags").(string); text {
+		if tags, text := body["tags"].(string); text {
 			a.tags = tags
 		}
 	}
 	return ok("updated", true)
 }
 
-func (c *call) getSettings() answer {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	a := c.s.agents[c.id]
-	if a == nil {
-		return refuse(http.StatusNotFound, "Agent not found")
-	}
-	settings := newObject()
-	for _, name := range settingNames {
-		settings.set(name, a.settings[name])
-	}
-	return reply(http.StatusOK, settings)
-}
+func (c *call) getSettings(a *agentRow) answer { return reply(http.StatusOK, a.settings) }
 
-func (c *call) putSettings() answer {
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.agents[c.id]
-	if a == nil {
-		return refuse(http.StatusNotFound, "Agent not found")
-	}
-	body, _ := c.json().(*object)
-	if body == nil || len(body.keys) == 0 {
+func (c *call) putSettings(a *agentRow) answer {
+	body, _ := c.json.(object)
+	if len(body) == 0 {
 		return refuse(http.StatusBadRequest, "Invalid JSON body — expected {key: value}")
 	}
 	if body.has("heartbeat_interval_s") {
-		n, valid := toInt(body.get("heartbeat_interval_s"))
+		n, valid := toInt(body["heartbeat_interval_s"])
 		if !valid {
 			return refuse(http.StatusBadRequest, "heartbeat_interval_s must be an integer")
 		}
-		if n.Cmp(big.NewInt(10)) < 0 || n.Cmp(big.NewInt(300)) > 0 {
+		if n < 10 || n > 300 {
 			return refuse(http.StatusBadRequest, "heartbeat_interval_s must be 10-300")
 		}
 	}
@@ -344,8 +276,8 @@ func (c *call) putSettings() answer {
 		if !body.has(name) {
 			continue
 		}
-		value := str(body.get(name))
-		if !utf8.ValidString(value) {
+		value := str(body[name])
+		if !bindable(value) {
 			return page(http.StatusInternalServerError)
 		}
 		a.settings[name] = value
@@ -357,25 +289,19 @@ func (c *call) putSettings() answer {
 	return ok("updated", true)
 }
 
-func (c *call) rotate() answer {
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.agents[c.id]
-	if a == nil {
-		return refuse(http.StatusNotFound, "Agent not found")
-	}
+func (c *call) rotate(a *agentRow) answer {
 	token := randomHex(32)
 	a.setToken(token)
 	return ok("token", token, "token_prefix", a.prefix)
 }
 
-// provisionLocked makes or replaces the token of the agent with that name.
+// provisionLocked sets a new token for the agent with that name, which it creates
+// if necessary.
 func (s *Server) provisionLocked(name string, port num) {
 	a := s.names[name]
 	if a == nil {
 		a = s.addUnregisteredLocked(name)
 	}
-	a.facts.set("port", port)
+	a.facts["port"] = port
 	a.setToken(randomHex(32))
 }

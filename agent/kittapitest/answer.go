@@ -5,14 +5,14 @@ import (
 	"net/http"
 )
 
-// An answer is what a call is answered with.
+// An answer is the response to a call.
 type answer struct {
 	status int
 	kind   string // content type
 	body   []byte
 	header http.Header
 
-	// serve, if set, writes the answer itself: a stream, or a file.
+	// serve, if set, writes the response: a stream or a file.
 	serve func(w http.ResponseWriter, r *http.Request)
 }
 
@@ -23,17 +23,17 @@ const (
 
 // reply answers with JSON.
 func reply(status int, v any) answer {
-	return answer{status: status, kind: kindJSON, body: append(answerStyle.write(nil, v), '\n')}
+	return answer{status: status, kind: kindJSON, body: append(encode(v), '\n')}
 }
 
-// refuse answers with the API's error object.
+// refuse answers with an error object of the API.
 func refuse(status int, format string, args ...any) answer {
 	return reply(status, newObject("error", fmt.Sprintf(format, args...)))
 }
 
 func ok(pairs ...any) answer { return reply(http.StatusOK, newObject(pairs...)) }
 
-// page answers as the server's framework does where the API has no say.
+// page answers with an HTML page of the server's framework.
 func page(status int) answer {
 	title := map[int]string{
 		http.StatusNotFound:            "Not Found",
@@ -57,7 +57,7 @@ func page(status int) answer {
 	}
 }
 
-// plainText answers with a bare text, which the framework calls HTML.
+// plainText answers with plain text, with the framework's content type: HTML.
 func plainText(status int, text string) answer {
 	return answer{status: status, kind: kindHTML, body: []byte(text)}
 }

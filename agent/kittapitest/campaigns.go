@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// campaignTimeout is how long a campaign waits for one test, from its queueing.
+// campaignTimeout is how long a campaign waits for a test that it queued.
 const campaignTimeout = 30 * time.Minute
 
 // A campaign queues one test after another for one agent.
 type campaign struct {
 	id, name, description   string
 	agent                   *agentRow
-	config                  *object
+	config                  object
 	status, reason          string
 	created, started, ended string
 	total, good, bad        int
-	succeeded, failed       int // good and bad as shown: only at the end
+	succeeded, failed       int // good and bad as the API reports them: only at the end
 	log                     []logRow
 
 	runs     []run
 	next     int // of runs
 	test     *testRow
-	seen     string // its status when it was looked at last
+	seen     string // its status at the last poll
 	queuedAt time.Time
 	active   bool
 }
@@ -35,13 +35,13 @@ type run struct {
 	model, engine, mode, profile, benchmark string
 }
 
-func (p *campaign) row() *object {
+func (p *campaign) row() object {
 	o := p.summary()
-	o.set("config", p.config)
+	o["config"] = p.config
 	return o
 }
 
-func (p *campaign) summary() *object {
+func (p *campaign) summary() object {
 	return newObject(
 		"id", p.id, "name", p.name, "description", p.description, "agent_id", p.agent.id,
 		"status", p.status, "error", p.reason, "created_at", p.created, "started_at", p.started, "completed_at", p.ended,
@@ -52,11 +52,8 @@ func (p *campaign) summary() *object {
 func (c *call) listCampaigns() answer {
 	status := c.r.URL.Query().Get("status")
 	page, perPage := max(c.number("page", 1), 1), max(c.number("per_page", 25), 1)
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var found []*campaign
-	for _, p := range s.campaigns {
+	for _, p := range c.s.campaigns {
 		if status == "" || p.status == status {
 			found = append(found, p)
 		}
@@ -66,19 +63,20 @@ func (c *call) listCampaigns() answer {
 	for _, p := range cutPage(found, page, perPage) {
 		items = append(items, p.summary())
 	}
-	return ok("items", items, "total", integer(len(found)), "page", integer(page),
-		"per_page", integer(perPage), "pages", integer((len(found)+perPage-1)/perPage))
+	o := pageOf(items, len(found), page, perPage)
+	o["per_page"] = integer(perPage)
+	return reply(http.StatusOK, o)
 }
 
 func (c *call) createCampaign() answer {
-	body, _ := c.json().(*object)
-	if body == nil || len(body.keys) == 0 {
+	body, _ := c.json.(object)
+	if len(body) == 0 {
 		return refuse(http.StatusBadRequest, "Invalid JSON body")
 	}
-	if !truthy(body.get("name")) {
+	if !truthy(body["name"]) {
 		return refuse(http.StatusBadRequest, "Campaign name is required")
 	}
-	config, isObject := body.or("config", newObject()).(*object)
+	config, isObject := body.or("config", newObject()).(object)
 	if !isObject {
 		return page(http.StatusInternalServerError)
 	}
@@ -88,14 +86,12 @@ func (c *call) createCampaign() answer {
 			return refuse(http.StatusBadRequest, "config.%s must be a list", f[0])
 		}
 		for i, element := range list {
-			if o, isObject := element.(*object); !isObject || !truthy(o.get("name")) {
+			if o, isObject := element.(object); !isObject || !truthy(o["name"]) {
 				return refuse(http.StatusBadRequest, "%s at index %d must have a 'name'", f[1], i)
 			}
 		}
 	}
 	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	id, _ := body.or("agent_id", "").(string)
 	if id == "" {
 		return page(http.StatusInternalServerError) // a foreign key wants an agent
@@ -105,7 +101,7 @@ func (c *call) createCampaign() answer {
 		return refuse(http.StatusNotFound, "Agent not found")
 	}
 	p := &campaign{
-		id: newID(), name: str(body.get("name")), description: str(body.or("description", "")),
+		id: newID(), name: str(body["name"]), description: str(body.or("description", "")),
 		agent: a, config: config, status: "draft", created: s.local(), runs: runsOf(config),
 	}
 	s.campaigns[p.id] = p
@@ -114,20 +110,20 @@ func (c *call) createCampaign() answer {
 }
 
 // runsOf returns the tests of a campaign: models by engines by benchmarks.
-func runsOf(config *object) []run {
+func runsOf(config object) []run {
 	list := func(key string, fallback []any) []any {
 		l, _ := config.or(key, fallback).([]any)
 		return l
 	}
 	var runs []run
 	for _, m := range list("models", nil) {
-		model := m.(*object)
+		model := m.(object)
 		for _, e := range list("engines", nil) {
-			engine := e.(*object)
+			engine := e.(object)
 			for _, benchmark := range list("benchmarks", []any{"throughput"}) {
 				runs = append(runs, run{
-					model:     str(model.or("path", model.get("name"))),
-					engine:    str(engine.get("name")),
+					model:     str(model.or("path", model["name"])),
+					engine:    str(engine["name"]),
 					mode:      str(engine.or("mode", "docker")),
 					profile:   str(engine.or("profile_id", "")),
 					benchmark: str(benchmark),
@@ -138,37 +134,18 @@ func runsOf(config *object) []run {
 	return runs
 }
 
-func (c *call) getCampaign() answer {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	p := c.s.campaigns[c.id]
-	if p == nil {
-		return refuse(http.StatusNotFound, "Campaign not found")
-	}
-	return reply(http.StatusOK, p.row())
-}
+func (c *call) getCampaign(p *campaign) answer { return reply(http.StatusOK, p.row()) }
 
 func (c *call) campaignLogs() answer {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	lines := []any{}
 	if p := c.s.campaigns[c.id]; p != nil {
-		for _, row := range p.log {
-			lines = append(lines, newObject("line", row.line, "created_at", row.at.UTC().Format(time.DateTime)))
-		}
+		return logAnswer(p.log)
 	}
-	return ok("lines", lines)
+	return logAnswer(nil)
 }
 
-func (c *call) launchCampaign() answer {
+func (c *call) launchCampaign(p *campaign) answer {
 	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.campaigns[c.id]
-	switch {
-	case p == nil:
-		return refuse(http.StatusNotFound, "Campaign not found")
-	case p.status != "draft" && p.status != "failed":
+	if p.status != "draft" && p.status != "failed" {
 		return refuse(http.StatusBadRequest, "Cannot launch campaign in '%s' status", p.status)
 	}
 	s.campaignStatusLocked(p, "queued", "")
@@ -185,18 +162,11 @@ func (c *call) launchCampaign() answer {
 	return reply(http.StatusAccepted, newObject("status", "queued"))
 }
 
-func (c *call) cancelCampaign() answer {
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.campaigns[c.id]
-	switch {
-	case p == nil:
-		return refuse(http.StatusNotFound, "Campaign not found")
-	case p.status != "queued" && p.status != "running":
+func (c *call) cancelCampaign(p *campaign) answer {
+	if p.status != "queued" && p.status != "running" {
 		return refuse(http.StatusBadRequest, "Cannot cancel campaign in '%s' status", p.status)
 	}
-	s.campaignStatusLocked(p, "cancelled", "")
+	c.s.campaignStatusLocked(p, "cancelled", "")
 	return ok("status", "cancelled")
 }
 
@@ -252,20 +222,20 @@ func (s *Server) cancelledLocked(p *campaign) {
 	p.active = false
 }
 
-// PollCampaigns lets every campaign look at its test now, which it does by
-// itself only now and then.
+// PollCampaigns makes every campaign check its test now. By itself it does so every
+// Config.CampaignPoll.
 func (s *Server) PollCampaigns() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.campaigns {
 		if p.active {
-			s.lookLocked(p)
+			s.checkTestLocked(p)
 		}
 	}
 }
 
-// lookLocked is one look of a campaign at its test.
-func (s *Server) lookLocked(p *campaign) {
+// checkTestLocked reacts to the status of the campaign's current test.
+func (s *Server) checkTestLocked(p *campaign) {
 	if p.status == "cancelled" {
 		s.cancelledLocked(p)
 		return
@@ -292,7 +262,7 @@ func (s *Server) lookLocked(p *campaign) {
 	s.advanceLocked(p)
 }
 
-// pollLocked starts the goroutine that polls campaigns, once.
+// pollLocked starts the goroutine that polls campaigns unless it runs.
 func (s *Server) pollLocked() {
 	if s.polling || s.closed {
 		return

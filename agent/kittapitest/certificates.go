@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// NewTLS returns settings for a server of localhost, 127.0.0.1 and ::1, and in
-// PEM form the authority behind its certificate, which is made anew each time.
-// Like the real server's, they never ask for a client's certificate.
+// NewTLS returns TLS settings for a server of localhost, 127.0.0.1 and ::1, and the
+// authority of its certificate as PEM. Each call creates new keys. Like the real
+// server, they never request a client certificate.
 func NewTLS() (conf *tls.Config, ca []byte, err error) {
 	now := time.Now()
 	authority := &x509.Certificate{

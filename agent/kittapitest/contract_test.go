@@ -20,16 +20,16 @@ import (
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
 )
 
-// notReplayed names the recorded exchanges that the double does not give, each
-// with its reason. All of them are answers of a server whose database an earlier
-// request has left locked.
+// notReplayed has the recorded exchanges that the double does not reproduce, each
+// with its reason. They are answers of a server with a database that an earlier
+// request left locked.
 var notReplayed = map[string]string{
-	"broken/a4-heartbeat.json":       "500 because of a3; the double stays well",
-	"broken/a5-log.json":             "500 because of a3; the double stays well",
-	"broken/a7-heartbeat-still.json": "500 because of a3; the double stays well",
-	"broken/b5-heartbeat.json":       "500 because of b3; the double stays well",
-	"broken/b6-status.json":          "500 because of b3; the double stays well",
-	"broken/c3-heartbeat.json":       "500 because of c2; the double stays well",
+	"broken/a4-heartbeat.json":       "500 because of a3; the double continues to work",
+	"broken/a5-log.json":             "500 because of a3; the double continues to work",
+	"broken/a7-heartbeat-still.json": "500 because of a3; the double continues to work",
+	"broken/b5-heartbeat.json":       "500 because of b3; the double continues to work",
+	"broken/b6-status.json":          "500 because of b3; the double continues to work",
+	"broken/c3-heartbeat.json":       "500 because of c2; the double continues to work",
 }
 
 // An exchange is one recorded file.
@@ -72,8 +72,8 @@ func loadExchanges(t *testing.T, pattern string) []exchange {
 
 const agentToken = "agent-secret-token"
 
-// A replay replays exchanges against two doubles: one without and one with a
-// token of its own.
+// A replay replays exchanges against two doubles, one of them with an operator's
+// token.
 type replay struct {
 	t            *testing.T
 	open, locked *kittapitest.Server
@@ -81,9 +81,8 @@ type replay struct {
 }
 
 func newReplay(t *testing.T) *replay {
-	// Campaigns are polled by hand. The clock stays within a second, as it did in
-	// the recording where lists are in order of times of which some have no
-	// fraction.
+	// The test polls campaigns itself. The clock stays within one second, as in the
+	// recording: lists are sorted by times, and some times have no fraction.
 	var ticks atomic.Int64
 	begun := time.Date(2026, 11, 23, 16, 25, 29, 0, time.UTC)
 	cfg := kittapitest.Config{CampaignPoll: time.Hour, Now: func() time.Time {
@@ -106,7 +105,7 @@ var (
 	checkedNot = map[string]bool{"Content-Length": true, "ETag": true, "Content-Range": true} // they depend on the file
 )
 
-// translate puts the ids of this run in place of the recorded ones.
+// translate replaces recorded ids with those of this run.
 func (r *replay) translate(s string) string {
 	return idPattern.ReplaceAllStringFunc(s, func(id string) string {
 		if mine, ok := r.ids[id]; ok {
@@ -135,7 +134,7 @@ func (r *replay) body(e exchange) []byte {
 	}
 }
 
-// send makes the exchange's request.
+// send sends the exchange's request.
 func (r *replay) send(e exchange) (*http.Response, []byte) {
 	server := r.open
 	if e.Server.AuthTokenConfigured {
@@ -154,7 +153,7 @@ func (r *replay) send(e exchange) (*http.Response, []byte) {
 	return resp, body
 }
 
-// check makes the exchange's request and compares the answer with the recorded
+// check sends the exchange's request and compares the answer with the recorded
 // one.
 func (r *replay) check(e exchange) {
 	resp, body := r.send(e)
@@ -180,15 +179,15 @@ func (r *replay) check(e exchange) {
 	}
 }
 
-// same compares an answer with the recorded one: all of it but times, of which
-// the form has to agree, digests and tokens. Ids have to stand for the same
-// thing throughout.
+// same compares an answer with the recorded one. Times, digests and tokens must
+// have the same form, ids must refer to the same object throughout, and everything
+// else must be equal.
 func (r *replay) same(at string, want, got any) error {
 	switch want := want.(type) {
 	case map[string]any:
 		object, ok := got.(map[string]any)
 		if !ok {
-			return fmt.Errorf("%s is no object", at)
+			return fmt.Errorf("%s is not an object", at)
 		}
 		for key := range object {
 			if _, ok := want[key]; !ok {
@@ -246,7 +245,7 @@ func (r *replay) sameText(want, got string) bool {
 	return want == got
 }
 
-// post makes a request that is not on file.
+// post sends a request that is not recorded.
 func (r *replay) post(path, token string) {
 	e := exchange{file: "between"}
 	e.Request.Method, e.Request.Path = http.MethodPost, path
@@ -255,7 +254,7 @@ func (r *replay) post(path, token string) {
 	require.Equal(r.t, http.StatusOK, resp.StatusCode, "%s: %s", path, body)
 }
 
-// between makes the requests that the first sequence lacks.
+// between sends the requests that are missing from the first sequence.
 func (r *replay) between(e exchange) {
 	switch e.file {
 	case "044-quicktest-launch-not-forced.json":
@@ -300,8 +299,8 @@ func TestContractCampaign(t *testing.T) {
 	}
 }
 
-// TestContractBroken shows that the double fails at the same requests as the
-// real server, notes them, and stays well where the real one does not.
+// TestContractBroken checks that the double fails on the same requests as the real
+// server, lists them, and continues to work.
 func TestContractBroken(t *testing.T) {
 	t.Parallel()
 	r := newReplay(t)
@@ -315,9 +314,9 @@ func TestContractBroken(t *testing.T) {
 	}
 	require.Zero(t, unused, "notReplayed names files that do not exist")
 	require.Equal(t, []string{
-		`result of "gpu-41": results is no list`,
-		"log of test " + r.ids["c4840b9b58cb47f1"] + ": line is no text that the database takes",
-		`result of "gpu-43": results[0].metrics is no object`,
+		`result of "gpu-41": results is not a list`,
+		"log of test " + r.ids["c4840b9b58cb47f1"] + ": line is not a text that the database accepts",
+		`result of "gpu-43": results[0].metrics is not an object`,
 	}, r.open.Breaches())
 	beat := exchange{file: "after"}
 	beat.Request.Method, beat.Request.Path = http.MethodPost, "/api/v1/agents/gpu-41/heartbeat"

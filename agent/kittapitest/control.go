@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Launch queues a benchmark of the model at model for the agent with the given
-// id or name, and returns the ids of the test and of its command. Options change
-// the test before it is queued. The agent's next heartbeat takes it along, which
-// may be 30 s away: launch before the agent runs, for an agent of AddAgent, where
-// that is too long.
+// Launch queues a benchmark of model, a path, for the agent with the given id or
+// name, and returns the ids of the test and of its command. Options change the test
+// before it is queued. It returns an error if there is no such agent. The agent gets
+// the command with its next heartbeat, which can take 30 s. To avoid this, add the
+// agent with [Server.AddAgent] and launch before it runs.
 func (s *Server) Launch(agent, model string, options ...func(*Test)) (testID, commandID string, err error) {
 	t := Test{Model: model, Engine: "vllm", Benchmark: "throughput", Suite: "quick", Mode: "docker"}
 	for _, change := range options {
@@ -31,8 +31,8 @@ func (s *Server) Launch(agent, model string, options ...func(*Test)) (testID, co
 	return row.id, row.command_, nil
 }
 
-// AddAgent makes the record of an agent that has yet to register, so that tests
-// can be launched for it, and returns its id.
+// AddAgent creates the record of an agent that has not registered, so that tests can
+// be launched for it, and returns its id. If the agent exists it returns its id.
 func (s *Server) AddAgent(name string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,7 +42,8 @@ func (s *Server) AddAgent(name string) string {
 	return s.addUnregisteredLocked(name).id
 }
 
-// SetStatus sets a test's status, as somebody on the server's pages does.
+// SetStatus sets a test's status, like an operator on the server's pages. It does
+// nothing if there is no such test.
 func (s *Server) SetStatus(testID, status, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,8 +52,8 @@ func (s *Server) SetStatus(testID, status, reason string) {
 	}
 }
 
-// SetSetting makes value the server's choice for a setting of the agent with the
-// given id or name.
+// SetSetting sets a setting of the agent with the given id or name, which its next
+// heartbeat receives. It does nothing if there is no such agent or setting.
 func (s *Server) SetSetting(agent, name, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,8 +62,8 @@ func (s *Server) SetSetting(agent, name, value string) {
 	}
 }
 
-// RotateToken gives the agent with the given id or name a fresh token and
-// returns it, an empty text if there is no such agent.
+// RotateToken sets a new token for the agent with the given id or name and returns
+// it. It returns an empty string if there is no such agent.
 func (s *Server) RotateToken(agent string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +76,7 @@ func (s *Server) RotateToken(agent string) string {
 	return token
 }
 
-// Forget makes the server forget everything, as one with a new database.
+// Forget removes everything that the server has stored, as if its database were new.
 func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,8 +90,9 @@ func (s *Server) Forget() {
 	s.wakeLocked()
 }
 
-// Wait returns once ok, which may call the server's methods, is true. It looks
-// after each request.
+// Wait returns nil when ok returns true. It calls ok at the start and after each
+// request; ok may call the server's methods. If ctx is done first, Wait returns
+// ctx.Err().
 func (s *Server) Wait(ctx context.Context, ok func() bool) error {
 	for {
 		s.mu.Lock()
@@ -107,7 +109,8 @@ func (s *Server) Wait(ctx context.Context, ok func() bool) error {
 	}
 }
 
-// WaitForAgent returns once an agent of that name has registered.
+// WaitForAgent returns nil when an agent of that name has registered. If ctx is done
+// first, the error matches ctx.Err() and lists the known agents.
 func (s *Server) WaitForAgent(ctx context.Context, name string) error {
 	err := s.Wait(ctx, func() bool {
 		s.mu.Lock()
@@ -125,25 +128,25 @@ func (s *Server) WaitForAgent(ctx context.Context, name string) error {
 	return nil
 }
 
-// ErrEnded is matched by the error of a wait for what cannot come any more,
-// because the test has ended otherwise.
+// ErrEnded is matched by the error of a wait that cannot succeed any more, because
+// the test has ended.
 var ErrEnded = errors.New("the test has ended")
 
-// WaitForStatus returns once a test has the given status, or had it. Its error,
-// if ctx ends before that, or the test does, says what became of the test, with
-// its log; it matches ErrEnded in the latter case.
+// WaitForStatus returns nil when a test has or had the given status. Otherwise the
+// error describes the test, with its log. It matches ctx.Err() if ctx is done first,
+// or [ErrEnded] if the test ended without that status.
 func (s *Server) WaitForStatus(ctx context.Context, testID, status string) error {
 	return s.waitFor(ctx, testID, status, func(t *testRow) bool { return slices.Contains(t.history, status) })
 }
 
-// WaitForEnd returns once a test is completed or failed. Its error is as that of
-// WaitForStatus.
+// WaitForEnd returns nil when a test is completed or failed. Its errors are those of
+// [Server.WaitForStatus].
 func (s *Server) WaitForEnd(ctx context.Context, testID string) error {
 	return s.waitFor(ctx, testID, "ended", (*testRow).isOver)
 }
 
-// WaitForLine returns once text occurs in a row of a test's log. Its error is as
-// that of WaitForStatus.
+// WaitForLine returns nil when a row of a test's log contains text. Its errors are
+// those of [Server.WaitForStatus].
 func (s *Server) WaitForLine(ctx context.Context, testID, text string) error {
 	seen := 0
 	return s.waitFor(ctx, testID, fmt.Sprintf("at %q in its log", text), func(t *testRow) bool {
@@ -156,8 +159,9 @@ func (s *Server) WaitForLine(ctx context.Context, testID, text string) error {
 	})
 }
 
-// WaitForReport returns the result of a test once it has been delivered. Its
-// error is as that of WaitForStatus, but a result may come after the end.
+// WaitForReport returns the result of a test when it has been delivered. Its errors
+// are those of [Server.WaitForStatus], except that it also waits after the test has
+// ended.
 func (s *Server) WaitForReport(ctx context.Context, testID string) (Report, error) {
 	var found Report
 	seen := 0
@@ -175,8 +179,8 @@ func (s *Server) WaitForReport(ctx context.Context, testID string) (Report, erro
 
 func (t *testRow) isOver() bool { return t.status == "completed" || t.status == "failed" }
 
-// waitFor waits until done, which is called with the server's lock, for as long
-// as the test goes on.
+// waitFor waits until done, which is called with the server's lock, returns true or
+// the test ends.
 func (s *Server) waitFor(ctx context.Context, testID, want string, done func(*testRow) bool) error {
 	return s.waitUntil(ctx, testID, want, func(t *testRow) (bool, error) {
 		switch {
@@ -189,7 +193,7 @@ func (s *Server) waitFor(ctx context.Context, testID, want string, done func(*te
 	})
 }
 
-// waitUntil waits until done, which is called with the server's lock, says so.
+// waitUntil waits until done, which is called with the server's lock, returns true.
 func (s *Server) waitUntil(ctx context.Context, testID, want string, done func(*testRow) (bool, error)) error {
 	var fault error
 	err := s.Wait(ctx, func() (yes bool) {
@@ -212,13 +216,13 @@ func (s *Server) waitUntil(ctx context.Context, testID, want string, done func(*
 	case errors.Is(err, errNoTest):
 		return fmt.Errorf("there is no test %q", testID)
 	}
-	return s.story(testID, want, err)
+	return s.waitError(testID, want, err)
 }
 
 var errNoTest = errors.New("no such test")
 
-// story returns an error that tells what became of a test.
-func (s *Server) story(testID, want string, err error) error {
+// waitError returns the error of a wait, with the state and the log of the test.
+func (s *Server) waitError(testID, want string, err error) error {
 	t, _ := s.Test(testID)
 	reason := ""
 	if t.Error != "" {

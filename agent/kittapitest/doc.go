@@ -1,28 +1,28 @@
-// Package kittapitest is a KITT control plane in process, as net/http/httptest
-// is a web server: for tests of agents, of programs that embed one, and of
-// harnesses. It imports no testing package, so that programs may run it too.
+// Package kittapitest is a KITT control plane in process, as net/http/httptest is a
+// web server. It is for tests of agents, of programs that embed one, and of test
+// harnesses. It imports no testing package, so that programs can run it too.
 //
-// [NewServer] starts one, [New] gives a plain [http.Handler].
-// Agents register and beat over real HTTP; what they said is found in
-// [Server.Agents], [Server.Tests], [Server.Lines] and [Server.Results], what
-// they are to do is queued with [Server.Launch], and [Server.WaitForStatus]
-// waits for the outcome. [Server.SetFault] and [Server.SetDown] make it
-// misbehave.
+// [NewServer] starts one on a network, [NewInMemory] one without a network, and
+// [New] returns a plain [http.Handler]. Agents register and send heartbeats over
+// HTTP. [Server.Agents], [Server.Tests], [Server.Lines] and [Server.Results] return
+// what they reported, [Server.Launch] queues a benchmark and [Server.WaitForStatus]
+// waits for its outcome. [Server.SetFault] and [Server.SetDown] simulate failures.
 //
-// [Server.AddTestAgent] makes one of the server's own virtual agents, whose tests
-// the server plays by itself, at once or with the delays of a real run.
+// [Server.AddTestAgent] adds one of the server's own virtual agents. The server
+// simulates its tests, at once or with the delays of a real run.
 //
-// It answers as KITT 1.7.0 does, to the letter of its error texts, the two forms
-// of its times and its habit of closing every connection; recorded exchanges of
-// the real server are replayed against it by its own tests. Four things differ:
+// The server answers like KITT 1.7.0, including its error texts, its two time
+// formats and its habit of closing every connection. Its tests replay recorded
+// exchanges of the real server. Five things differ:
 //
-//   - A request that would leave the real server's database locked is answered
-//     with the same 500, noted in [Server.Breaches], and does no harm.
+//   - A request that would leave the real server's database locked gets the same
+//     500 and is listed in [Server.Breaches], but has no other effect.
+//   - JSON values that no recording has may be converted in another way than by
+//     Python, and validation errors may have another text.
 //   - The format of a model is never checked at a launch.
-//   - Pages for people, engine profiles, the bot's and monitoring addresses are
-//     missing. Of the pages' forms there is POST /agents/create-test, which makes
-//     a test agent.
-//   - A test agent's log and result are those of package runner/simulated, which
-//     are longer than the ten lines and the few figures that the real server
-//     makes up, and it is played no further when somebody ends its test.
+//   - HTML pages, engine profiles and the paths of the bot and of monitoring are
+//     missing. The only form is POST /agents/create-test, which adds a test agent.
+//   - A test agent's log and result are those of package runner/simulated. They are
+//     longer than the real server's ten lines and few figures, and the simulation
+//     stops when its test is ended.
 package kittapitest

@@ -6,13 +6,14 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// file returns the file that the path names, and what to say without one.
+// file returns the file that the path names, and the answer if there is none.
 func (c *call) file() (name string, data []byte, missing answer) {
 	if strings.Contains(c.r.URL.Path, "build-context") {
 		return "kitt-build-context.tar.gz", c.s.cfg.BuildContext, answer{}
@@ -34,7 +35,7 @@ func (c *call) digest() answer {
 	return ok("sha256", digest(data), "filename", name)
 }
 
-// download answers with a file; ranges and conditions work.
+// download answers with a file. It supports ranges and conditional requests.
 func (c *call) download() answer {
 	name, data, missing := c.file()
 	if data == nil {
@@ -49,8 +50,8 @@ func (c *call) download() answer {
 	}}
 }
 
-// installScript fails as version 1.7.0 does: with the named agent's token
-// replaced.
+// installScript fails like version 1.7.0, after it has replaced the token of the
+// named agent.
 func (c *call) installScript() answer {
 	query := c.r.URL.Query()
 	port := query.Get("port")
@@ -61,28 +62,27 @@ func (c *call) installScript() answer {
 	if !valid {
 		return plainText(http.StatusBadRequest, "Port must be a number")
 	}
-	if !n.IsInt64() || n.Int64() < 1 || n.Int64() > 65535 {
+	if n < 1 || n > 65535 {
 		return plainText(http.StatusBadRequest, "Invalid port number")
 	}
 	name := query.Get("name")
 	if name == "" {
-		name = "pending-localhost-" + n.String()
+		name = fmt.Sprintf("pending-localhost-%d", n)
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	c.s.provisionLocked(name, num(n.String()))
+	c.s.provisionLocked(name, integer(n))
 	return page(http.StatusInternalServerError)
 }
 
-// smallBuildContext returns a build context that holds a Dockerfile and nothing
-// else.
+// smallBuildContext returns a build context that has only a Dockerfile.
 func smallBuildContext() []byte {
 	var b bytes.Buffer
 	zip := gzip.NewWriter(&b)
 	files := tar.NewWriter(zip)
 	text := []byte("FROM scratch\n")
 	header := &tar.Header{Name: "kitt-build-context/docker/web/Dockerfile", Mode: 0o644, Size: int64(len(text))}
-	// Nothing fails that is written to memory.
+	// Writing to memory does not fail.
 	_ = files.WriteHeader(header)
 	_, _ = files.Write(text)
 	_ = files.Close()

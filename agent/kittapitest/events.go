@@ -5,30 +5,30 @@ import (
 	"time"
 )
 
-// subscriberQueue is how many events a stream falls behind before it loses
-// some, without being told.
+// subscriberQueue is the number of events that wait for a stream. When it is full,
+// the stream loses events and is not told.
 const subscriberQueue = 100
 
-// bus hands events to streams. The server's lock guards it.
+// bus distributes events to streams. Server.mu guards it.
 type bus struct {
 	subscribers map[chan event]bool
 }
 
 type event struct {
 	source string
-	text   string // as it is sent
+	text   string // in the form in which it is sent
 }
 
-// publish hands an event to all streams.
-func (b *bus) publish(kind, source string, data *object) {
+// publish sends an event to all streams without blocking.
+func (b *bus) publish(kind, source string, data object) {
 	if len(b.subscribers) == 0 {
 		return
 	}
-	text := "event: " + kind + "\ndata: " + string(dumpStyle.write(nil, data)) + "\n\n"
+	text := "event: " + kind + "\ndata: " + dump(encode(data)) + "\n\n"
 	for c := range b.subscribers {
 		select {
 		case c <- event{source, text}:
-		default: // the stream is too slow and loses it
+		default: // the queue is full
 		}
 	}
 }
@@ -42,8 +42,8 @@ func (b *bus) subscribe() chan event {
 	return c
 }
 
-// stream answers with events: all, or those of one test, agent or campaign. Its
-// head comes with the first thing that it has to say.
+// stream answers with the events of all, or of one test, agent or campaign. The
+// header is sent with the first event or keepalive.
 func (c *call) stream() answer {
 	return answer{serve: func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -72,7 +72,7 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, filter string) {
 		case e := <-events:
 			timer.Stop()
 			if filter != "" && e.source != filter {
-				continue // and yet it holds back the keepalive
+				continue // like the real server, it delays the keepalive anyway
 			}
 			text = e.text
 		case <-timer.C:

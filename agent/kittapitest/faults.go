@@ -16,57 +16,57 @@ import (
 	"time"
 )
 
-// A Fault is what goes wrong with one request. The zero Fault is none. Delay,
-// SlowRead, SlowWrite and one of the others may come together.
+// A Fault is the failure of one request. The zero Fault is none. Delay, SlowRead and
+// SlowWrite can be combined with each other and with one of the other fields.
 type Fault struct {
-	// Delay passes before the request is looked at.
+	// Delay is the wait before the request is handled.
 	Delay time.Duration
 
-	// SlowRead passes before each 4 KiB of the request's body are read.
+	// SlowRead is the wait before each 4 KiB of the request's body.
 	SlowRead time.Duration
 
-	// Reset cuts the connection before the request is looked at.
+	// Reset resets the connection without handling the request.
 	Reset bool
 
-	// Hang leaves the request without an answer for as long as the client waits.
-	// It is not carried out.
+	// Hang sends no answer for as long as the client waits. The request is not
+	// handled.
 	Hang bool
 
-	// Status, if set, is answered with a page of HTML, or with Body, as a proxy
-	// in between would. The request is not carried out.
+	// Status, if set, is the status of an answer with an HTML page or with Body,
+	// like that of a proxy. The request is not handled.
 	Status int
 
 	// Body and Type are the body of such an answer and its content type.
 	Body, Type string
 
-	// RetryAfter is the header of that name of such an answer.
+	// RetryAfter is the Retry-After header of such an answer.
 	RetryAfter string
 
-	// CutAnswer carries the request out and cuts the connection in place of the
-	// answer.
+	// CutAnswer handles the request and resets the connection instead of
+	// answering.
 	CutAnswer bool
 
-	// CutAfter carries the request out and cuts the connection after that many
+	// CutAfter handles the request and closes the connection after that many
 	// bytes of the answer's body.
 	CutAfter int
 
-	// SlowWrite passes before each 256 bytes of the answer's body are sent.
+	// SlowWrite is the wait before each 256 bytes of the answer's body.
 	SlowWrite time.Duration
 
-	// WrongID carries the request out and answers with other ids.
+	// WrongID handles the request and answers with other ids.
 	WrongID bool
 }
 
-// SetFault makes f decide about every request from now on; nil means that all is
-// well. f is called from many goroutines at once.
+// SetFault sets the function that returns the fault of each later request; nil
+// means no faults. f must be safe for concurrent use.
 func (s *Server) SetFault(f func(*http.Request) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = f
 }
 
-// SetDown takes the server away, or brings it back: connections are reset, those
-// that are open too. What it knows stays.
+// SetDown stops or resumes the service. While the server is down it resets new and
+// open connections. It keeps its data.
 func (s *Server) SetDown(down bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,17 +83,17 @@ func (s *Server) isDown() bool {
 	return s.down
 }
 
-// SetClockSkew makes the server's clock wrong by d: in its Date header, in the
-// times that it stores, and in when it calls an agent offline.
+// SetClockSkew adds d to the server's clock. This affects its Date header, the times
+// that it stores, and when an agent becomes offline.
 func (s *Server) SetClockSkew(d time.Duration) { s.skew.Store(int64(d)) }
 
-// Always returns a function for SetFault by which f happens to every request.
+// Always returns a function for [Server.SetFault] that returns f for every request.
 func Always(f Fault) func(*http.Request) Fault {
 	return func(*http.Request) Fault { return f }
 }
 
-// Sometimes returns a function for SetFault by which f happens to requests with
-// probability p. The same seed gives the same row of decisions.
+// Sometimes returns a function for [Server.SetFault] that returns f with probability
+// p, from 0 to 1. The same seed gives the same sequence.
 func Sometimes(seed uint64, p float64, f Fault) func(*http.Request) Fault {
 	var mu sync.Mutex
 	draw := rand.New(rand.NewPCG(seed, seed))
@@ -107,9 +107,10 @@ func Sometimes(seed uint64, p float64, f Fault) func(*http.Request) Fault {
 	}
 }
 
-// On returns a function for SetFault by which next decides about requests whose
-// method and path fit the pattern, as in "POST /api/v1/quicktest/*/logs"; an
-// empty method fits all. See [path.Match]. A pattern that is none fits nothing.
+// On returns a function for [Server.SetFault] that calls next for requests that match
+// pattern, such as "POST /api/v1/quicktest/*/logs". Without a method, pattern
+// matches all methods. The path is matched by [path.Match]; an invalid pattern
+// matches nothing.
 func On(pattern string, next func(*http.Request) Fault) func(*http.Request) Fault {
 	method, pattern, found := strings.Cut(pattern, " ")
 	if !found {
@@ -123,8 +124,8 @@ func On(pattern string, next func(*http.Request) Fault) func(*http.Request) Faul
 	}
 }
 
-// First returns a function for SetFault by which next decides about the first n
-// requests that it is asked about, and the rest go well.
+// First returns a function for [Server.SetFault] that calls next for the first n
+// requests. Later requests have no fault.
 func First(n int, next func(*http.Request) Fault) func(*http.Request) Fault {
 	var mu sync.Mutex
 	return func(r *http.Request) Fault {
@@ -151,8 +152,8 @@ func (s *Server) faultFor(r *http.Request) Fault {
 	return decide(r)
 }
 
-// before lets happen what goes wrong before a request is carried out, and
-// reports whether it is to be.
+// before applies the faults that precede the handling of a request, and reports
+// whether the request is to be handled.
 func (s *Server) before(w http.ResponseWriter, r *http.Request, f Fault, rec *Request) bool {
 	if f.Delay > 0 {
 		s.wait(r, f.Delay)
@@ -178,7 +179,7 @@ func (s *Server) before(w http.ResponseWriter, r *http.Request, f Fault, rec *Re
 		if f.RetryAfter != "" {
 			a.header = http.Header{"Retry-After": {f.RetryAfter}}
 		}
-		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBody)) // so that the answer is not cut
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBody)) // otherwise the connection would be reset
 		rec.Status = a.status
 		s.send(w, r, a)
 		return false
@@ -189,7 +190,7 @@ func (s *Server) before(w http.ResponseWriter, r *http.Request, f Fault, rec *Re
 	return false
 }
 
-// after answers a request that was carried out, in whatever way that goes wrong.
+// after answers a request that was handled, with the faults that follow.
 func (s *Server) after(w http.ResponseWriter, r *http.Request, f Fault, a answer, rec *Request) {
 	rec.Handled, rec.Status = true, a.status
 	if f.WrongID {
@@ -208,8 +209,8 @@ func (s *Server) after(w http.ResponseWriter, r *http.Request, f Fault, a answer
 	}
 }
 
-// wait waits for d, for ever if that is 0, or until the client or the server
-// goes.
+// wait waits for d, or without a limit if d is 0. It returns earlier if the client
+// disconnects or the server stops.
 func (s *Server) wait(r *http.Request, d time.Duration) {
 	var expired <-chan time.Time
 	if d > 0 {
@@ -231,7 +232,7 @@ func (s *Server) wait(r *http.Request, d time.Duration) {
 type slowBody struct {
 	io.ReadCloser
 	wait func()
-	left int // bytes that may be read before it waits again
+	left int // bytes until the next wait
 }
 
 func (b *slowBody) Read(p []byte) (int, error) {
@@ -265,18 +266,18 @@ func (w *slowWriter) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Unwrap lets what the writer can do beside writing be found.
+// Unwrap lets http.ResponseController find the writer's other methods.
 func (w *slowWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 var hexID = regexp.MustCompile(`"[0-9a-f]{16}"`)
 
-// otherIDs returns body with other ids in place of those in it.
+// otherIDs returns body with each id replaced by another one.
 func otherIDs(body []byte) []byte {
 	return hexID.ReplaceAllFunc(body, func([]byte) []byte { return []byte(`"` + newID() + `"`) })
 }
 
-// reset cuts the connection so that the client sees a reset. Where it cannot be
-// taken over, the request is aborted.
+// reset closes the connection so that the client sees a reset. If the connection
+// cannot be hijacked, it aborts the request.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -291,23 +292,23 @@ func cutConn(conn net.Conn) {
 		raw = t.NetConn()
 	}
 	if t, ok := raw.(*net.TCPConn); ok {
-		_ = t.SetLinger(0) // its close is a reset then
+		_ = t.SetLinger(0) // makes Close send a reset
 	}
 	_ = raw.Close()
 }
 
-// cutAnswer sends the head of an answer and n bytes of its body.
+// cutAnswer sends the header of an answer and n bytes of its body.
 func cutAnswer(w http.ResponseWriter, a answer, n int) {
 	conn, buf, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	writeCut(buf.Writer, a, n)
-	_ = conn.Close() // after what was written, in contrast to a reset
+	_ = conn.Close() // unlike a reset, this sends what was written
 }
 
 func writeCut(w *bufio.Writer, a answer, n int) {
-	// A connection that is being cut has nobody to tell of an error.
+	// The connection is closed anyway, so errors don't matter.
 	_, _ = fmt.Fprintf(w, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n",
 		a.status, http.StatusText(a.status), a.kind, len(a.body))
 	_, _ = w.Write(a.body[:min(n, len(a.body))])

@@ -11,9 +11,10 @@ import (
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
-// NewInMemory returns a server without a network, which answers the requests of
-// [Server.Transport] alone. It works inside a testing/synctest bubble, where
-// hours pass in an instant. Config.Addr is not looked at.
+// NewInMemory starts a server without a network, which answers only requests
+// through [Server.Transport]. It works inside a testing/synctest bubble, where hours
+// pass in an instant. It ignores Config.Addr. The error is for an invalid
+// Config.TestAgents.
 func NewInMemory(cfg Config) (*Server, error) {
 	s := New(cfg)
 	if _, err := simulated.New(s.cfg.TestAgents); err != nil {
@@ -24,9 +25,8 @@ func NewInMemory(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Transport returns a transport whose connections lead to a server of
-// [NewInMemory], whatever the address that is asked for. Each call returns one
-// of its own.
+// Transport returns a new transport that connects every address to this server,
+// which must be one of [NewInMemory]; otherwise its requests fail.
 func (s *Server) Transport() *http.Transport {
 	return &http.Transport{
 		DialContext:       s.pipes.dial,
@@ -34,7 +34,7 @@ func (s *Server) Transport() *http.Transport {
 	}
 }
 
-// A pipeListener hands on connections in memory.
+// A pipeListener accepts connections in memory.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -74,8 +74,8 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
 
-// pipeAddr is the address of a server in memory. The name is one that no
-// network knows (RFC 6761).
+// pipeAddr is the address of a server in memory. No network resolves its name
+// (RFC 6761).
 type pipeAddr struct{}
 
 func (pipeAddr) Network() string { return "memory" }

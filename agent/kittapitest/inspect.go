@@ -12,15 +12,15 @@ import (
 // AgentInfo is what a server knows about an agent.
 type AgentInfo struct {
 	ID, Name, Hostname string
-	Status             string // online, the word of the last beat, provisioned or offline
+	Status             string // online, provisioned, offline or the status of the last heartbeat
 	LastHeartbeat      time.Time
-	Fields             map[string]any // of its registration, with the server's defaults
+	Fields             map[string]any // the registration, with the server's defaults
 	Settings           map[string]string
-	Test               bool // whether it is tagged as one of the server's own test agents
+	Test               bool // whether it has the tag of the server's own test agents
 }
 
-// A Beat is a heartbeat that arrived. Fields that it left out are at the
-// server's defaults; Body has what was sent.
+// A Beat is a heartbeat that the server received. Fields that were not sent have the
+// server's defaults; Body is what was sent.
 type Beat struct {
 	Time    time.Time
 	AgentID string
@@ -38,34 +38,34 @@ type Test struct {
 	Profile                               string
 	Status, Error                         string
 	CreatedAt, StartedAt, CompletedAt     string
-	History                               []string // all statuses that it has had, in order
+	History                               []string // all statuses so far, in order
 }
 
-// A Report is a result that was delivered, with data or without.
+// A Report is a result that an agent delivered, with or without data.
 type Report struct {
 	Time                                           time.Time
 	AgentID, CommandID, Status, ContainerID, Error string
 	Data                                           map[string]any // nil if there was none
 }
 
-// A Request is one request that the server got.
+// A Request is a request that the server received.
 type Request struct {
 	Time    time.Time
 	Method  string
-	Path    string // without escapes
+	Path    string // decoded
 	Query   string
 	Header  http.Header
 	Body    string // its first 4 KiB
 	Size    int64  // of the whole body
 	Status  int    // of the answer; 0 if there was none
-	Handled bool   // whether it was carried out, even if the answer was lost
+	Handled bool   // whether it was handled, even if the answer was lost
 }
 
 // ring keeps the latest requests.
 type ring struct {
 	max  int
 	list []Request
-	at   int // where the next one goes, once full
+	at   int // index of the oldest one, once full
 }
 
 func (r *ring) add(req Request) {
@@ -81,10 +81,10 @@ func (r *ring) all() []Request {
 	return append(slices.Clone(r.list[r.at:]), r.list[:r.at]...)
 }
 
-func newBeat(now time.Time, a *agentRow, beat, body *object) Beat {
+func newBeat(now time.Time, a *agentRow, beat, body object) Beat {
 	return Beat{
-		Time: now, AgentID: a.id, Status: a.status, Task: beat.get("current_task").(string),
-		Engines: plain(beat.get("engines")).([]any), Body: plain(body).(map[string]any),
+		Time: now, AgentID: a.id, Status: a.status, Task: beat["current_task"].(string),
+		Engines: plain(beat["engines"]).([]any), Body: plain(body).(map[string]any),
 	}
 }
 
@@ -96,7 +96,7 @@ func (a *agentRow) addBeat(b Beat) {
 	a.beats = append(a.beats, b)
 }
 
-func newReport(now time.Time, a *agentRow, in *object) Report {
+func newReport(now time.Time, a *agentRow, in object) Report {
 	text := func(key string) string {
 		s, _ := column(in.or(key, "")).(string)
 		return s
@@ -105,27 +105,27 @@ func newReport(now time.Time, a *agentRow, in *object) Report {
 		Time: now, AgentID: a.id, CommandID: text("command_id"), Status: text("status"),
 		ContainerID: text("container_id"), Error: text("error"),
 	}
-	if data, ok := in.get("result_data").(*object); ok && len(data.keys) > 0 {
+	if data, ok := in["result_data"].(object); ok && len(data) > 0 {
 		r.Data = plain(data).(map[string]any)
 	}
 	return r
 }
 
-// breachLocked notes a request that would have broken the real server.
+// breachLocked records a request that would have broken the real server.
 func (s *Server) breachLocked(format string, args ...any) {
 	s.breaches = append(s.breaches, fmt.Sprintf(format, args...))
 }
 
-// Breaches returns a sentence for each request at which the real server would
-// have failed half-way, which can leave it unusable for every agent. This one
-// answers 500 too, and stays well.
+// Breaches describes each request on which the real server would have failed with
+// its database locked, which can make it unusable for every agent. This server also
+// answers with 500, but continues to work.
 func (s *Server) Breaches() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.breaches)
 }
 
-// Agents returns all agents by name.
+// Agents returns all agents, sorted by name.
 func (s *Server) Agents() []AgentInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +140,7 @@ func (s *Server) Agents() []AgentInfo {
 func (s *Server) infoLocked(a *agentRow) AgentInfo {
 	s.checkStaleLocked(a)
 	return AgentInfo{
-		ID: a.id, Name: a.name(), Hostname: str(a.facts.get("hostname")), Status: a.status, LastHeartbeat: a.beatAt,
+		ID: a.id, Name: a.name(), Hostname: str(a.facts["hostname"]), Status: a.status, LastHeartbeat: a.beatAt,
 		Fields: plain(a.facts).(map[string]any), Settings: maps.Clone(a.settings),
 		Test: a.isTest(),
 	}
@@ -157,7 +157,7 @@ func (s *Server) Agent(agent string) (AgentInfo, bool) {
 	return s.infoLocked(a), true
 }
 
-// Beats returns how many heartbeats the agent with the given id or name sent.
+// Beats returns the number of heartbeats of the agent with the given id or name.
 func (s *Server) Beats(agent string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,7 +206,7 @@ func (s *Server) Tests() []Test {
 	return tests
 }
 
-// Test returns one test.
+// Test returns the test with the given id, and whether there is one.
 func (s *Server) Test(testID string) (Test, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,7 +217,8 @@ func (s *Server) Test(testID string) (Test, bool) {
 	return t.public(), true
 }
 
-// Rows returns the rows of a test's log: what each request carried.
+// Rows returns the rows of a test's log, one for each request. A row can have several
+// lines.
 func (s *Server) Rows(testID string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -232,7 +233,7 @@ func (s *Server) Rows(testID string) []string {
 	return rows
 }
 
-// Lines returns the lines of a test's log, with rows of several lines split.
+// Lines returns the lines of a test's log.
 func (s *Server) Lines(testID string) []string {
 	rows := s.Rows(testID)
 	if len(rows) == 0 {
@@ -241,7 +242,7 @@ func (s *Server) Lines(testID string) []string {
 	return strings.Split(strings.Join(rows, "\n"), "\n")
 }
 
-// Results returns the results that were stored, in order, each with its id.
+// Results returns the stored results, in order of arrival, each with its id.
 func (s *Server) Results() []map[string]any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,25 +253,25 @@ func (s *Server) Results() []map[string]any {
 	return results
 }
 
-// Reports returns the results that were delivered, those without data too, in
-// order.
+// Reports returns the delivered results, also those without data, in order of
+// arrival.
 func (s *Server) Reports() []Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.reports)
 }
 
-// Requests returns how often each call was made, by its method and path, such
-// as "POST /api/v1/quicktest/{id}/logs". Those that a fault kept from being
-// carried out are not among them.
+// Requests returns the number of handled requests by method and path, such as
+// "POST /api/v1/quicktest/{id}/logs". It does not count requests that a fault kept
+// from being handled.
 func (s *Server) Requests() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.calls)
 }
 
-// RequestLog returns the latest requests, up to Config.KeepRequests, in the
-// order in which they were done with. Event streams follow when they end.
+// RequestLog returns the latest requests, up to Config.KeepRequests, in the order in
+// which they ended. An event stream is added when it ends.
 func (s *Server) RequestLog() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,14 +12,14 @@ import (
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
-// queueDelay is how long a test agent's test stays queued, at Speed 1. The real
-// server takes between one second and two.
+// queueDelay is how long a test agent's test stays queued at Speed 1. With the real
+// server it is between one second and two.
 const queueDelay = 1500 * time.Millisecond
 
-// errEnded is why a test is played no further.
-var errEnded = errors.New("the test has ended otherwise")
+// errEnded is why a simulation stops.
+var errEnded = errors.New("the test was ended by someone else")
 
-// playLocked starts to play a test of a test agent. s.mu must be held.
+// playLocked starts the simulation of a test agent's test. s.mu must be held.
 func (s *Server) playLocked(t *testRow) {
 	if s.closed {
 		return
@@ -33,7 +33,7 @@ func (s *Server) playLocked(t *testRow) {
 	})
 }
 
-// stopPlaysLocked ends all that is being played. s.mu must be held.
+// stopPlaysLocked stops all simulations. s.mu must be held.
 func (s *Server) stopPlaysLocked() {
 	for _, t := range s.tests {
 		if t.stop != nil {
@@ -42,14 +42,14 @@ func (s *Server) stopPlaysLocked() {
 	}
 }
 
-// play does with a test what an agent does, by the same path: status, log,
-// result, status.
+// play does with a test what an agent does, in the same way: status, log, result,
+// status.
 func (s *Server) play(ctx context.Context, t *testRow, a TestAgent) {
 	data, err := s.run(ctx, t, a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ctx.Err() != nil {
-		return // somebody ended it, or the server is gone
+		return // the test was ended, or the server closed
 	}
 	status, reason := "completed", ""
 	if err != nil {
@@ -57,10 +57,10 @@ func (s *Server) play(ctx context.Context, t *testRow, a TestAgent) {
 	}
 	report := newObject("command_id", t.command_, "status", status, "container_id", "", "error", reason)
 	if data != nil {
-		report.set("result_data", data)
+		report["result_data"] = data
 	}
 	if got := s.deliverLocked(t.agent, report); got.status >= http.StatusBadRequest {
-		status, reason = "failed", fmt.Sprintf("the result was refused with %d", got.status)
+		status, reason = "failed", fmt.Sprintf("the result was rejected with %d", got.status)
 	}
 	if status == "completed" {
 		s.logLocked(t, fmt.Sprintf("Result saved for %s on %s", lastPart(t.model), t.engine))
@@ -68,13 +68,13 @@ func (s *Server) play(ctx context.Context, t *testRow, a TestAgent) {
 	s.setStatusLocked(t, status, reason)
 	for _, p := range s.campaigns {
 		if p.active && p.test == t {
-			s.lookLocked(p)
+			s.checkTestLocked(p)
 		}
 	}
 }
 
-// run waits for the test's turn and lets it run, and returns its result data.
-func (s *Server) run(ctx context.Context, t *testRow, a TestAgent) (*object, error) {
+// run waits while the test is queued, runs it and returns its result data.
+func (s *Server) run(ctx context.Context, t *testRow, a TestAgent) (object, error) {
 	cfg := s.cfg.TestAgents
 	cfg.Hardware = a.Hardware
 	if a.Scenario != (simulated.Scenario{}) {
@@ -104,7 +104,13 @@ func (s *Server) run(ctx context.Context, t *testRow, a TestAgent) (*object, err
 		ID: t.command_, Model: t.model, Engine: t.engine, Suite: t.suite, Mode: t.mode,
 		ResultsDir: "/results/" + t.command_,
 	}
-	out := &testLog{ctx: ctx, s: s, t: t}
+	out := &lineWriter{write: func(line string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if ctx.Err() == nil {
+			s.logLocked(t, line)
+		}
+	}}
 	_, err = benchmark.Run(ctx, job, runner.NewOutput(out))
 	out.flush()
 	if err != nil {
@@ -113,7 +119,7 @@ func (s *Server) run(ctx context.Context, t *testRow, a TestAgent) (*object, err
 	return resultData(metrics, t), nil
 }
 
-// pause waits for d as the simulation does.
+// pause waits for d on the clock of the simulation.
 func pause(ctx context.Context, cfg simulated.Config, d time.Duration) error {
 	switch {
 	case d <= 0:
@@ -131,34 +137,32 @@ func pause(ctx context.Context, cfg simulated.Config, d time.Duration) error {
 	}
 }
 
-// resultData returns metrics.json as result data, nil where it is missing or
-// broken. Like the real server's own it calls the model by the last part of its
-// path and has a fingerprint that says where it comes from.
-func resultData(metrics []byte, t *testRow) *object {
+// resultData returns metrics.json as result data, or nil if it is missing or
+// invalid. Like the real server, it names the model by the last part of its path
+// and sets a fingerprint with the test agent's id.
+func resultData(metrics []byte, t *testRow) object {
 	v, err := parse(metrics)
-	data, isObject := v.(*object)
+	data, isObject := v.(object)
 	if err != nil || !isObject {
 		return nil
 	}
-	data.set("model", lastPart(t.model))
-	if info, isObject := data.get("system_info").(*object); isObject {
-		info.set("fingerprint", "test-agent-"+t.agent.id)
+	data["model"] = lastPart(t.model)
+	if info, isObject := data["system_info"].(object); isObject {
+		info["fingerprint"] = "test-agent-" + t.agent.id
 	}
 	return data
 }
 
 func lastPart(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
-// A testLog makes a test's log of what its run prints. Of a line that was drawn
-// again and again behind carriage returns it keeps the last state.
-type testLog struct {
-	ctx     context.Context
-	s       *Server
-	t       *testRow
+// A lineWriter calls write for each line of a benchmark's output. If a line has
+// carriage returns, it passes on only what follows the last one.
+type lineWriter struct {
+	write   func(line string)
 	partial strings.Builder
 }
 
-func (l *testLog) Write(p []byte) (int, error) {
+func (l *lineWriter) Write(p []byte) (int, error) {
 	text := string(p)
 	for {
 		line, rest, found := strings.Cut(text, "\n")
@@ -171,20 +175,14 @@ func (l *testLog) Write(p []byte) (int, error) {
 	}
 }
 
-// end ends the line, unless the test has ended meanwhile.
-func (l *testLog) end() {
-	line := l.partial.String()
+// end ends the line.
+func (l *lineWriter) end() {
+	line := strings.TrimRight(l.partial.String(), "\r")
 	l.partial.Reset()
-	line = strings.TrimRight(line, "\r")
-	line = strings.ToValidUTF8(line[strings.LastIndexByte(line, '\r')+1:], "\uFFFD")
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
-	if l.ctx.Err() == nil {
-		l.s.logLocked(l.t, line)
-	}
+	l.write(strings.ToValidUTF8(line[strings.LastIndexByte(line, '\r')+1:], "\uFFFD"))
 }
 
-func (l *testLog) flush() {
+func (l *lineWriter) flush() {
 	if l.partial.Len() > 0 {
 		l.end()
 	}

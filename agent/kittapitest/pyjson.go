@@ -5,356 +5,166 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strconv"
+	"io"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
 
-// The server's JSON is Python's: NaN and infinities are numbers, a lone
-// surrogate is a character, objects keep their order, and what is written is
-// ASCII. A value here is nil, bool, string (a lone surrogate in its three-byte
-// form, which is no valid UTF-8), num, []any or *object.
+// The server's JSON is Python's: NaN and infinities are numbers, and a string may
+// have a lone surrogate. What it writes is ASCII. A value here is nil, bool,
+// string, num, []any or object. A lone surrogate becomes loneSurrogate, since Go's
+// strings have none.
 
-// num is a number as it was written, NaN, Infinity and -Infinity included.
+// num is a number as it was written, or NaN, Infinity or -Infinity.
 type num string
 
-// object is an object whose keys keep their order.
-type object struct {
-	keys   []string
-	values map[string]any
-}
+// object is a JSON object.
+type object map[string]any
 
-func newObject(pairs ...any) *object {
-	o := &object{values: make(map[string]any, len(pairs)/2)}
+// loneSurrogate is a code point that is not a character, so no text has it.
+const loneSurrogate = "\uFDD0"
+
+// nonFinite marks a string that stands for NaN or an infinity. It is not a
+// character either.
+const nonFinite = "\uFDD1"
+
+func newObject(pairs ...any) object {
+	o := make(object, len(pairs)/2)
 	for i := 0; i < len(pairs); i += 2 {
-		o.set(pairs[i].(string), pairs[i+1])
+		o[pairs[i].(string)] = pairs[i+1]
 	}
 	return o
 }
 
-func (o *object) set(key string, value any) {
-	if _, ok := o.values[key]; !ok {
-		o.keys = append(o.keys, key)
-	}
-	o.values[key] = value
-}
-
-func (o *object) get(key string) any { return o.values[key] }
-
-func (o *object) has(key string) bool {
-	_, ok := o.values[key]
+func (o object) has(key string) bool {
+	_, ok := o[key]
 	return ok
 }
 
-// or returns the value of key, or fallback where the key is absent.
-func (o *object) or(key string, fallback any) any {
-	if v, ok := o.values[key]; ok {
+// or returns the value of key, or fallback if the key is absent.
+func (o object) or(key string, fallback any) any {
+	if v, ok := o[key]; ok {
 		return v
 	}
 	return fallback
 }
 
-func (o *object) clone() *object {
-	return &object{keys: slices.Clone(o.keys), values: maps.Clone(o.values)}
-}
+func integer[T int | int64](n T) num { return num(fmt.Sprint(n)) }
 
-func integer[T int | int64](n T) num { return num(strconv.FormatInt(int64(n), 10)) }
+const jsonString = `"(?:[^"\\]|\\.)*"`
 
-// maxNesting is about where Python's parser gives up.
-const maxNesting = 900
+var (
+	surrogates = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.`)
+	specials   = regexp.MustCompile(jsonString + `|NaN|-?Infinity`)
+	separators = regexp.MustCompile(jsonString + `|[,:]`)
+	marked     = regexp.MustCompile(`"` + nonFinite + `(NaN|-?Infinity)"`)
+)
 
 var errJSON = errors.New("not JSON")
 
-// parse reads src as Python's json.loads does.
+// parse parses src like Python's json.loads.
 func parse(src []byte) (any, error) {
-	src = bytes.TrimPrefix(src, []byte("\xEF\xBB\xBF"))
 	if !utf8.Valid(src) {
 		return nil, errJSON
 	}
-	p := &parser{src: src}
-	v, err := p.value(0)
-	if err != nil {
-		return nil, err
-	}
-	if p.space(); p.at < len(p.src) {
-		return nil, errJSON
-	}
-	return v, nil
-}
-
-type parser struct {
-	src []byte
-	at  int
-}
-
-func (p *parser) space() {
-	for p.at < len(p.src) && strings.IndexByte(" \t\r\n", p.src[p.at]) >= 0 {
-		p.at++
-	}
-}
-
-// next skips white space and takes c if it follows.
-func (p *parser) next(c byte) bool {
-	p.space()
-	if p.at < len(p.src) && p.src[p.at] == c {
-		p.at++
-		return true
-	}
-	return false
-}
-
-var words = []struct {
-	text  string
-	value any
-}{
-	{"null", nil}, {"true", true}, {"false", false},
-	{"NaN", num("NaN")}, {"Infinity", num("Infinity")}, {"-Infinity", num("-Infinity")},
-}
-
-func (p *parser) value(depth int) (any, error) {
-	if depth > maxNesting {
-		return nil, errJSON
-	}
-	switch {
-	case p.next('"'):
-		return p.text()
-	case p.next('{'):
-		return p.object(depth)
-	case p.next('['):
-		return p.list(depth)
-	}
-	for _, w := range words {
-		if bytes.HasPrefix(p.src[p.at:], []byte(w.text)) {
-			p.at += len(w.text)
-			return w.value, nil
-		}
-	}
-	return p.number()
-}
-
-func (p *parser) object(depth int) (any, error) {
-	o := newObject()
-	if p.next('}') {
-		return o, nil
-	}
-	for {
-		if !p.next('"') {
-			return nil, errJSON
-		}
-		key, err := p.text()
-		if err != nil {
-			return nil, err
-		}
-		if !p.next(':') {
-			return nil, errJSON
-		}
-		v, err := p.value(depth + 1)
-		if err != nil {
-			return nil, err
-		}
-		o.set(key, v)
-		if p.next('}') {
-			return o, nil
-		}
-		if !p.next(',') {
-			return nil, errJSON
-		}
-	}
-}
-
-func (p *parser) list(depth int) (any, error) {
-	list := []any{}
-	if p.next(']') {
-		return list, nil
-	}
-	for {
-		v, err := p.value(depth + 1)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, v)
-		if p.next(']') {
-			return list, nil
-		}
-		if !p.next(',') {
-			return nil, errJSON
-		}
-	}
-}
-
-func (p *parser) number() (any, error) {
-	start := p.at
-	for p.at < len(p.src) && strings.IndexByte("0123456789+-.eE", p.src[p.at]) >= 0 {
-		p.at++
-	}
-	text := p.src[start:p.at]
-	if len(text) == 0 || !json.Valid(text) {
-		return nil, errJSON
-	}
-	return num(text), nil
-}
-
-// text reads the rest of a text whose first quote is taken.
-func (p *parser) text() (string, error) {
-	start := p.at
-	for ; p.at < len(p.src); p.at++ {
-		switch c := p.src[p.at]; {
-		case c == '"':
-			p.at++
-			return string(p.src[start : p.at-1]), nil
-		case c == '\\':
-			return p.escaped(append([]byte{}, p.src[start:p.at]...))
-		case c < ' ':
-			return "", errJSON
-		}
-	}
-	return "", errJSON
-}
-
-// escaped reads the rest of a text that begins with b and goes on with an
-// escape.
-func (p *parser) escaped(b []byte) (string, error) {
-	for p.at < len(p.src) {
-		c := p.src[p.at]
-		p.at++
-		switch {
-		case c == '"':
-			return string(b), nil
-		case c < ' ':
-			return "", errJSON
-		case c != '\\':
-			b = append(b, c)
-			continue
-		}
-		if p.at == len(p.src) {
-			break
-		}
-		c = p.src[p.at]
-		p.at++
-		if c == 'u' {
-			r, ok := p.hex()
-			if !ok {
-				return "", errJSON
+	if bytes.Contains(src, []byte(`\ud`)) || bytes.Contains(src, []byte(`\uD`)) {
+		src = surrogates.ReplaceAllFunc(src, func(escape []byte) []byte {
+			if len(escape) == len(`\ud800`) { // not a pair
+				return []byte(loneSurrogate)
 			}
-			b = p.unit(b, r)
-			continue
-		}
-		i := strings.IndexByte(`"\/bfnrt`, c)
-		if i < 0 {
-			return "", errJSON
-		}
-		b = append(b, "\"\\/\b\f\n\r\t"[i])
+			return escape
+		})
 	}
-	return "", errJSON
+	v, err := decode(src)
+	if err != nil && (bytes.Contains(src, []byte("NaN")) || bytes.Contains(src, []byte("Infinity"))) {
+		v, err = decode(specials.ReplaceAllFunc(src, func(word []byte) []byte {
+			if word[0] == '"' {
+				return word
+			}
+			return []byte(`"` + nonFinite + string(word) + `"`)
+		}))
+	}
+	return v, err
 }
 
-func (p *parser) hex() (rune, bool) {
-	if p.at+4 > len(p.src) {
-		return 0, false
+func decode(src []byte) (any, error) {
+	d := json.NewDecoder(bytes.NewReader(src))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil || d.Decode(new(any)) != io.EOF {
+		return nil, errJSON
 	}
-	n, err := strconv.ParseUint(string(p.src[p.at:p.at+4]), 16, 16)
-	if err != nil {
-		return 0, false
-	}
-	p.at += 4
-	return rune(n), true
+	return fromJSON(v), nil
 }
 
-// unit appends the character that begins with the UTF-16 unit r.
-func (p *parser) unit(b []byte, r rune) []byte {
-	if r < 0xD800 || r > 0xDFFF {
-		return utf8.AppendRune(b, r)
-	}
-	if r < 0xDC00 && bytes.HasPrefix(p.src[p.at:], []byte(`\u`)) {
-		back := p.at
-		p.at += 2
-		if low, ok := p.hex(); ok && low >= 0xDC00 && low <= 0xDFFF {
-			return utf8.AppendRune(b, 0x10000+(r-0xD800)<<10+(low-0xDC00))
-		}
-		p.at = back
-	}
-	return append(b, 0xE0|byte(r>>12), 0x80|byte(r>>6)&0xBF, 0x80|byte(r)&0xBF)
-}
-
-// style is how JSON is written.
-type style struct {
-	comma, colon string
-	sorted       bool
-}
-
-var (
-	answerStyle = style{",", ":", true}    // as Flask's jsonify
-	dumpStyle   = style{", ", ": ", false} // as json.dumps
-)
-
-// write appends v as JSON.
-func (s style) write(b []byte, v any) []byte {
+// fromJSON turns what encoding/json decoded into the types of this package.
+func fromJSON(v any) any {
 	switch v := v.(type) {
-	case nil:
-		return append(b, "null"...)
-	case bool:
-		return strconv.AppendBool(b, v)
+	case json.Number:
+		return num(v)
 	case string:
-		return quote(b, v)
-	case num:
-		return append(b, v...)
+		if word, special := strings.CutPrefix(v, nonFinite); special && specials.FindString(word) == word {
+			return num(word)
+		}
 	case []any:
-		b = append(b, '[')
-		for i, element := range v {
-			if i > 0 {
-				b = append(b, s.comma...)
-			}
-			b = s.write(b, element)
+		for i := range v {
+			v[i] = fromJSON(v[i])
 		}
-		return append(b, ']')
-	case *object:
-		keys := v.keys
-		if s.sorted {
-			keys = slices.Sorted(slices.Values(keys))
+	case map[string]any:
+		for key := range v {
+			v[key] = fromJSON(v[key])
 		}
-		b = append(b, '{')
-		for i, key := range keys {
-			if i > 0 {
-				b = append(b, s.comma...)
-			}
-			b = append(quote(b, key), s.colon...)
-			b = s.write(b, v.values[key])
-		}
-		return append(b, '}')
+		return object(v)
 	}
-	panic(fmt.Sprintf("no JSON value: %T", v)) // a bug here, not in what was sent
+	return v
 }
 
-// quote appends s as a JSON text in ASCII.
-func quote(b []byte, s string) []byte {
-	b = append(b, '"')
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c < utf8.RuneSelf {
-			i++
-			switch at := strings.IndexByte("\"\\\b\f\n\r\t", c); {
-			case at >= 0:
-				b = append(b, '\\', `"\bfnrt`[at])
-			case c < ' ':
-				b = fmt.Appendf(b, `\u%04x`, c)
-			default:
-				b = append(b, c)
-			}
-			continue
-		}
-		r, n := utf8.DecodeRuneInString(s[i:])
-		if r == utf8.RuneError && n == 1 && i+3 <= len(s) { // a lone surrogate
-			r, n = rune(c&0x0F)<<12|rune(s[i+1]&0x3F)<<6|rune(s[i+2]&0x3F), 3
-		}
-		i += n
-		if r >= 0x10000 {
+// MarshalJSON returns the number, or a marked string if JSON has no such number.
+func (n num) MarshalJSON() ([]byte, error) {
+	if strings.HasSuffix(string(n), "N") || strings.HasSuffix(string(n), "y") {
+		return []byte(`"` + nonFinite + string(n) + `"`), nil
+	}
+	return []byte(n), nil
+}
+
+// encode returns v as JSON in the form of Flask's jsonify: ASCII, with sorted keys.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(err) // v has a value that is not one of this package's
+	}
+	text := bytes.TrimSpace(b.Bytes())
+	if bytes.Contains(text, []byte(nonFinite)) {
+		text = marked.ReplaceAll(text, []byte("$1"))
+	}
+	var ascii []byte
+	for _, r := range string(text) {
+		switch {
+		case r < utf8.RuneSelf:
+			ascii = append(ascii, byte(r))
+		case r < 0x10000:
+			ascii = fmt.Appendf(ascii, `\u%04x`, r)
+		default:
 			r -= 0x10000
-			b = fmt.Appendf(b, `\u%04x\u%04x`, 0xD800+r>>10, 0xDC00+r&0x3FF)
-		} else {
-			b = fmt.Appendf(b, `\u%04x`, r)
+			ascii = fmt.Appendf(ascii, `\u%04x\u%04x`, 0xD800+r>>10, 0xDC00+r&0x3FF)
 		}
 	}
-	return append(b, '"')
+	return ascii
+}
+
+// dump returns src, which is JSON, with the white space of Python's json.dumps.
+func dump(src []byte) string {
+	var b bytes.Buffer
+	if json.Compact(&b, src) != nil {
+		return string(src)
+	}
+	return string(separators.ReplaceAllFunc(b.Bytes(), func(token []byte) []byte {
+		if token[0] == '"' {
+			return token
+		}
+		return append(token[:1:1], ' ')
+	}))
 }

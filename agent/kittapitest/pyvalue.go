@@ -2,13 +2,11 @@ package kittapitest
 
 import (
 	"math"
-	"math/big"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
-// truthy reports what Python's bool() says.
+// truthy returns what Python's bool() returns.
 func truthy(v any) bool {
 	switch v := v.(type) {
 	case nil:
@@ -18,12 +16,11 @@ func truthy(v any) bool {
 	case string:
 		return v != ""
 	case num:
-		f, _ := v.float()
-		return f != 0
+		return v.float() != 0
 	case []any:
 		return len(v) > 0
-	case *object:
-		return len(v.keys) > 0
+	case object:
+		return len(v) > 0
 	}
 	return true
 }
@@ -31,36 +28,13 @@ func truthy(v any) bool {
 // whole reports whether n was written as an integer.
 func (n num) whole() bool { return !strings.ContainsAny(string(n), ".eENI") }
 
-// float returns n's value and whether a double holds it.
-func (n num) float() (float64, bool) {
-	f, err := strconv.ParseFloat(string(n), 64)
-	if n.whole() {
-		return f, err == nil
-	}
-	return f, true // 1e999 is infinity to Python
+// float returns n as a float64, which is infinite if n is out of range.
+func (n num) float() float64 {
+	f, _ := strconv.ParseFloat(string(n), 64)
+	return f
 }
 
-// pyFloat returns a float as Python's repr writes it.
-func pyFloat(f float64) string {
-	switch {
-	case math.IsNaN(f):
-		return "nan"
-	case math.IsInf(f, 1):
-		return "inf"
-	case math.IsInf(f, -1):
-		return "-inf"
-	}
-	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e16) {
-		return strconv.FormatFloat(f, 'e', -1, 64)
-	}
-	s := strconv.FormatFloat(f, 'f', -1, 64)
-	if !strings.Contains(s, ".") {
-		s += ".0"
-	}
-	return s
-}
-
-// str returns what Python's str() makes of v.
+// str returns what Python's str() returns, for the values that were recorded.
 func str(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -73,94 +47,54 @@ func str(v any) string {
 	case string:
 		return v
 	case num:
-		if v.whole() {
-			return string(v)
-		}
-		f, _ := v.float()
-		return pyFloat(f)
-	}
-	return repr(v)
-}
-
-// repr returns what Python's repr() makes of v.
-func repr(v any) string {
-	switch v := v.(type) {
-	case string:
-		if strings.Contains(v, "'") && !strings.Contains(v, `"`) {
-			return `"` + v + `"`
-		}
-		return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`, "\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(v) + "'"
+		return string(v)
 	case []any:
 		parts := make([]string, len(v))
 		for i, element := range v {
-			parts[i] = repr(element)
+			parts[i] = str(element)
+			if _, text := element.(string); text {
+				parts[i] = "'" + parts[i] + "'"
+			}
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
-	case *object:
-		parts := make([]string, len(v.keys))
-		for i, key := range v.keys {
-			parts[i] = repr(key) + ": " + repr(v.values[key])
-		}
-		return "{" + strings.Join(parts, ", ") + "}"
 	}
-	return str(v)
+	return dump(encode(v))
 }
 
-// toInt returns what Python's int() makes of v, and whether it takes it.
-func toInt(v any) (*big.Int, bool) {
+// toInt returns what Python's int() returns, and whether it accepts v.
+func toInt(v any) (int64, bool) {
 	switch v := v.(type) {
-	case bool:
-		if v {
-			return big.NewInt(1), true
-		}
-		return new(big.Int), true
 	case num:
-		if v.whole() {
-			return new(big.Int).SetString(string(v), 10)
+		if f := v.float(); !v.whole() {
+			return int64(f), math.Abs(f) < 1<<63
 		}
-		f, _ := v.float()
-		if math.IsNaN(f) || math.IsInf(f, 0) {
-			return nil, false
-		}
-		n, _ := big.NewFloat(f).Int(nil)
-		return n, true
+		n, err := strconv.ParseInt(string(v), 10, 64)
+		return n, err == nil
 	case string:
-		s := strings.TrimSpace(v)
-		if strings.HasPrefix(s, "_") || strings.HasSuffix(s, "_") || strings.Contains(s, "__") {
-			return nil, false
-		}
-		return new(big.Int).SetString(strings.ReplaceAll(s, "_", ""), 10)
+		n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+		return n, err == nil
 	}
-	return nil, false
+	return 0, false
 }
 
-// bindable reports whether SQLite takes v as a value.
+// bindable reports whether SQLite accepts v as a value.
 func bindable(v any) bool {
 	switch v := v.(type) {
 	case nil, bool:
 		return true
 	case string:
-		return utf8.ValidString(v)
+		return !strings.Contains(v, loneSurrogate)
 	case num:
-		if !v.whole() {
-			return true
-		}
 		_, err := strconv.ParseInt(string(v), 10, 64)
-		return err == nil
+		return err == nil || !v.whole()
 	}
 	return false
 }
 
-// column returns v as a column of texts keeps it, nil for NULL.
+// column returns v as a text column stores it, nil for NULL.
 func column(v any) any {
-	switch v := v.(type) {
-	case bool:
-		if v {
-			return "1"
-		}
-		return "0"
-	case num:
-		return str(v)
+	if n, ok := v.(num); ok {
+		return string(n)
 	}
 	return v
 }
@@ -170,25 +104,16 @@ func column(v any) any {
 func plain(v any) any {
 	switch v := v.(type) {
 	case num:
-		switch v {
-		case "NaN":
-			return math.NaN()
-		case "Infinity":
-			return math.Inf(1)
-		case "-Infinity":
-			return math.Inf(-1)
-		}
-		f, _ := v.float()
-		return f
+		return v.float()
 	case []any:
 		list := make([]any, len(v))
 		for i, element := range v {
 			list[i] = plain(element)
 		}
 		return list
-	case *object:
-		m := make(map[string]any, len(v.keys))
-		for key, value := range v.values {
+	case object:
+		m := make(map[string]any, len(v))
+		for key, value := range v {
 			m[key] = plain(value)
 		}
 		return m

@@ -2,6 +2,7 @@ package kittapitest
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"sort"
@@ -23,7 +24,7 @@ type testRow struct {
 	history                 []string
 	log                     []logRow
 
-	stop context.CancelCauseFunc // ends the play of a test agent's test; nil without one
+	stop context.CancelCauseFunc // stops the simulation of the test; nil without one
 }
 
 type logRow struct {
@@ -36,8 +37,8 @@ func (t *testRow) setStatus(status string) {
 	t.history = append(t.history, status)
 }
 
-// row returns the test as the API shows it.
-func (t *testRow) row() *object {
+// row returns the test in the form of the API.
+func (t *testRow) row() object {
 	return newObject(
 		"id", t.id, "agent_id", t.agent.id, "command_id", t.command_,
 		"model_path", t.model, "engine_name", t.engine, "benchmark_name", t.benchmark,
@@ -47,8 +48,8 @@ func (t *testRow) row() *object {
 	)
 }
 
-// command returns the test as a heartbeat's answer carries it.
-func (t *testRow) command() *object {
+// command returns the test in the form of a heartbeat's answer.
+func (t *testRow) command() object {
 	kind := "run_test"
 	switch {
 	case t.engine == "cleanup":
@@ -65,12 +66,12 @@ func (t *testRow) command() *object {
 		if v, err := parse([]byte(t.profile)); err == nil {
 			config = v
 		}
-		payload.set("runtime_config", config)
+		payload["runtime_config"] = config
 	}
 	return newObject("command_id", t.command_, "test_id", t.id, "type", kind, "payload", payload)
 }
 
-// addTestLocked makes the record of a test and queues it, or plays it where its
+// addTestLocked creates the record of a test and queues it, or simulates it if its
 // agent is a test agent.
 func (s *Server) addTestLocked(t *testRow) {
 	s.recordLocked(t)
@@ -82,7 +83,7 @@ func (s *Server) addTestLocked(t *testRow) {
 	s.wakeLocked()
 }
 
-// recordLocked makes the record of a test or of another command.
+// recordLocked creates the record of a test or of another command.
 func (s *Server) recordLocked(t *testRow) {
 	t.reason = ""
 	t.setStatus("queued")
@@ -91,8 +92,8 @@ func (s *Server) recordLocked(t *testRow) {
 	t.agent.tests = append(t.agent.tests, t)
 }
 
-// enqueue queues a command. They are handed out in the order of their
-// created_at, compared as texts.
+// enqueue queues a command. Commands are sent in the order of their created_at,
+// compared as strings.
 func (a *agentRow) enqueue(t *testRow) {
 	at := sort.Search(len(a.queue), func(i int) bool { return a.queue[i].created > t.created })
 	a.queue = slices.Insert(a.queue, at, t)
@@ -113,13 +114,9 @@ func (s *Server) launchLocked(a *agentRow, t *testRow) *testRow {
 }
 
 func (c *call) launch() answer {
-	body := c.json()
-	if !truthy(body) {
-		return refuse(http.StatusBadRequest, "Invalid JSON body")
-	}
-	in, isObject := body.(*object)
-	if !isObject {
-		return page(http.StatusInternalServerError)
+	in, fault := c.object("Invalid JSON body")
+	if in == nil {
+		return fault
 	}
 	for _, name := range []string{"agent_id", "model_path", "engine_name"} {
 		if !in.has(name) {
@@ -127,9 +124,7 @@ func (c *call) launch() answer {
 		}
 	}
 	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	id, _ := in.get("agent_id").(string)
+	id, _ := in["agent_id"].(string)
 	a := s.agents[id]
 	if a == nil {
 		return refuse(http.StatusNotFound, "Agent not found")
@@ -147,7 +142,7 @@ func (c *call) launch() answer {
 		v := in.or(f.name, f.fallback)
 		text, isText := column(v).(string)
 		if !isText || !bindable(v) {
-			s.breachLocked("launch: %s is %s", f.name, pyType(v))
+			s.breachLocked("launch: %s is not a plain value", f.name)
 			return page(http.StatusInternalServerError)
 		}
 		*f.to = text
@@ -156,30 +151,21 @@ func (c *call) launch() answer {
 	return reply(http.StatusAccepted, newObject("id", t.id, "status", "queued", "command_id", t.command_))
 }
 
-// cleanup queues the order to remove model copies.
-func (c *call) cleanup() answer {
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.agents[c.id]
-	if a == nil {
-		return refuse(http.StatusNotFound, "Agent not found")
-	}
-	model := ""
-	if body, isObject := c.json().(*object); isObject {
-		model, _ = column(body.or("model_path", "")).(string)
-	}
+// cleanup queues the command to remove model copies.
+func (c *call) cleanup(a *agentRow) answer {
+	body, _ := c.json.(object)
+	model, _ := column(body["model_path"]).(string)
 	if model == "" {
 		model = "__cleanup__"
 	}
 	t := &testRow{model: model, engine: "cleanup", benchmark: "cleanup_storage", mode: "docker"}
-	return reply(http.StatusAccepted, newObject("queued", true, "command_id", s.commandLocked(a, t)))
+	return reply(http.StatusAccepted, newObject("queued", true, "command_id", c.s.commandLocked(a, t)))
 }
 
-// engine queues an order about an engine.
+// engine queues the command to install, start or stop an engine.
 func (c *call) engine() answer {
-	body, _ := c.json().(*object)
-	if body == nil || len(body.keys) == 0 {
+	body, _ := c.json.(object)
+	if len(body) == 0 {
 		return refuse(http.StatusBadRequest, "Invalid JSON body")
 	}
 	name, isText := body.or("engine_name", "").(string)
@@ -189,24 +175,26 @@ func (c *call) engine() answer {
 	if name = strings.TrimSpace(name); name == "" {
 		return refuse(http.StatusBadRequest, "engine_name is required")
 	}
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.agents[c.id]
+	a := c.s.agents[c.id]
 	if a == nil {
 		return refuse(http.StatusNotFound, "Agent not found")
 	}
 	t := &testRow{engine: name, benchmark: c.action + "_engine", mode: "native"}
 	if c.action == "start" {
 		t.model, _ = column(body.or("model_path", "")).(string)
-		if config := body.get("runtime_config"); truthy(config) {
-			t.profile = string(dumpStyle.write(nil, config))
+		if config := body["runtime_config"]; truthy(config) {
+			var raw struct {
+				Config json.RawMessage `json:"runtime_config"` // with its order of keys
+			}
+			if json.Unmarshal(c.body, &raw) == nil {
+				t.profile = dump(raw.Config)
+			}
 		}
 	}
-	return reply(http.StatusAccepted, newObject("command_id", s.commandLocked(a, t), "status", "queued"))
+	return reply(http.StatusAccepted, newObject("command_id", c.s.commandLocked(a, t), "status", "queued"))
 }
 
-// commandLocked queues a command that is no test, but has a record like one.
+// commandLocked queues a command that is not a test, but has a record like one.
 func (s *Server) commandLocked(a *agentRow, t *testRow) string {
 	t.id = newID()
 	t.command_, t.suite, t.agent, t.created = t.id, "quick", a, s.utc()
@@ -216,17 +204,9 @@ func (s *Server) commandLocked(a *agentRow, t *testRow) string {
 	return t.id
 }
 
-func (c *call) getTest() answer {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	t := c.s.tests[c.id]
-	if t == nil {
-		return refuse(http.StatusNotFound, "Quick test not found")
-	}
-	return reply(http.StatusOK, t.row())
-}
+func (c *call) getTest(t *testRow) answer { return reply(http.StatusOK, t.row()) }
 
-// number returns a number of the query, or fallback where there is none.
+// number returns a number of the query, or fallback if there is none.
 func (c *call) number(name string, fallback int) int {
 	n, err := strconv.Atoi(c.r.URL.Query().Get(name))
 	if err != nil {
@@ -241,8 +221,6 @@ func (c *call) listTests() answer {
 	perPage := max(min(c.number("per_page", 20), 100), 1)
 	page := max(c.number("page", 1), 1)
 	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	tests := s.order
 	if name != "" {
 		tests = nil
@@ -260,11 +238,23 @@ func (c *call) listTests() answer {
 	items := []any{}
 	for _, t := range cutPage(found, page, perPage) {
 		row := t.row()
-		row.set("agent_name", t.agent.name())
+		row["agent_name"] = t.agent.name()
 		items = append(items, row)
 	}
-	pages := max((len(found)+perPage-1)/perPage, 1)
-	return ok("items", items, "total", integer(len(found)), "page", integer(page), "pages", integer(pages))
+	o := pageOf(items, len(found), page, perPage)
+	if len(found) == 0 {
+		o["pages"] = num("1")
+	}
+	return reply(http.StatusOK, o)
+}
+
+// pageOf returns an answer with one page of total items.
+func pageOf(items []any, total, page, perPage int) object {
+	pages := 0
+	if perPage > 0 {
+		pages = (total + perPage - 1) / perPage
+	}
+	return newObject("items", items, "total", integer(total), "page", integer(page), "pages", integer(pages))
 }
 
 // cutPage returns one page of a list, counted from 1.
@@ -283,8 +273,12 @@ func (c *call) getLogs() answer {
 		c.s.mu.Unlock()
 		return refuse(http.StatusNotFound, "Quick test not found")
 	}
-	rows := t.log // only ever appended to
+	rows := t.log // append only, so it is read without the lock
 	c.s.mu.Unlock()
+	return logAnswer(rows)
+}
+
+func logAnswer(rows []logRow) answer {
 	lines := make([]any, len(rows))
 	for i, row := range rows {
 		lines[i] = newObject("line", row.line, "created_at", row.at.UTC().Format(time.DateTime))
@@ -292,27 +286,18 @@ func (c *call) getLogs() answer {
 	return ok("lines", lines)
 }
 
-func (c *call) postLog() answer {
+func (c *call) postLog(t *testRow) answer {
 	s := c.s
-	s.mu.Lock()
-	t := s.tests[c.id]
-	s.mu.Unlock()
-	if t == nil {
-		return refuse(http.StatusNotFound, "Quick test not found")
+	in, fault := c.object("'line' is required")
+	if in == nil {
+		return fault
 	}
-	body := c.json()
-	in, isObject := body.(*object)
-	if !truthy(body) || isObject && !in.has("line") {
+	if !in.has("line") {
 		return refuse(http.StatusBadRequest, "'line' is required")
 	}
-	if !isObject {
-		return page(http.StatusInternalServerError)
-	}
-	line := in.get("line")
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	line := in["line"]
 	if line == nil || !bindable(line) {
-		s.breachLocked("log of test %s: line is no text that the database takes", t.id)
+		s.breachLocked("log of test %s: line is not a text that the database accepts", t.id)
 		return page(http.StatusInternalServerError)
 	}
 	s.logLocked(t, line)
@@ -326,27 +311,20 @@ func (s *Server) logLocked(t *testRow, line any) {
 	s.wakeLocked()
 }
 
-func (c *call) postStatus() answer {
+func (c *call) postStatus(t *testRow) answer {
 	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t := s.tests[c.id]
-	if t == nil {
-		return refuse(http.StatusNotFound, "Quick test not found")
+	in, fault := c.object("'status' is required")
+	if in == nil {
+		return fault
 	}
-	body := c.json()
-	in, isObject := body.(*object)
-	if !truthy(body) || isObject && !in.has("status") {
+	if !in.has("status") {
 		return refuse(http.StatusBadRequest, "'status' is required")
 	}
-	if !isObject {
-		return page(http.StatusInternalServerError)
-	}
-	switch status := in.get("status"); status {
+	switch status := in["status"]; status {
 	case "running", "completed", "failed":
 		reason := in.or("error", "")
 		if !bindable(reason) {
-			s.breachLocked("status of test %s: error is no text that the database takes", t.id)
+			s.breachLocked("status of test %s: error is not a text that the database accepts", t.id)
 			return page(http.StatusInternalServerError)
 		}
 		s.setStatusLocked(t, status.(string), column(reason))
@@ -359,7 +337,7 @@ func (c *call) postStatus() answer {
 	}
 }
 
-// setStatusLocked takes any step, as the real server does.
+// setStatusLocked sets any status after any other, like the real server.
 func (s *Server) setStatusLocked(t *testRow, status string, reason any) {
 	if t.status == "queued" {
 		a := t.agent

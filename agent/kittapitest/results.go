@@ -2,21 +2,22 @@ package kittapitest
 
 import (
 	"fmt"
+	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // resultRow is a stored result.
 type resultRow struct {
 	id   string
-	data *object
+	data object
 }
 
-func (r *resultRow) row() *object {
-	o := r.data.clone()
-	o.set("id", r.id)
+func (r *resultRow) row() object {
+	o := maps.Clone(r.data)
+	o["id"] = r.id
 	return o
 }
 
@@ -26,29 +27,18 @@ func (r *resultRow) text(key string) string {
 	return s
 }
 
-func (c *call) report() answer {
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a, denied, may := c.resolveLocked()
-	if !may {
-		return denied
+func (c *call) report(a *agentRow) answer {
+	in, fault := c.object("Invalid JSON body")
+	if in == nil {
+		return fault
 	}
-	body := c.json()
-	if !truthy(body) {
-		return refuse(http.StatusBadRequest, "Invalid JSON body")
-	}
-	in, isObject := body.(*object)
-	if !isObject {
-		return page(http.StatusInternalServerError)
-	}
-	return s.deliverLocked(a, in)
+	return c.s.deliverLocked(a, in)
 }
 
-// deliverLocked takes a result that an agent delivers.
-func (s *Server) deliverLocked(a *agentRow, in *object) answer {
-	if data := in.get("result_data"); truthy(data) {
-		stored, isObject := data.(*object)
+// deliverLocked stores a result that an agent delivers.
+func (s *Server) deliverLocked(a *agentRow, in object) answer {
+	if data := in["result_data"]; truthy(data) {
+		stored, isObject := data.(object)
 		if !isObject {
 			return page(http.StatusInternalServerError)
 		}
@@ -65,45 +55,45 @@ func (s *Server) deliverLocked(a *agentRow, in *object) answer {
 	return reply(http.StatusAccepted, newObject("accepted", true))
 }
 
-// resultBreach returns why the real server would fail at result data, and leave
-// its database locked; empty if it would not.
-func resultBreach(data *object) string {
+// resultBreach returns why the real server would fail on result data and leave its
+// database locked, or an empty string if it would not.
+func resultBreach(data object) string {
 	for _, key := range []string{
 		"model", "engine", "suite_name", "timestamp", "kitt_version",
 		"total_benchmarks", "passed_count", "failed_count", "total_time_seconds",
 	} {
-		if v, ok := data.values[key]; ok && (v == nil || !bindable(v)) {
-			return key + " is no plain value"
+		if v, ok := data[key]; ok && (v == nil || !bindable(v)) {
+			return key + " is not a plain value"
 		}
 	}
 	if why := resultsBreach(data.or("results", []any{})); why != "" {
 		return why
 	}
-	info := data.get("system_info")
+	info := data["system_info"]
 	if !truthy(info) {
 		return ""
 	}
-	system, ok := info.(*object)
+	system, ok := info.(object)
 	if !ok {
-		return "system_info is no object"
+		return "system_info is not an object"
 	}
 	for _, key := range []string{"ram_gb", "environment_type", "fingerprint"} {
-		if !bindable(system.get(key)) {
-			return "system_info." + key + " is no plain value"
+		if !bindable(system[key]) {
+			return "system_info." + key + " is not a plain value"
 		}
 	}
 	for part, keys := range map[string][]string{"gpu": {"model", "vram_gb", "count"}, "cpu": {"model", "cores"}} {
-		v := system.get(part)
+		v := system[part]
 		if !truthy(v) {
 			continue
 		}
-		o, ok := v.(*object)
+		o, ok := v.(object)
 		if !ok {
-			return "system_info." + part + " is no object"
+			return "system_info." + part + " is not an object"
 		}
 		for _, key := range keys {
-			if !bindable(o.get(key)) {
-				return "system_info." + part + "." + key + " is no plain value"
+			if !bindable(o[key]) {
+				return "system_info." + part + "." + key + " is not a plain value"
 			}
 		}
 	}
@@ -114,34 +104,33 @@ func resultsBreach(v any) string {
 	list, ok := v.([]any)
 	if !ok {
 		if _, isNumber := v.(num); truthy(v) || v == nil || isNumber || v == false {
-			return "results is no list"
+			return "results is not a list"
 		}
 		return ""
 	}
 	for i, element := range list {
-		bench, ok := element.(*object)
+		bench, ok := element.(object)
 		if !ok {
-			return fmt.Sprintf("results[%d] is no object", i)
+			return fmt.Sprintf("results[%d] is not an object", i)
 		}
 		for _, key := range []string{"test_name", "test_version", "run_number", "timestamp"} {
-			if v, ok := bench.values[key]; ok && (v == nil || !bindable(v)) {
-				return fmt.Sprintf("results[%d].%s is no plain value", i, key)
+			if v, ok := bench[key]; ok && (v == nil || !bindable(v)) {
+				return fmt.Sprintf("results[%d].%s is not a plain value", i, key)
 			}
 		}
-		metrics, ok := bench.or("metrics", newObject()).(*object)
+		metrics, ok := bench.or("metrics", newObject()).(object)
 		if !ok {
-			return fmt.Sprintf("results[%d].metrics is no object", i)
+			return fmt.Sprintf("results[%d].metrics is not an object", i)
 		}
-		for name, value := range metrics.values {
+		for name, value := range metrics {
 			n, isNumber := value.(num)
-			if !isNumber {
-				if _, isBool := value.(bool); !isBool {
-					continue
-				}
-			} else if _, fits := n.float(); !fits {
+			if _, isBool := value.(bool); !isNumber && !isBool {
+				continue
+			}
+			if isNumber && n.whole() && math.IsInf(n.float(), 0) {
 				return fmt.Sprintf("results[%d].metrics has an integer beyond a double's range", i)
 			}
-			if !utf8.ValidString(name) {
+			if !bindable(name) {
 				return fmt.Sprintf("results[%d].metrics has a lone surrogate in a name", i)
 			}
 		}
@@ -153,12 +142,9 @@ func (c *call) listResults() answer {
 	query := c.r.URL.Query()
 	model, engine, suite := query.Get("model"), query.Get("engine"), query.Get("suite_name")
 	page, perPage := max(c.number("page", 1), 1), max(c.number("per_page", 25), 0)
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	results := s.results
+	results := c.s.results
 	if model != "" {
-		results = s.byModel[model]
+		results = c.s.byModel[model]
 	}
 	var found []*resultRow
 	for _, r := range results {
@@ -171,16 +157,12 @@ func (c *call) listResults() answer {
 	for _, r := range cutPage(found, page, perPage) {
 		items = append(items, r.row())
 	}
-	pages := 0
-	if perPage > 0 {
-		pages = (len(found) + perPage - 1) / perPage
-	}
-	return ok("items", items, "total", integer(len(found)), "page", integer(page), "per_page", integer(perPage), "pages", integer(pages))
+	o := pageOf(items, len(found), page, perPage)
+	o["per_page"] = integer(perPage)
+	return reply(http.StatusOK, o)
 }
 
 func (c *call) getResult() answer {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
 	for _, r := range c.s.results {
 		if r.id == c.id {
 			return reply(http.StatusOK, r.row())
@@ -191,8 +173,6 @@ func (c *call) getResult() answer {
 
 func (c *call) deleteResult() answer {
 	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	is := func(r *resultRow) bool { return r.id == c.id }
 	at := slices.IndexFunc(s.results, is)
 	if at < 0 {

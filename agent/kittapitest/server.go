@@ -17,53 +17,54 @@ import (
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
-// Config says how a Server behaves. The zero value is a KITT server 1.7.0 that
-// was started without a token.
+// Config configures a Server. The zero value is a KITT server 1.7.0 without an
+// operator's token.
 type Config struct {
 	// Addr is the host and port to listen on. Defaults to a free port of
 	// 127.0.0.1.
 	Addr string
 
-	// TLS serves https in place of http; see [NewTLS] for one to use.
+	// TLS serves https instead of http, for example with the result of [NewTLS].
+	// Defaults to http.
 	TLS *tls.Config
 
-	// AuthToken is the operator's token. Empty means that whoever asks may do
-	// what an operator may.
+	// AuthToken is the operator's token. Defaults to none: every request has the
+	// operator's rights.
 	AuthToken string
 
-	// Version is what the server calls itself. Defaults to 1.7.0.
+	// Version is the version that the server reports. Defaults to 1.7.0.
 	Version string
 
-	// Now is the server's clock. Its zone is the server's. Defaults to time.Now.
+	// Now is the server's clock, in the server's time zone. Defaults to time.Now.
 	Now func() time.Time
 
-	// Keepalive is how long an event stream is silent before it says so.
-	// Defaults to 30 s.
+	// Keepalive is how long an event stream sends nothing before it sends a
+	// keepalive. Defaults to 30 s.
 	Keepalive time.Duration
 
-	// CampaignPoll is how often a campaign looks at its test. Defaults to 5 s.
+	// CampaignPoll is the interval at which a campaign checks its test. Defaults
+	// to 5 s.
 	CampaignPoll time.Duration
 
-	// Package is the agent package that is offered for download. Empty means
-	// that the server cannot build it, as in a plain installation.
+	// Package is the agent package for download. If it is empty the server cannot
+	// build one, as in a plain installation.
 	Package []byte
 
-	// BuildContext is the Docker build context, a gzip tar. Empty means a small
-	// one.
+	// BuildContext is the Docker build context, a gzip tar. Defaults to one with
+	// only a Dockerfile.
 	BuildContext []byte
 
-	// TestAgents says how the tests of test agents go: their seed, their
-	// scenario, and with which delays. The zero value plays them at once;
-	// Speed 1 takes the time that the real server takes. Hardware and WriteFile
-	// are not looked at.
+	// TestAgents configures the simulation of test agents' tests: seed, scenario
+	// and delays. The zero value has no delays; Speed 1 has those of the real
+	// server. Hardware and WriteFile are ignored.
 	TestAgents simulated.Config
 
-	// KeepRequests is how many requests are recorded, the latest ones. Defaults
-	// to 10,000.
+	// KeepRequests is the number of requests that [Server.RequestLog] keeps.
+	// Defaults to 10,000.
 	KeepRequests int
 }
 
-// Limits of what is kept.
+// Limits of what the server keeps and accepts.
 const (
 	defaultKeepRequests = 10_000
 	keepBody            = 4 << 10  // bytes of a request's body in its record
@@ -74,8 +75,8 @@ const (
 // A Server is a KITT control plane that keeps everything in memory. Its methods
 // are safe for concurrent use.
 type Server struct {
-	// URL is the server's address, such as http://127.0.0.1:41234. It is empty
-	// where the server listens nowhere.
+	// URL is the server's address, such as http://127.0.0.1:41234. It is empty for
+	// a server of New, which does not listen.
 	URL string
 
 	cfg      Config
@@ -84,12 +85,12 @@ type Server struct {
 	serving  sync.WaitGroup
 	requests sync.WaitGroup // being answered
 	polls    sync.WaitGroup // the goroutine that polls campaigns
-	plays    sync.WaitGroup // those that play the tests of test agents
+	plays    sync.WaitGroup // simulations of test agents' tests
 	done     chan struct{}  // closed by Close
 
-	skew atomic.Int64 // nanoseconds that its clock is wrong by
+	skew atomic.Int64 // of its clock, in nanoseconds
 
-	mu        sync.Mutex
+	mu        sync.Mutex // guards the fields below
 	closed    bool
 	polling   bool
 	down      bool
@@ -110,7 +111,7 @@ type Server struct {
 	bus       bus
 }
 
-// New returns a server that answers as an http.Handler and listens nowhere.
+// New returns a server that is an http.Handler and does not listen.
 func New(cfg Config) *Server {
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:0"
@@ -149,7 +150,8 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// NewServer returns a server that listens on a network.
+// NewServer starts a server that listens on cfg.Addr. It returns an error if it
+// cannot listen there or cfg.TestAgents is invalid.
 func NewServer(cfg Config) (*Server, error) {
 	s := New(cfg)
 	if _, err := simulated.New(s.cfg.TestAgents); err != nil {
@@ -169,7 +171,7 @@ func (s *Server) listen(l net.Listener) {
 		Handler:           s,
 		TLSConfig:         s.cfg.TLS,
 		ReadHeaderTimeout: 30 * time.Second,
-		ErrorLog:          log.New(io.Discard, "", 0), // connections that it cut itself
+		ErrorLog:          log.New(io.Discard, "", 0), // faults cause errors on purpose
 	}
 	scheme, serve := "http://", s.http.Serve
 	if s.cfg.TLS != nil {
@@ -177,14 +179,14 @@ func (s *Server) listen(l net.Listener) {
 	}
 	s.URL = scheme + l.Addr().String()
 	s.serving.Go(func() {
-		// It returns when Close closes the listener, and there is nobody to tell
-		// of any other reason but the clients, who notice.
+		// It returns when Close closes the listener. Clients notice any other
+		// failure.
 		_ = serve(&listener{Listener: l, server: s})
 	})
 }
 
-// Close stops the server: it cuts all connections and returns once everything
-// that it started has ended. It may be called more than once, and never fails.
+// Close stops the server. It closes all connections and returns when everything
+// that the server started has ended. It can be called twice, and always returns nil.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	if !s.closed {
@@ -194,7 +196,7 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	if s.http != nil {
-		_ = s.http.Close() // what it closes is gone either way
+		_ = s.http.Close() // it closes everything even if it returns an error
 		s.serving.Wait()
 	}
 	s.requests.Wait()
@@ -203,7 +205,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// begin notes that a request is being answered; it is false once the server is
+// begin counts a request that is being answered. It returns false if the server is
 // closed.
 func (s *Server) begin() bool {
 	s.mu.Lock()
@@ -215,7 +217,7 @@ func (s *Server) begin() bool {
 	return true
 }
 
-// ServeHTTP answers a request, unless a fault is in the way.
+// ServeHTTP answers a request, with the fault that SetFault's function returns.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.begin() {
 		reset(w)
@@ -244,7 +246,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.after(w, r, f, a, rec)
 }
 
-// send writes the answer. The connection ends with it, as with the real server.
+// send writes the answer and ends the connection, like the real server.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, a answer) {
 	h := w.Header()
 	for name, values := range a.header {
@@ -260,20 +262,20 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, a answer) {
 	h.Set("Content-Length", strconv.Itoa(len(a.body)))
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(a.body) // a client that has gone is its own affair
+		_, _ = w.Write(a.body) // an error means that the client disconnected
 	}
 }
 
 // now is the server's time.
 func (s *Server) now() time.Time { return s.cfg.Now().Add(time.Duration(s.skew.Load())) }
 
-// wakeLocked wakes those who wait for a change. s.mu must be held.
+// wakeLocked wakes the waits for a change. s.mu must be held.
 func (s *Server) wakeLocked() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-// local returns the time as the server's own code writes it.
+// local returns the time in the format of the server's code.
 func (s *Server) local() string {
 	t := s.now()
 	if t.Nanosecond()/1000 == 0 {
@@ -282,7 +284,7 @@ func (s *Server) local() string {
 	return t.Format("2006-01-02T15:04:05.000000")
 }
 
-// utc returns the time as the server's database writes it.
+// utc returns the time in the format of the server's database.
 func (s *Server) utc() string { return s.now().UTC().Format(time.DateTime) }
 
 // newID returns 16 hex digits.

@@ -13,29 +13,27 @@ import (
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
-// A TestAgent is one of the server's own virtual agents: it is tagged "test",
-// has port 0 and no token, never goes offline, and its tests are played by the
-// server, as Config.TestAgents says. All its zero fields but the Name mean what
-// the server's form proposes.
+// A TestAgent is one of the server's own virtual agents. It has the tag "test", port
+// 0 and no token, and never goes offline. The server simulates its tests as
+// Config.TestAgents specifies. The defaults are those of the server's form.
 type TestAgent struct {
-	// Name is the agent's identity, without slashes.
+	// Name is the agent's name. It must not be empty or contain a slash.
 	Name string
 
-	// Hardware is the machine that it claims to be. Of it the server shows the
-	// GPU's model and memory, the number of GPUs, the CPU, the RAM and the
-	// environment. Defaults to one GeForce RTX 4090 beside a Core i9-13900K
-	// with 64 GiB.
+	// Hardware is the simulated machine. The server reports the GPU's model and
+	// memory, the number of GPUs, the CPU, the RAM and the environment. Defaults
+	// to one GeForce RTX 4090, a Core i9-13900K and 64 GiB of RAM.
 	Hardware simulated.Hardware
 
 	// Arch is the processor's architecture. Defaults to x86_64.
 	Arch string
 
-	// Scenario is what goes wrong in its tests, in place of the one of
+	// Scenario is the failure scenario of its tests. Defaults to that of
 	// Config.TestAgents.
 	Scenario simulated.Scenario
 }
 
-// formHardware returns the machine that the server's form proposes.
+// formHardware returns the default machine of the server's form.
 func formHardware() simulated.Hardware {
 	return simulated.Hardware{
 		GPU: simulated.GPU{Model: "NVIDIA RTX 4090"}, GPUs: 1,
@@ -43,8 +41,8 @@ func formHardware() simulated.Hardware {
 	}
 }
 
-// AddTestAgent makes a test agent and returns its id. It fails if the name is
-// empty, has a slash or is taken, or if there can be no such hardware.
+// AddTestAgent adds a test agent and returns its id. It returns an error if the name
+// is empty, has a slash or is in use, or if the hardware is invalid.
 func (s *Server) AddTestAgent(a TestAgent) (id string, err error) {
 	if a.Hardware == (simulated.Hardware{}) {
 		a.Hardware = formHardware()
@@ -55,8 +53,8 @@ func (s *Server) AddTestAgent(a TestAgent) (id string, err error) {
 	return s.addTestAgent(a, gpuInfo(a.Hardware))
 }
 
-// gpuInfo returns the text for a machine's GPUs as agents write it, with the
-// memory of one in GiB.
+// gpuInfo returns the text for a machine's GPUs in the form of agents, with the
+// memory of one GPU in GiB.
 func gpuInfo(h simulated.Hardware) string {
 	if h.GPUs == 0 {
 		return ""
@@ -74,7 +72,7 @@ func (s *Server) addTestAgent(a TestAgent, gpu string) (string, error) {
 	case a.Name == "":
 		return "", errors.New("a test agent needs a name")
 	case strings.Contains(a.Name, "/"):
-		return "", fmt.Errorf("no address of the API could name an agent %q: it has a slash", a.Name)
+		return "", fmt.Errorf("the name of test agent %q has a slash, so no path of the API can contain it", a.Name)
 	}
 	cfg := s.cfg.TestAgents
 	cfg.Hardware, cfg.Scenario = a.Hardware, a.Scenario
@@ -98,11 +96,11 @@ func (s *Server) addTestAgent(a TestAgent, gpu string) (string, error) {
 	return row.id, nil
 }
 
-// CreateTestAgent makes a test agent of what somebody filled into the server's
-// form, and returns its id. The form's fields are name, gpu_info, gpu_count,
-// cpu_info, cpu_arch, ram_gb (GiB) and environment_type; those that are missing
-// have the values that it proposes. It fails as AddTestAgent does, and if a
-// number is none.
+// CreateTestAgent adds a test agent from the fields of the server's form, and
+// returns its id. The fields are name, gpu_info, gpu_count, cpu_info, cpu_arch,
+// ram_gb (GiB) and environment_type. Missing fields have the form's defaults. It
+// returns an error in the cases of [Server.AddTestAgent], and if a number is
+// invalid.
 func (s *Server) CreateTestAgent(form url.Values) (id string, err error) {
 	field := func(name, fallback string) string {
 		if form.Has(name) {
@@ -124,8 +122,8 @@ func (s *Server) CreateTestAgent(form url.Values) (id string, err error) {
 	}, gpu)
 }
 
-// createTestAgent answers the form of the server's pages. Where the real server
-// leads back to the form, this one says why as the API does.
+// createTestAgent answers the form of the server's pages. If the form is invalid, the
+// real server shows it again, and this one returns an error object.
 func (c *call) createTestAgent() answer {
 	form, err := url.ParseQuery(string(c.body))
 	if err != nil {
@@ -140,10 +138,10 @@ func (c *call) createTestAgent() answer {
 	return a
 }
 
-// memoryAtEnd is the memory at the end of the text for a GPU.
+// memoryAtEnd matches the memory at the end of gpu_info.
 var memoryAtEnd = regexp.MustCompile(`(?i)\s+(\d{1,4})\s*Gi?B$`)
 
-// hardwareOf returns the machine that a registration speaks of.
+// hardwareOf returns the machine that a registration describes.
 func hardwareOf(gpu string, gpus int, cpu string, ramGB int, environment string) simulated.Hardware {
 	h := simulated.Hardware{CPU: cpu, GPUs: gpus, RAMBytes: int64(ramGB) << 30, Environment: environment}
 	if gpus <= 0 || gpu == "" {
@@ -159,17 +157,17 @@ func hardwareOf(gpu string, gpus int, cpu string, ramGB int, environment string)
 	return h
 }
 
-// testAgent returns the virtual agent behind a record, which may also be that of
-// an agent that was tagged by hand.
+// testAgent returns the test agent of a record. If an operator tagged the agent,
+// its hardware comes from the registration.
 func (a *agentRow) testAgent() TestAgent {
 	if a.test != nil {
 		return *a.test
 	}
 	number := func(name string) int {
-		n, _ := strconv.Atoi(str(a.facts.get(name)))
+		n, _ := strconv.Atoi(str(a.facts[name]))
 		return n
 	}
 	return TestAgent{Name: a.name(), Hardware: hardwareOf(
-		str(a.facts.get("gpu_info")), number("gpu_count"), str(a.facts.get("cpu_info")), number("ram_gb"),
-		str(a.facts.get("environment_type")))}
+		str(a.facts["gpu_info"]), number("gpu_count"), str(a.facts["cpu_info"]), number("ram_gb"),
+		str(a.facts["environment_type"]))}
 }
