@@ -1,6 +1,11 @@
 package fleet
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/kirizan/kitt-agent/internal/base"
+)
 
 // Stats says how a fleet fares. Counts are since Run was called, unless they
 // say "now".
@@ -30,6 +35,20 @@ type Stats struct {
 
 // Ended returns how many jobs the server was told the end of.
 func (s Stats) Ended() int64 { return s.JobsCompleted + s.JobsFailed }
+
+// endedPoll is the time between two looks of WaitEnded.
+const endedPoll = 20 * time.Millisecond
+
+// WaitEnded returns nil once the server was told the end of n jobs, and ctx's error
+// if that is done before.
+func (f *Fleet) WaitEnded(ctx context.Context, n int64) error {
+	for f.Stats().Ended() < n {
+		if err := base.Wait(ctx, endedPoll); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Stats returns how the fleet fares now.
 func (f *Fleet) Stats() Stats {

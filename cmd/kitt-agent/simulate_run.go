@@ -71,7 +71,7 @@ func (env *environment) simulate(ctx context.Context, s simulation, cfg fleet.Co
 	var beside sync.WaitGroup
 	if s.jobs > 0 {
 		beside.Go(func() {
-			awaitJobs(runCtx, f, int64(agents)*int64(s.jobs))
+			_ = f.WaitEnded(runCtx, int64(agents)*int64(s.jobs)) // verdict says how far it came
 			stop(nil)
 		})
 	}
@@ -132,19 +132,6 @@ func (r *simulateReport) verdict(s simulation) error {
 		return fmt.Errorf("no agent could register: %s", r.LastError)
 	}
 	return nil
-}
-
-// awaitJobs waits until n jobs have ended.
-func awaitJobs(ctx context.Context, f *fleet.Fleet, n int64) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for f.Stats().Ended() < n {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // launcher launches quick tests on agents as they register.

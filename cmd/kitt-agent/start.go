@@ -16,10 +16,10 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/certs"
+	"github.com/kirizan/kitt-agent/agent/systemd"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
-	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/systemd"
 )
 
 // newStartCommand returns `kitt-agent start`.
@@ -125,7 +125,7 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	defer watch.Wait()
 	defer stopWatching()
 	watch.Go(func() { certs.Watch(watching, files, log) })
-	return runTelling(ctx, cfg, a, log)
+	return runNotifying(ctx, cfg, a, log)
 }
 
 // whileAttached returns a context that also ends with the terminal that the agent
@@ -149,52 +149,13 @@ func whileAttached(ctx context.Context) (context.Context, func()) {
 // stopMargin is what an agent takes to stop beyond drain_timeout.
 const stopMargin = time.Minute
 
-// runTelling runs a, and tells the systemd that started it, if one did, how it
-// fares.
-func runTelling(ctx context.Context, cfg *config.Config, a *agent.Agent, log *slog.Logger) error {
-	notifier := &systemd.Notifier{
-		Ready:      a.Ready(),
-		Alive:      a.Alive,
-		Status:     func() string { return sentence(a.Status()) },
-		StopWithin: cfg.DrainTimeout + stopMargin,
-		Logger:     log,
-	}
-	telling, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var told sync.WaitGroup
-	told.Go(func() { notifier.Run(telling, ctx) })
-	defer told.Wait()
+// runNotifying runs a, and tells the systemd that started it, if one did, its state.
+func runNotifying(ctx context.Context, cfg *config.Config, a *agent.Agent, log *slog.Logger) error {
+	notifier := systemd.NewNotifier(a, cfg.DrainTimeout+stopMargin, log)
+	notifying, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var ended sync.WaitGroup
+	ended.Go(func() { notifier.Run(notifying, ctx) })
+	defer ended.Wait()
 	defer stop()
 	return a.Run(ctx)
-}
-
-// sentence says in a line what the agent does and how it gets on with its
-// server.
-func sentence(s agent.Status) string {
-	text := "idle"
-	waiting := 0
-	for _, j := range s.Jobs {
-		switch {
-		case j.State == agent.StateAccepted:
-			waiting++
-		case text == "idle":
-			text = fmt.Sprintf("%s: %s", j.State, printable(j.Type+" "+j.Model))
-		}
-	}
-	if s.Draining {
-		text += ", stopping once it has ended"
-	}
-	if waiting > 0 {
-		text += fmt.Sprintf(", %d waiting", waiting)
-	}
-	switch {
-	case s.Server.Refusal != "":
-		text += "; server refuses this agent: " + printable(s.Server.Refusal)
-	case s.Server.LastError != "":
-		text += "; server not reached: " + printable(s.Server.LastError)
-	case !s.Server.Registered:
-		text += "; not registered yet"
-	default:
-		text += "; registered"
-	}
-	return text
 }

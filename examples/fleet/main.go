@@ -81,14 +81,7 @@ func run(ctx context.Context, out io.Writer, url string, agents int, speed float
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for f.Stats().Ended() < int64(agents) && ctx.Err() == nil {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-		}
-	}
+	_ = f.WaitEnded(ctx, int64(agents)) // Stats says how far it came
 	stop()
 	if err := <-done; err != nil {
 		return err
