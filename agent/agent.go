@@ -164,10 +164,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	return a.run(ctx, recovered)
 }
 
+// jobsDirName is the directory of the jobs in Config.Dir.
+const jobsDirName = "jobs"
+
 // openStore opens the jobs' directory in dir for this agent alone.
 // changed is called after each change of a job's state.
 func openStore(dir string, changed func(*jobs.Job)) (store *jobs.Store, unlock func() error, err error) {
-	store, err = jobs.Open(filepath.Join(dir, "jobs"), changed)
+	store, err = jobs.Open(filepath.Join(dir, jobsDirName), changed)
 	if err != nil {
 		return nil, nil, fmt.Errorf("jobs directory: %w", err)
 	}

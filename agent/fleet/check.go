@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -112,23 +111,9 @@ func difference(have, there []string) (lost, extra int64) {
 // readLog returns the lines of the log in a job's directory, as a server is sent
 // them.
 func readLog(ctx context.Context, dir string) (lines []string, err error) {
-	log, err := logstream.Open(filepath.Join(dir, "log"), logstream.Options{ReadOnly: true})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	reader := log.Reader(0)
-	defer reader.Close()
-	for reader.Seq() < log.Len() {
-		records, err := reader.Next(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range records {
-			if !r.Repeats() {
-				lines = append(lines, logstream.StripANSI(r.Text))
-			}
-		}
-	}
-	return lines, nil
+	err = agent.StoredJob{Dir: dir}.ReadLog(ctx, func(line string) error {
+		lines = append(lines, logstream.StripANSI(line))
+		return nil
+	})
+	return lines, err
 }

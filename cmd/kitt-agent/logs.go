@@ -6,27 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
-	"github.com/kirizan/kitt-agent/logstream"
 )
 
 // quiet is how long a log that isn't followed may say nothing before all that it
 // has so far counts as read.
 const quiet = time.Second
-
-// maxOrder is the longest command.json that is read, in bytes.
-const maxOrder = 4 << 20
 
 // errRead says that all there is so far was read.
 var errRead = errors.New("read")
@@ -57,7 +51,7 @@ across a restart of the agent.`,
 			end, err := followLog(cmd.Context(), c, args[0], follow, printer)
 			switch {
 			case errors.Is(err, client.ErrNotRunning):
-				return env.logFromDisk(cmd.Context(), cfg, args[0], printer)
+				return logFromDisk(cmd.Context(), cfg, args[0], printer)
 			case follow && errors.Is(err, context.Canceled) && cmd.Context().Err() != nil:
 				return nil // the usual way to stop following
 			case isNotFound(err):
@@ -131,49 +125,14 @@ func followLog(ctx context.Context, c *client.Client, id string, follow bool, pr
 }
 
 // logFromDisk prints the log of a job that no agent serves.
-func (env *environment) logFromDisk(ctx context.Context, cfg *config.Config, id string, printer *logPrinter) error {
-	dir, err := findJob(filepath.Join(cfg.Home, "jobs"), id)
-	if err != nil {
-		return err
-	}
-	return env.readLog(ctx, dir, printer.line)
-}
-
-// findJob returns the directory of the job with the given command or test id.
-func findJob(jobs, id string) (string, error) {
-	entries, err := os.ReadDir(jobs)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") || !e.IsDir() {
-			continue
-		}
-		dir := filepath.Join(jobs, e.Name())
-		if e.Name() == id || testID(dir) == id {
-			return dir, nil
+func logFromDisk(ctx context.Context, cfg *config.Config, id string, printer *logPrinter) error {
+	stored, err := agent.StoredJobs(cfg.Home)
+	for _, j := range stored {
+		if j.CommandID == id || j.TestID == id {
+			return j.ReadLog(ctx, printer.line)
 		}
 	}
-	return "", fmt.Errorf("there is no job with the id %s in %s", quote(id), jobs)
-}
-
-// testID returns the id of the test that the job in dir is about, or an empty
-// text.
-func testID(dir string) string {
-	f, err := os.Open(filepath.Join(dir, "command.json"))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	var order struct {
-		Command struct {
-			TestID string `json:"test_id"`
-		} `json:"command"`
-	}
-	if json.NewDecoder(io.LimitReader(f, maxOrder)).Decode(&order) != nil {
-		return ""
-	}
-	return order.Command.TestID
+	return errors.Join(fmt.Errorf("there is no job with the id %s in %s", quote(id), filepath.Join(cfg.Home, "jobs")), err)
 }
 
 // logPrinter writes lines of a log.
@@ -210,30 +169,4 @@ func (p *logPrinter) encode(v any) error {
 	enc := json.NewEncoder(p.out)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
-}
-
-// readLog hands each line of the log in a job's directory to emit.
-func readLog(ctx context.Context, jobDir string, emit func(line string) error) error {
-	log, err := logstream.Open(filepath.Join(jobDir, "log"), logstream.Options{ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	reader := log.Reader(0)
-	defer reader.Close()
-	for reader.Seq() < log.Len() {
-		records, err := reader.Next(ctx)
-		if err != nil {
-			return err
-		}
-		for _, r := range records {
-			if r.Repeats() {
-				continue
-			}
-			if err := emit(r.Text); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

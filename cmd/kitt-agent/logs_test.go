@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/logstream"
 )
 
 // logAPI serves one job with three lines, which ends if it is told to.
@@ -121,12 +123,13 @@ func TestLogsFromDisk(t *testing.T) {
 		dir := filepath.Join(m.home, "jobs", id)
 		require.NoError(t, os.MkdirAll(dir, 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "command.json"), []byte(order), 0o600))
+		log, err := logstream.Open(filepath.Join(dir, "log"), logstream.Options{})
+		require.NoError(t, err)
+		log.Note("log of " + id)
+		require.NoError(t, log.Close())
 	}
 	var out, errOut bytes.Buffer
 	env := &environment{stdout: &out, stderr: &errOut, getenv: func(name string) string { return m.vars[name] }}
-	env.readLog = func(_ context.Context, dir string, emit func(string) error) error {
-		return emit("log of " + filepath.Base(dir))
-	}
 	require.Equal(t, exitOK, env.run(t.Context(), []string{"logs", "t1"}))
 	require.Equal(t, exitOK, env.run(t.Context(), []string{"logs", "c2"}))
 	require.Equal(t, "log of c1\nlog of c2\n", out.String())

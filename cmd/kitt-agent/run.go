@@ -32,15 +32,11 @@ type environment struct {
 
 	configPath string // --config
 	insecure   bool   // --insecure
-
-	// readLog hands each line of the log in a job's directory to emit, for
-	// when no agent runs that could be asked.
-	readLog func(ctx context.Context, jobDir string, emit func(line string) error) error
 }
 
 // run runs one command line and returns the exit code of the process.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	env := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, readLog: readLog}
+	env := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
 	return env.run(ctx, args)
 }
 

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -112,7 +110,13 @@ func (env *environment) installedConfig(unit systemd.Unit) (*config.Config, erro
 // busyJobs returns the jobs of the agent that have their turn, also where no
 // agent runs: the benchmark goes on without it.
 func busyJobs(ctx context.Context, cfg *config.Config) ([]string, error) {
-	busy, diskErr := busyOnDisk(filepath.Join(cfg.Home, "jobs"))
+	stored, diskErr := agent.StoredJobs(cfg.Home)
+	var busy []string
+	for _, j := range stored {
+		if j.State.Active() {
+			busy = append(busy, j.CommandID)
+		}
+	}
 	if len(busy) > 0 {
 		return busy, nil
 	}
@@ -129,37 +133,6 @@ func busyJobs(ctx context.Context, cfg *config.Config) ([]string, error) {
 		return []string{"of the agent that answers at " + c.URL()}, nil
 	}
 	return nil, nil
-}
-
-// busyOnDisk returns the jobs below dir that have their turn.
-func busyOnDisk(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var busy []string
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") || !e.IsDir() {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(dir, e.Name(), "job.json"))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed meanwhile, or nothing of ours
-		}
-		if err != nil {
-			return busy, err
-		}
-		var record struct {
-			State agent.State `json:"state"`
-		}
-		if json.Unmarshal(text, &record) == nil && record.State.Active() {
-			busy = append(busy, e.Name())
-		}
-	}
-	return busy, nil
 }
 
 // jobRule is what to do where jobs are in the way.

@@ -67,7 +67,7 @@ func (a *testedAgent) run(t *testing.T) {
 func (a *testedAgent) command(t *testing.T, args ...string) (out string, code int) {
 	t.Helper()
 	var stdout, stderr output
-	env := &environment{stdout: &stdout, stderr: &stderr, readLog: readLog, getenv: func(name string) string {
+	env := &environment{stdout: &stdout, stderr: &stderr, getenv: func(name string) string {
 		if name == "KITT_HOME" {
 			return a.home
 		}
