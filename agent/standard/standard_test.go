@@ -20,12 +20,12 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	_ runner.Resumer         = (*standard.Runner)(nil)
-	_ runner.Cleaner         = (*standard.Runner)(nil)
-	_ runner.Sweeper         = (*standard.Runner)(nil)
-	_ runner.ContainerRunner = (*standard.Runner)(nil)
-	_ hwdetect.Detector      = (*standard.Detector)(nil)
-	_ hwdetect.Telemeter     = (*standard.Detector)(nil)
+	_ runner.Resumer           = (*standard.Runner)(nil)
+	_ runner.Cleaner           = (*standard.Runner)(nil)
+	_ runner.Sweeper           = (*standard.Runner)(nil)
+	_ runner.ContainerRunner   = (*standard.Runner)(nil)
+	_ hwdetect.Detector        = (*standard.Detector)(nil)
+	_ hwdetect.TelemetryReader = (*standard.Detector)(nil)
 )
 
 func TestZeroConfig(t *testing.T) {
