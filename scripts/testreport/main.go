@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -75,6 +76,9 @@ func report(r io.Reader, w io.Writer) (failed bool, err error) {
 				failed = true
 				fmt.Fprint(w, strings.Join(output[key], ""))
 				delete(output, key)
+				if e.Test == "" {
+					unfinished(w, e.Package, output)
+				}
 			case e.Action == "skip" && e.Test != "":
 				skipped = append(skipped, result{name: e.name(), reason: reason(output[key])})
 				delete(output, key)
@@ -102,6 +106,24 @@ func report(r io.Reader, w io.Writer) (failed bool, err error) {
 		fmt.Fprintf(w, "  %8s  %s\n", t.took.Round(10*time.Millisecond), t.name)
 	}
 	return failed, nil
+}
+
+// unfinished prints what the tests of a failed package said that never ended: after a
+// panic or a timeout, the reason is among it.
+func unfinished(w io.Writer, pkg string, output map[string][]string) {
+	for _, key := range slices.Sorted(maps.Keys(output)) {
+		name, ok := strings.CutPrefix(key, pkg+" ")
+		if !ok {
+			continue
+		}
+		fmt.Fprintf(w, "%s has not ended\n", name)
+		for _, line := range output[key] {
+			if !noise(line) {
+				fmt.Fprint(w, line)
+			}
+		}
+		delete(output, key)
+	}
 }
 
 // noise reports whether a package's output is what `go test` hides without -v.

@@ -22,6 +22,8 @@ not JSON
 {"Action":"pass","Package":"m/a","Elapsed":0.1}
 {"Action":"output","Package":"m/b","Test":"TestBad","Output":"    b_test.go:3: want 1\n"}
 {"Action":"fail","Package":"m/b","Test":"TestBad","Elapsed":0.2}
+{"Action":"output","Package":"m/b","Test":"TestHangs","Output":"=== RUN   TestHangs\n"}
+{"Action":"output","Package":"m/b","Test":"TestHangs","Output":"panic: test timed out after 15m0s\n"}
 {"Action":"output","Package":"m/b","Output":"FAIL\tm/b\t0.1s\n"}
 {"Action":"fail","Package":"m/b","Elapsed":0.1}`
 	var out strings.Builder
@@ -29,6 +31,7 @@ not JSON
 	require.NoError(t, err)
 	require.True(t, failed)
 	require.Equal(t, "c.go:1: broken\nnot JSON\nok  \tm/a\t0.1s\n    b_test.go:3: want 1\nFAIL\tm/b\t0.1s\n"+
+		"TestHangs has not ended\npanic: test timed out after 15m0s\n"+
 		"\n1 tests skipped\n  a TestNoEngine: no Docker Engine: refused\n"+
 		"slowest tests\n      2.5s  a TestSlow\n     200ms  b TestBad\n     100ms  a TestNoEngine\n", out.String())
 
