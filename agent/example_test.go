@@ -18,7 +18,7 @@ func (greeter) Run(_ context.Context, job runner.Job, out runner.Output) (runner
 	return runner.Result{Runner: "greeter"}, nil
 }
 
-// An embedder gives the agent its own Runner and runs it beside its own work.
+// An embedder gives the agent its own Runner and runs it next to its own work.
 // A real one would use kittapi.New for the Server.
 func ExampleAgent_Run() {
 	dir, err := os.MkdirTemp("", "agent")

@@ -109,7 +109,7 @@ func countEvents(r io.Reader) int64 {
 
 // BenchmarkPrintToFollower measures the time from a line's print to its arrival
 // at a follower, at a slow trickle and in a flood, with 50 followers that never
-// read beside it.
+// read at the same time.
 func BenchmarkPrintToFollower(b *testing.B) {
 	for _, rate := range []struct {
 		name  string

@@ -15,8 +15,8 @@ import (
 // Suffix is what Compress adds to a log's name.
 const Suffix = ".zst"
 
-// Compress replaces the log at path, which nobody may have open, by a
-// compressed one beside it, path + Suffix. Open opens either. A crash leaves
+// Compress replaces the log at path, which must not be open, by a
+// compressed one next to it, path + Suffix. Open opens either. A crash leaves
 // the one or the other, or both with the same content.
 func Compress(path string) error {
 	in, err := base.OpenRegular(path)

@@ -21,7 +21,7 @@ type Log struct {
 
 	// w is held while records are made and written, over the disk. It comes
 	// before mu, which readers take too and which is never held over the disk:
-	// one that hangs keeps nobody from reading what is there.
+	// one that hangs does not keep a reader from what is there.
 	w     sync.Mutex
 	lines assembler
 	out   batch

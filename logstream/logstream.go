@@ -2,7 +2,7 @@
 // readers follow live.
 //
 // A [Log] takes what a benchmark prints, in pieces of any size, and makes lines
-// of it; each line is a [Record] on disk before anybody sees it. Readers
+// of it; each line is a [Record] on disk before a reader sees it. Readers
 // ([Log.Reader], [ServeSSE]) read the file at their own pace and are woken when
 // there is more. So a reader that is slow, or doesn't read at all, costs the
 // benchmark and the other readers nothing, and never misses a line.
@@ -32,7 +32,7 @@
 // half-written end of the file cut off, and the benchmark's output fed again
 // from [Log.Position]: no line is lost and none is there twice.
 //
-// A disk that is full holds nobody up: the lines that it refuses are counted,
+// A full disk delays nobody: the lines that it refuses are counted,
 // and once there is room a record says how many are missing, and from when to
 // when.
 package logstream
@@ -129,7 +129,7 @@ type Options struct {
 	Secrets []string
 
 	// ReadOnly opens a log that may be another program's to write: it is not
-	// made, mended or added to. Readers come to an end after the last line that
+	// made, repaired or appended to. Readers come to an end after the last line that
 	// was there when it was opened.
 	ReadOnly bool
 

@@ -57,7 +57,7 @@ func ServeSSE(w http.ResponseWriter, r *http.Request, log *Log, commandID string
 	head.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
 	f := &follower{w: w, control: http.NewResponseController(w), log: log, id: commandID, seq: seq}
-	// The error says that the reader is gone, which is nobody's trouble.
+	// The error says that the reader is gone, which is no fault.
 	_ = f.run(r.Context())
 }
 

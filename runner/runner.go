@@ -29,7 +29,7 @@ type Runner interface {
 	//
 	// The error is an [*ExitError] if the benchmark started and failed, and
 	// matches [ErrUnavailable] if this runner has nothing to run the job with,
-	// in which case nothing was started. The Result is meaningful beside an
+	// in which case nothing was started. The Result is also meaningful with an
 	// ExitError too.
 	//
 	// When ctx is done Run stops the benchmark (a polite signal, job.StopGrace,
@@ -139,7 +139,7 @@ func (j Job) Arguments() []string {
 	return args
 }
 
-// A Result says how a run went, beside what it wrote into Job.ResultsDir.
+// A Result says how a run went, apart from what it wrote into Job.ResultsDir.
 type Result struct {
 	Runner      string // which kind of runner ran it: "docker", "process", …
 	ContainerID string // the container, where there was one

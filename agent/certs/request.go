@@ -109,7 +109,7 @@ func (s Subject) name() pkix.Name {
 func NewKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
 // A Request is a key that waits for its certificate, and the text that asks for
-// one. It stands beside the pair in use, which it leaves alone.
+// one. It is next to the pair in use, which it leaves alone.
 type Request struct {
 	File string // the request, in PEM form
 	Key  string
@@ -135,11 +135,11 @@ func (r Request) Remove() error {
 	return errors.Join(errs...)
 }
 
-// Write writes the request. A key that waits already is kept, unless anew, since
+// Write writes the request. A key that waits already is kept, unless fresh, since
 // its certificate may be under way, and so is a request that asks for the same.
-func (r Request) Write(s Subject, anew bool) error {
+func (r Request) Write(s Subject, fresh bool) error {
 	key, err := ReadKey(r.Key)
-	if errors.Is(err, fs.ErrNotExist) || anew {
+	if errors.Is(err, fs.ErrNotExist) || fresh {
 		made, err := NewKey()
 		if err != nil {
 			return err

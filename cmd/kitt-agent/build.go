@@ -66,7 +66,7 @@ FTP_PROXY, ALL_PROXY). Ctrl-C cancels the build in the engine.`,
 	flags := cmd.Flags()
 	flags.String("server", "", "`URL` of the KITT server (default from agent.yaml)")
 	flags.StringVar(&b.tag, "tag", "", "`image` reference in place of kitt_image")
-	flags.BoolVar(&b.noCache, "no-cache", false, "do every step anew")
+	flags.BoolVar(&b.noCache, "no-cache", false, "repeat every step")
 	flags.StringVar(&b.file, "file", "", "build from this directory, .tar or .tar.gz in place of the server's context")
 	flags.StringVar(&b.dockerfile, "dockerfile", imagebuild.ServerDockerfile, "`path` of the Dockerfile within the context")
 	flags.BoolVar(&b.noVerify, "no-verify", false, "take the server's context without its SHA-256")

@@ -82,7 +82,7 @@ func (env *environment) renewLater(cfg *config.Config, force bool) error {
 	return err
 }
 
-// importStep is the command that takes up what signStep makes.
+// importStep is the command that installs what signStep makes.
 const importStep = "kitt-agent certs import agent.pem"
 
 // signStep is the command that somebody runs who has the authority's key.

@@ -291,7 +291,7 @@ func (i *identity) pin(authority *x509.Certificate) error {
 	return nil
 }
 
-// ownAuthority returns the authority beside a pair that an earlier init made, if
+// ownAuthority returns the authority next to a pair that an earlier init made, if
 // it is the pair's.
 func (i *identity) ownAuthority(own certs.Files) string {
 	pair, err := certs.Load(own)

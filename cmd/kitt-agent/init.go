@@ -75,7 +75,7 @@ func newInitCommand(env *environment) *cobra.Command {
 For a server over https it also sees to the agent's certificate: one that exists, with
 --cert and --key; a new one, signed by the authority in --ca-cert and --ca-key or by that
 of a KITT server on this machine; or else a request, which somebody signs and
-kitt-agent certs import takes up. An authority that nobody gave is taken from the server,
+kitt-agent certs import installs. Without --ca, the authority is taken from the server,
 and trusted only after a yes at the terminal or with its --ca-fingerprint.
 
 A token is made if the agent has none and the server doesn't know its name yet: a server

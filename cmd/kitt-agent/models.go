@@ -24,7 +24,7 @@ func newModelsCommand(env *environment) *cobra.Command {
 		Use:   "models",
 		Short: "List, fetch, remove or verify the local copies of models",
 		Long: `List, fetch, remove or verify the copies of models that the agent keeps on local disk.
-These commands work beside a running agent: what a job uses is never removed, nor is a
+These commands work while an agent runs: what a job uses is never removed, nor is a
 model that the agent did not copy itself.`,
 		Example: "  kitt-agent models list\n  kitt-agent models pull meta-llama/Llama-3.1-8B\n  kitt-agent models rm meta-llama/Llama-3.1-8B\n  kitt-agent models verify",
 	}, newModelsListCommand(env), newModelsPullCommand(env), newModelsRemoveCommand(env), newModelsVerifyCommand(env))

@@ -30,7 +30,7 @@ func newServiceCommand(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "service",
 		Short: "Have systemd run the agent",
-		Long: `Have systemd run the agent: from boot on, and anew whenever it fails.
+		Long: `Have systemd run the agent: from boot on, and restart it when it fails.
 
 Benchmarks outlive a stop and a restart of the service. What needs root and isn't
 root goes through sudo. With --user it is a service of your own, which needs none.`,

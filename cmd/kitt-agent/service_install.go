@@ -18,8 +18,8 @@ import (
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/systemd"
 )
 
-// Why a job is in the way of systemd reading its unit files anew.
-const reloadHarm = "systemd reading its unit files anew can take the GPUs away from containers that run"
+// Why systemd should not reload its unit files while a job runs.
+const reloadHarm = "a reload of systemd's unit files can take the GPUs away from containers that run"
 
 // serviceInstall is what `service install` was asked for.
 type serviceInstall struct {
@@ -41,7 +41,7 @@ come from that user's agent.yaml, or from KITT_HOME and --config as they are now
 A second install changes only what differs, and restarts the service if need be;
 running benchmarks go on.
 
-Where systemd has to read its unit files anew, which can take the GPUs away from
+Where systemd has to reload its unit files, which can take the GPUs away from
 running containers, it does so only while no job runs.`,
 		Example: "  kitt-agent service install\n  kitt-agent service install --run-as kitt --config /etc/kitt/agent.yaml\n" +
 			"  kitt-agent service install --user\n  kitt-agent service install --print",
@@ -250,7 +250,7 @@ func (env *environment) putService(ctx context.Context, unit systemd.Unit, befor
 	return nil
 }
 
-// reload has systemd read its unit files anew if it needs to. That of the
+// reload has systemd reload its unit files if it needs to. That of the
 // machine waits for jobs to end.
 func (env *environment) reload(ctx context.Context, unit systemd.Unit, cfg *config.Config, state systemd.State, rule jobRule) error {
 	if state.Installed() && !state.NeedReload {

@@ -45,8 +45,8 @@ func newServiceStatusCommand(env *environment) *cobra.Command {
 	var ofUser, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show how the service fares",
-		Long: `Show how the service fares, to systemd and in the agent's own words.
+		Short: "Show the state of the service",
+		Long: `Show the state of the service, according to systemd and in the agent's own words.
 
 Exits with 3 if it does not run.`,
 		Example: "  kitt-agent service status\n  kitt-agent service status --json\n  kitt-agent service status --user",
@@ -133,7 +133,7 @@ func writeServiceStatus(out io.Writer, unit systemd.Unit, state systemd.State, a
 	row("At boot", "%s", orUnknown(state.Enabled))
 	row("File", "%s", orUnknown(state.File))
 	if state.NeedReload {
-		row("", "changed since systemd read it; kitt-agent service install has it read anew")
+		row("", "changed since systemd read it; kitt-agent service install has systemd reload it")
 	}
 	if state.PID > 0 {
 		row("Process", "%d", state.PID)

@@ -68,9 +68,9 @@ func (env *environment) simulate(ctx context.Context, s simulation, cfg fleet.Co
 	}
 	env.say("%d agents, jobs in %s; Ctrl-C stops them", agents, cfg.Dir)
 
-	var beside sync.WaitGroup
+	var side sync.WaitGroup
 	if s.jobs > 0 {
-		beside.Go(func() {
+		side.Go(func() {
 			_ = f.WaitEnded(runCtx, int64(agents)*int64(s.jobs)) // verdict says how far it came
 			stop(nil)
 		})
@@ -80,7 +80,7 @@ func (env *environment) simulate(ctx context.Context, s simulation, cfg fleet.Co
 	err = f.Run(runCtx)
 	took := time.Since(begun)
 	stop(nil)
-	beside.Wait()
+	side.Wait()
 	closeView()
 	if err == nil && tests.failure() != nil {
 		err = tests.failure()

@@ -15,7 +15,7 @@ import (
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
 )
 
-// How often the live view is drawn anew, and how often a line is written where
+// How often the live view is redrawn, and how often a line is written where
 // there is no terminal.
 const (
 	drawEvery = 500 * time.Millisecond
@@ -32,7 +32,7 @@ type fleetView struct {
 	lines, calls float64 // a second, over the last sample
 }
 
-// sample reads the figures anew.
+// sample reads the figures again.
 func (v *fleetView) sample() {
 	now, at := v.fleet.Stats(), time.Now()
 	v.mu.Lock()
@@ -82,8 +82,8 @@ func brief(d time.Duration) string {
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
-// watchFleet shows how f fares on standard error until the returned function is
-// called, which waits for the last of it: a view that is drawn anew on a
+// watchFleet shows the state of f on standard error until the returned function is
+// called, which waits for the last of it: a view that is redrawn on a
 // terminal, a line now and then elsewhere.
 func (env *environment) watchFleet(f *fleet.Fleet) (end func()) {
 	v := &fleetView{fleet: f}

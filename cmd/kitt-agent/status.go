@@ -34,8 +34,8 @@ func newStatusCommand(env *environment) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show how the agent on this machine fares",
-		Long: `Show how the agent on this machine fares: its jobs, its server, the settings in force.
+		Short: "Show the state of the agent on this machine",
+		Long: `Show the state of the agent on this machine: its jobs, its server, the settings in force.
 
 Exits with 3 if no agent is running, with 1 if one is but does not answer, and with 4
 if it answers but is degraded: it can take no work from its server, which refuses it

@@ -55,7 +55,7 @@ func newUpdateCommand(env *environment) *cobra.Command {
 
 The package is checked: against the server's SHA-256 or --sha256, against its own
 digests, and against update.public_key of agent.yaml where that is set. The new program
-runs once before it takes the place of the old one, which is kept beside it as
+runs once before it takes the place of the old one, which is kept next to it as
 kitt-agent.previous. Neither an older version nor the same one is installed without
 --force.
 

@@ -144,7 +144,7 @@ func (f *follower) leaveAlone(ctx context.Context, reason error) (runner.Result,
 	}
 }
 
-// because returns the cause of ctx's end, if it has ended, and beside it err if
+// because returns the cause of ctx's end, if it has ended, and also err if
 // that is more than a consequence.
 func because(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)

@@ -235,7 +235,7 @@ func (t *tester) letGo(ctx context.Context, r runner.Resumer) {
 		_, err := follow(followCtx)
 		cancel(nil)
 		if !errors.Is(err, runner.ErrDetach) {
-			t.breach("a run that is let go of: %v, want ErrDetach", err)
+			t.breach("a run that is detached from: %v, want ErrDetach", err)
 			return
 		}
 		t.in("letting go", at, promptly)
@@ -246,7 +246,7 @@ func (t *tester) letGo(ctx context.Context, r runner.Resumer) {
 	if err != nil {
 		t.breach("Resume of a run that succeeds: %w", err)
 	}
-	t.printed("a run that was let go of three times", &out, Slow.lines())
+	t.printed("a run that was detached from three times", &out, Slow.lines())
 	t.ended("Resume", result)
 }
 
@@ -260,7 +260,7 @@ func (t *tester) resumedAndStopped(ctx context.Context, r runner.Resumer) {
 	_, err := r.Run(letGo, job, &first)
 	cancel(nil)
 	if !errors.Is(err, runner.ErrDetach) {
-		t.breach("a run that is let go of: %v, want ErrDetach", err)
+		t.breach("a run that is detached from: %v, want ErrDetach", err)
 		return
 	}
 	stop, cancel, at := when(ctx, &second, "line 0\n", errStopped)
@@ -283,7 +283,7 @@ func (t *tester) stoppedMeanwhile(ctx context.Context, r runner.Resumer) {
 	_, err := r.Run(letGo, job, &out)
 	cancel(nil)
 	if !errors.Is(err, runner.ErrDetach) {
-		t.breach("a run that is let go of: %v, want ErrDetach", err)
+		t.breach("a run that is detached from: %v, want ErrDetach", err)
 		return
 	}
 	stop, cancel := context.WithCancelCause(ctx)
@@ -310,7 +310,7 @@ func (t *tester) resumedAnywhere(ctx context.Context, r runner.Resumer) {
 	_, err := r.Run(letGo, job, &out)
 	cancel(nil)
 	if !errors.Is(err, runner.ErrDetach) {
-		t.breach("a run that is let go of: %v, want ErrDetach", err)
+		t.breach("a run that is detached from: %v, want ErrDetach", err)
 		return
 	}
 	from := out.Position()

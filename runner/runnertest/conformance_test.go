@@ -156,7 +156,7 @@ func TestBreachesAreFound(t *testing.T) {
 			}
 			return result, err
 		}},
-		"let go of three times: printed": {resume: func(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
+		"detached from three times: printed": {resume: func(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
 			from = max(0, from-1)
 			return good.Resume(ctx, job, from, out)
 		}},

@@ -12,7 +12,7 @@ import (
 )
 
 // nativeEngine is an inference engine that may be installed on the machine
-// itself, beside those that come in containers.
+// itself, in addition to those that come in containers.
 type nativeEngine struct {
 	name   string
 	binary string // looked up in PATH

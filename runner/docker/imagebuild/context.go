@@ -263,7 +263,7 @@ func (p *repacker) name(raw string) (string, error) {
 		return name, nil
 	}
 	if first != serverRoot {
-		return "", fmt.Errorf("lies beside %s", serverRoot)
+		return "", fmt.Errorf("is outside %s", serverRoot)
 	}
 	if rest == "" {
 		return ".", nil

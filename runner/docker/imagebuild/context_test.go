@@ -118,7 +118,7 @@ func TestRepackRefuses(t *testing.T) {
 		"absolute":            {[]entry{{name: "/etc/passwd"}}, "absolute path"},
 		"up":                  {[]entry{{name: root + "../../etc/passwd"}}, "leads out"},
 		"up and down":         {[]entry{dir, {name: root + "a/../b"}}, "leads out"},
-		"beside":              {[]entry{dir, {name: "other/file"}}, "lies beside"},
+		"outside":             {[]entry{dir, {name: "other/file"}}, "is outside"},
 		"root as a file":      {[]entry{dir, {name: "kitt-build-context"}}, "the context itself"},
 		"device":              {[]entry{dir, {name: root + "null", kind: tar.TypeChar}}, "device"},
 		"fifo":                {[]entry{dir, {name: root + "pipe", kind: tar.TypeFifo}}, "device"},

@@ -34,7 +34,7 @@ type Options struct {
 	// Tags are the image's names.
 	Tags []string
 
-	// NoCache has every step done anew.
+	// NoCache repeats every step.
 	NoCache bool
 
 	// Args are build arguments, such as the proxies that steps are to use.

@@ -29,7 +29,7 @@
 //
 // # The replacement
 //
-// [Install.Stage] writes the new program beside the old one, under a name of its
+// [Install.Stage] writes the new program next to the old one, under a name of its
 // own, and [Probe] runs it once. [Install.Swap] then puts it in place with one
 // rename, and keeps the old one as kitt-agent.previous. At each moment there is
 // a whole program under the old name, whatever dies; what an update that died

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Suffixes beside the program's name.
+// Suffixes next to the program's name.
 const (
 	previousSuffix = ".previous"
 	stageInfix     = ".update-" // after a dot and the name, before something random
@@ -28,7 +28,7 @@ type Install struct {
 }
 
 // Open takes the program at path, which may be a link to it, and removes what
-// an update that died has left beside it. The error matches [ErrBusy] if
+// an update that died has left next to it. The error matches [ErrBusy] if
 // another update has it, and says what to do if this user can't replace it.
 func Open(path string) (*Install, error) {
 	path, err := filepath.EvalSymlinks(path)
@@ -101,7 +101,7 @@ func (in *Install) sweep() error {
 	return nil
 }
 
-// Stage makes a file beside the program, has write fill it, and returns its
+// Stage makes a file next to the program, has write fill it, and returns its
 // path once it is on the disk, executable. Nothing stays behind on an error.
 func (in *Install) Stage(write func(f *os.File) error) (path string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(in.path), in.stagePrefix())

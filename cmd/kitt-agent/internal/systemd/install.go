@@ -87,7 +87,7 @@ func (u Unit) RemoveFile(ctx context.Context) error {
 }
 
 // Enable has the unit started at boot, or at the user's login. It reads no unit
-// files anew, as systemctl enable would by itself.
+// files again, as systemctl enable would by itself.
 func (u Unit) Enable(ctx context.Context) error {
 	if err := u.control(ctx, "enable", "--no-reload", "--quiet", u.Name); err != nil {
 		return fmt.Errorf("enable %s: %w", u.Name, err)
@@ -95,7 +95,7 @@ func (u Unit) Enable(ctx context.Context) error {
 	return nil
 }
 
-// Disable undoes Enable, and reads no unit files anew either.
+// Disable undoes Enable, and does not reload unit files either.
 func (u Unit) Disable(ctx context.Context) error {
 	if err := u.control(ctx, "disable", "--no-reload", "--quiet", u.Name); err != nil {
 		return fmt.Errorf("disable %s: %w", u.Name, err)
@@ -120,7 +120,7 @@ func (u Unit) Stop(ctx context.Context) error {
 	return nil
 }
 
-// Reload has systemd read all unit files anew. That of the machine can take the
+// Reload has systemd reload all unit files. That of the machine can take the
 // GPUs away from containers that run: systemd then sets the devices of each
 // container to those that it was told of, and NVIDIA's are not among them.
 func (u Unit) Reload(ctx context.Context) error {

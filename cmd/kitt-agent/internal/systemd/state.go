@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// State is how a unit fares.
+// State is the state of a unit.
 type State struct {
 	Load        string    // loaded, not-found, masked, error, …
 	Active      string    // active, activating, inactive, failed, …
@@ -41,7 +41,7 @@ func (s State) Installed() bool { return s.Load != "" && s.Load != "not-found" }
 var properties = []string{"LoadState", "ActiveState", "SubState", "UnitFileState", "FragmentPath",
 	"StateChangeTimestampMonotonic", "MainPID", "NRestarts", "MemoryCurrent", "StatusText", "Result", "NeedDaemonReload"}
 
-// State asks systemd how the unit fares. An unknown unit is no error.
+// State asks systemd for the state of the unit. An unknown unit is no error.
 func (u Unit) State(ctx context.Context) (State, error) {
 	out, err := u.ask(ctx, "show", "--property="+strings.Join(properties, ","), "--", u.Name)
 	if err != nil {

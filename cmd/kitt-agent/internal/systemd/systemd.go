@@ -1,4 +1,4 @@
-// Package systemd speaks to systemd about one unit: it asks how the unit fares,
+// Package systemd speaks to systemd about one unit: it asks for its state,
 // has it started, stopped and restarted, and installs and removes it.
 //
 // Everything goes through the programs that a person would use, systemctl and
