@@ -1,9 +1,8 @@
-// Package agenttest has a server for agents that lives in memory and speaks no
-// HTTP, for tests of an agent's own parts: it needs no network, so it works
-// inside a testing/synctest bubble, where hours pass in an instant.
+// Package agenttest has a server for agents in memory, for tests of an agent. It needs
+// no HTTP and no network, so it works inside a testing/synctest bubble, where hours
+// pass in an instant.
 //
-// For a server that speaks the KITT protocol over real HTTP see package
-// agent/kittapitest.
+// Package agent/kittapitest has a server that implements the KITT protocol over HTTP.
 package agenttest
 
 import (
@@ -21,23 +20,25 @@ import (
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
-// A Server is an agent.Server, Reporter, Inquirer and Checker that keeps what
-// it is told. Its zero value is ready. Its methods are safe for concurrent use;
-// set its fields before an agent uses it.
+// A Server is an [agent.Server], [reporter.Reporter], [reporter.Inquirer],
+// [reporter.TestFinder] and [reporter.Checker] that keeps everything in memory. Its
+// zero value is ready. Its methods are safe for concurrent use; set its fields before
+// an agent uses it.
 type Server struct {
 	// Fault, if set, is called before each request with its kind: "register",
-	// "heartbeat", "status", "log", "result" or "ask". An error is what the
-	// agent gets in place of an answer; nothing is done then.
+	// "heartbeat", "status", "log", "result" or "ask". If it returns an error, the
+	// request is not handled and the agent gets that error.
 	Fault func(kind string) error
 
-	// LoseAnswer, if set, is called after each request was carried out; an
-	// error is what the agent gets in place of the answer.
+	// LoseAnswer, if set, is called after each handled request. If it returns an
+	// error, the agent gets that error instead of the answer.
 	LoseAnswer func(kind string) error
 
-	// Check, if set, is CheckResult.
+	// Check, if set, implements CheckResult. By default, CheckResult returns its
+	// argument.
 	Check func(data map[string]any) (map[string]any, []string)
 
-	mu       sync.Mutex
+	mu       sync.Mutex        // guards the fields below
 	agents   map[string]string // name by id
 	tests    []*test
 	results  []reporter.Result
@@ -65,21 +66,21 @@ var (
 	_ reporter.Checker    = (*Server)(nil)
 )
 
-// Launch queues a benchmark of the model with the given path and returns the
-// id of its test. The next heartbeat takes it along, which may be 30 s away:
-// outside of a bubble launch before the agent runs, or use Agent.Submit.
+// Launch queues a benchmark of the model with the given path and returns the id of
+// its test. The agent gets it with its next heartbeat, which can take 30 s: outside of
+// a synctest bubble, launch before the agent runs, or use Agent.Submit.
 func (s *Server) Launch(model string) string {
 	payload, err := json.Marshal(map[string]string{
 		"model_path": model, "engine_name": "vllm", "suite_name": "quick", "benchmark_name": "throughput",
 	})
 	if err != nil {
-		panic(err) // a map of texts always encodes
+		panic(err) // not reached: strings can be encoded
 	}
 	return s.Queue(heartbeat.Command{Type: agent.TypeRunTest, Payload: payload})
 }
 
-// Queue queues any command, with ids of the server's making where it has none,
-// and returns the id of its test.
+// Queue queues a command and returns the id of its test. It sets the ids that the
+// command lacks.
 func (s *Server) Queue(cmd heartbeat.Command) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +96,7 @@ func (s *Server) Queue(cmd heartbeat.Command) string {
 	return cmd.TestID
 }
 
-// Set makes value the server's choice for a setting.
+// Set sets a setting, which each later heartbeat's answer contains.
 func (s *Server) Set(name, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,8 +106,8 @@ func (s *Server) Set(name, value string) {
 	s.settings[name] = value
 }
 
-// Fail sets a test's status to failed, as somebody on the server's pages would
-// to stop it.
+// Fail sets a test's status to failed, like an operator who stops it. It does nothing
+// if there is no such test.
 func (s *Server) Fail(testID, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +119,8 @@ func (s *Server) Fail(testID, reason string) {
 
 const statusFailed = "failed"
 
-// Status returns a test's status and the reason that came with it.
+// Status returns a test's status and its reason, or empty strings if there is no such
+// test.
 func (s *Server) Status(testID string) (status, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +130,7 @@ func (s *Server) Status(testID string) (status, reason string) {
 	return "", ""
 }
 
-// History returns all statuses that a test has had, in order.
+// History returns all statuses of a test so far, in order.
 func (s *Server) History(testID string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +140,7 @@ func (s *Server) History(testID string) []string {
 	return nil
 }
 
-// Rows returns the rows of a test's log: what each request carried.
+// Rows returns the rows of a test's log, one for each request.
 func (s *Server) Rows(testID string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,39 +159,41 @@ func (s *Server) Lines(testID string) []string {
 	return strings.Split(strings.Join(rows, "\n"), "\n")
 }
 
-// Results returns the results that were delivered, in order.
+// Results returns the delivered results, in order of arrival.
 func (s *Server) Results() []reporter.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.results)
 }
 
-// Beats returns the heartbeats that arrived, in order.
+// Beats returns the heartbeats, in order of arrival.
 func (s *Server) Beats() []heartbeat.Beat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.beats)
 }
 
-// Registrations returns the registrations that arrived, in order.
+// Registrations returns the registrations, in order of arrival.
 func (s *Server) Registrations() []agent.Registration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.regs)
 }
 
-// Wait returns once a test has the given status. If ctx ends before that, the
-// error says what became of the test, with its log.
+// Wait returns nil when a test has the given status. If ctx is done first, the error
+// matches ctx.Err() and has the test's status and log.
 func (s *Server) Wait(ctx context.Context, testID, status string) error {
 	return s.WaitFor(ctx, testID, func(now string) bool { return now == status })
 }
 
-// WaitEnded returns once a test has ended, well or not.
+// WaitEnded returns nil when a test is completed or failed. Its error is that of
+// [Server.Wait].
 func (s *Server) WaitEnded(ctx context.Context, testID string) error {
 	return s.WaitFor(ctx, testID, func(now string) bool { return now == "completed" || now == statusFailed })
 }
 
-// WaitFor returns once ok holds for a test's status.
+// WaitFor returns nil when ok returns true for a test's status. Its error is that of
+// [Server.Wait].
 func (s *Server) WaitFor(ctx context.Context, testID string, ok func(status string) bool) error {
 	for {
 		s.mu.Lock()
@@ -211,14 +215,14 @@ func (s *Server) WaitFor(ctx context.Context, testID string, ok func(status stri
 	}
 }
 
-// Forget makes the server forget all agents, as one with a new database.
+// Forget removes all agents, as if the server's database were new.
 func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.agents = nil
 }
 
-// do carries out a request between its faults.
+// do handles a request, with its faults.
 func (s *Server) do(ctx context.Context, kind string, request func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -259,7 +263,7 @@ func (t *test) set(status, reason string) {
 	t.history = append(t.history, status)
 }
 
-// Register makes the agent known.
+// Register registers an agent.
 func (s *Server) Register(ctx context.Context, reg agent.Registration) (agent.Registered, error) {
 	answer := agent.Registered{AgentID: "id-of-" + reg.Name, Interval: heartbeat.DefaultInterval}
 	err := s.do(ctx, "register", func() error {
@@ -276,7 +280,7 @@ func (s *Server) Register(ctx context.Context, reg agent.Registration) (agent.Re
 	return answer, nil
 }
 
-// Heartbeat hands out the oldest command that is queued.
+// Heartbeat returns the oldest queued command and the settings.
 func (s *Server) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (heartbeat.Answer, error) {
 	var answer heartbeat.Answer
 	err := s.do(ctx, "heartbeat", func() error {
@@ -303,7 +307,7 @@ func (s *Server) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) 
 	return answer, nil
 }
 
-// errNoTest is the server's word on a test that it doesn't know.
+// errNoTest returns the error for an unknown test.
 func errNoTest() error { return &reporter.RejectedError{Code: 404, Message: "Quick test not found"} }
 
 // ReportStatus sets a test's status.
@@ -330,7 +334,7 @@ func (s *Server) ReportLog(ctx context.Context, testID, text string) error {
 	})
 }
 
-// ReportResult keeps a result.
+// ReportResult stores a result.
 func (s *Server) ReportResult(ctx context.Context, _ string, result reporter.Result) error {
 	return s.do(ctx, "result", func() error {
 		s.results = append(s.results, result)
@@ -338,7 +342,7 @@ func (s *Server) ReportResult(ctx context.Context, _ string, result reporter.Res
 	})
 }
 
-// CheckResult calls Check, if it is set.
+// CheckResult calls s.Check if it is set, and returns data otherwise.
 func (s *Server) CheckResult(data map[string]any) (map[string]any, []string) {
 	if s.Check == nil {
 		return data, nil
@@ -387,8 +391,7 @@ func (s *Server) HasResult(ctx context.Context, model, engine, timestamp string)
 	return has, err
 }
 
-// Dispatched returns the commands that were handed out and nothing was heard
-// of.
+// Dispatched returns the commands that were sent and have no status from the agent.
 func (s *Server) Dispatched(ctx context.Context, _ string) ([]reporter.DispatchedCommand, error) {
 	var commands []reporter.DispatchedCommand
 	err := s.do(ctx, "ask", func() error {
@@ -402,8 +405,8 @@ func (s *Server) Dispatched(ctx context.Context, _ string) ([]reporter.Dispatche
 	return commands, err
 }
 
-// FindTest returns the id of the test that a command belongs to, if it was handed
-// out and has not ended.
+// FindTest returns the id of the test of a command, or an empty string if no
+// dispatched or running test has that command.
 func (s *Server) FindTest(ctx context.Context, _, commandID string) (string, error) {
 	var id string
 	err := s.do(ctx, "ask", func() error {
@@ -417,5 +420,5 @@ func (s *Server) FindTest(ctx context.Context, _, commandID string) (string, err
 	return id, err
 }
 
-// ErrDown is a fault for servers that cannot be reached.
+// ErrDown is an error for Fault: the server cannot be reached.
 var ErrDown = errors.New("connection refused")

@@ -17,8 +17,8 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// registration is the body of POST /agents/register. Lists and numbers that are
-// unknown are left out or empty: the server refuses null.
+// registration is the body of POST /agents/register. Unknown lists and numbers are
+// omitted or empty, because the server rejects null.
 type registration struct {
 	Name            string   `json:"name"`
 	Hostname        string   `json:"hostname"`
@@ -35,7 +35,7 @@ type registration struct {
 	HardwareDetails string   `json:"hardware_details,omitempty"` // a JSON object as text
 }
 
-// hardwareDetails is what hardware_details holds.
+// hardwareDetails is the object in hardware_details.
 type hardwareDetails struct {
 	GPUModel             string `json:"gpu_model"`
 	GPUVRAMGB            int64  `json:"gpu_vram_gb"`
@@ -90,7 +90,7 @@ func newRegistration(reg agent.Registration) (registration, error) {
 	}
 	r.GPUCount, d.GPUCount = len(m.GPUs), len(m.GPUs)
 	if len(m.GPUs) > 0 {
-		// The one that the fingerprint speaks of: a sick first GPU has no name.
+		// The GPU of the fingerprint: the first one may be faulty and have no name.
 		g := m.GPUs[max(0, slices.IndexFunc(m.GPUs, func(g hwdetect.GPU) bool { return g.Model != "" }))]
 		d.GPUModel, d.GPUVRAMGB, d.GPUComputeCapability = g.Model, hwdetect.GiB(g.MemoryBytes), g.ComputeCapability
 		r.GPUInfo = g.Model
@@ -106,8 +106,8 @@ func newRegistration(reg agent.Registration) (registration, error) {
 	return r, nil
 }
 
-// Register makes the agent known under its name, which is its identity: an agent
-// of that name is updated and keeps its id.
+// Register registers the agent and returns its id. The name identifies the agent: if
+// the server knows the name, it updates that agent, which keeps its id.
 func (c *Client) Register(ctx context.Context, reg agent.Registration) (agent.Registered, error) {
 	body, err := newRegistration(reg)
 	if err != nil {
@@ -116,10 +116,7 @@ func (c *Client) Register(ctx context.Context, reg agent.Registration) (agent.Re
 	var registered agent.Registered
 	err = c.do(ctx, request{
 		method: http.MethodPost, path: "/agents/register", key: agentKey, body: body,
-		answer: func(b []byte) (err error) {
-			registered, err = parseRegistered(b)
-			return err
-		},
+		answer: parsedInto(&registered, parseRegistered),
 	})
 	return registered, err
 }
@@ -143,7 +140,7 @@ func parseRegistered(body []byte) (agent.Registered, error) {
 	return registered, nil
 }
 
-// beat is the body of a heartbeat. What is unknown is left out.
+// beat is the body of a heartbeat. Unknown values are omitted.
 type beat struct {
 	Status            string             `json:"status,omitempty"`
 	CurrentTask       string             `json:"current_task"`
@@ -171,7 +168,7 @@ func newBeat(b heartbeat.Beat) beat {
 	return wire
 }
 
-// gib returns bytes as GiB with two decimals, as the protocol counts them.
+// gib returns bytes in GiB with two decimals, which the protocol calls GB.
 func gib(bytes *int64) *float64 {
 	if bytes == nil {
 		return nil
@@ -182,12 +179,14 @@ func gib(bytes *int64) *float64 {
 
 func hundredths(x float64) float64 { return math.Round(x*100) / 100 }
 
-// agentUnknown is the one answer to a heartbeat that means: register again.
+// agentUnknown is the error text of a heartbeat after which an agent must register
+// again.
 const agentUnknown = "Agent not found"
 
-// Heartbeat reports b for the agent with the given id or name. A command in the
-// answer is handed out for good once the server has received the beat, whether
-// or not the answer arrives; see [Client.Dispatched].
+// Heartbeat sends b for the agent with the given id or name. The server sends each
+// command once, when it receives the heartbeat, even if the answer is lost; see
+// [Client.Dispatched]. The error matches [heartbeat.ErrUnknownAgent] if the agent
+// must register again. Unreadable commands and settings are logged and omitted.
 func (c *Client) Heartbeat(ctx context.Context, id string, b heartbeat.Beat) (heartbeat.Answer, error) {
 	name, err := segment(id)
 	if err != nil {
@@ -199,20 +198,20 @@ func (c *Client) Heartbeat(ctx context.Context, id string, b heartbeat.Beat) (he
 		answer: func(body []byte) error {
 			parsed, broken, err := parseBeat(body)
 			for _, fault := range broken {
-				c.log.WarnContext(ctx, "part of the server's answer cannot be read", "err", fault)
+				c.log.WarnContext(ctx, "part of the heartbeat's answer ignored", "err", fault)
 			}
 			answer = parsed
 			return err
 		},
 	})
-	if refused, ok := errors.AsType[*reporter.RejectedError](err); ok && refused.Code == http.StatusNotFound && refused.Message == agentUnknown {
+	if rejected, ok := errors.AsType[*reporter.RejectedError](err); ok && rejected.Code == http.StatusNotFound && rejected.Message == agentUnknown {
 		return heartbeat.Answer{}, fmt.Errorf("agent %q: %w", id, heartbeat.ErrUnknownAgent)
 	}
 	return answer, err
 }
 
-// readCommand reads a command. What of it is no text counts as absent, so that
-// the rest may still tell which one it is.
+// readCommand parses a command. A field that is not a string counts as absent, so
+// that the other fields can still identify the command.
 func readCommand(raw json.RawMessage) (heartbeat.Command, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
@@ -230,9 +229,9 @@ func readCommand(raw json.RawMessage) (heartbeat.Command, error) {
 	}, nil
 }
 
-// parseBeat reads the answer to a heartbeat. broken holds an error for each
-// command that cannot be read, which the answer then lacks, and for settings
-// that cannot: a fault in one part must not cost the others.
+// parseBeat parses the answer to a heartbeat. broken has an error for each command
+// or for settings that cannot be parsed. The answer omits these parts and has all
+// others.
 func parseBeat(body []byte) (answer heartbeat.Answer, broken []error, err error) {
 	var wire struct {
 		Ack      bool            `json:"ack"`
@@ -276,7 +275,7 @@ func parseBeat(body []byte) (answer heartbeat.Answer, broken []error, err error)
 	return answer, broken, nil
 }
 
-// part decodes a part of an answer, which may be absent.
+// part decodes an optional part of an answer.
 func part(raw json.RawMessage, v any) error {
 	if len(raw) == 0 {
 		return nil

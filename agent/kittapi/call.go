@@ -17,9 +17,9 @@ import (
 	"github.com/kirizan/kitt-agent/agent/reporter"
 )
 
-// Bounds of answers.
+// Limits of answers, in bytes unless a unit is given.
 const (
-	maxAnswer     = 4 << 20   // any answer but a list
+	maxAnswer     = 4 << 20   // any answer except a list
 	maxList       = 64 << 20  // a page of results or tests
 	maxLog        = 256 << 20 // the log of a test, which has no pages
 	maxRetryAfter = 10 * time.Minute
@@ -28,20 +28,29 @@ const (
 // A request is one call of the API.
 type request struct {
 	method string
-	path   string // under the API's base, its parts escaped
+	path   string // below the API's base, with escaped parts
 	query  url.Values
 	key    key
-	body   any // encoded as JSON; nil for none
-	limit  int64
+	body   any   // encoded as JSON; nil for none
+	limit  int64 // of the answer, in bytes; 0 means maxAnswer
 
-	encoded *encodedBody // takes the place of body
+	encoded *encodedBody // used instead of body if it is set
 
-	// answer takes the body of a 2xx. Its error means that the body is not of
-	// the API's shape, so that something else has answered.
+	// answer parses the body of a 2xx. Its error means that the body does not
+	// have the API's form, so that another program has answered.
 	answer func(body []byte) error
 }
 
-// do makes the request. Its error is one of those in the package's table.
+// parsedInto returns a function for request.answer that sets v to what parse
+// returns.
+func parsedInto[T any](v *T, parse func([]byte) (T, error)) func([]byte) error {
+	return func(body []byte) (err error) {
+		*v, err = parse(body)
+		return err
+	}
+}
+
+// do sends the request. Its error is one of those in the package's table.
 func (c *Client) do(ctx context.Context, r request) error {
 	err := c.exchange(ctx, r)
 	if err != nil {
@@ -50,7 +59,7 @@ func (c *Client) do(ctx context.Context, r request) error {
 	return nil
 }
 
-// exchange makes the request within the client's time limit.
+// exchange sends the request with the client's time limit.
 func (c *Client) exchange(ctx context.Context, r request) error {
 	limited, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
@@ -68,7 +77,7 @@ func (c *Client) send(ctx context.Context, r request) error {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		// The address is named already, in the form without the query.
+		// The caller adds the address, without the query.
 		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err
 		}
@@ -82,14 +91,14 @@ func (c *Client) send(ctx context.Context, r request) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
 	case resp.StatusCode/100 != 2:
-		// However little of the body arrived, the status says enough.
+		// The status is enough, even if the body is incomplete.
 	case err != nil:
-		return fmt.Errorf("answer cut short: %w", err)
+		return fmt.Errorf("incomplete answer: %w", err)
 	case int64(len(body)) > limit:
 		return fmt.Errorf("answer is larger than %d MiB", limit>>20)
 	default:
 		if err := r.answer(body); err != nil {
-			return fmt.Errorf("%s is no answer of a KITT server (%s): %w", resp.Status, contentType(resp), err)
+			return fmt.Errorf("%s is not an answer of a KITT server (%s): %w", resp.Status, contentType(resp), err)
 		}
 		return nil
 	}
@@ -127,7 +136,7 @@ func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, erro
 	return req, nil
 }
 
-// An encodedBody is a body that is JSON already: data between two short texts.
+// An encodedBody is a body that is already JSON: data between two short texts.
 type encodedBody struct {
 	head, tail []byte
 	data       io.ReaderAt
@@ -144,8 +153,8 @@ func (b *encodedBody) reader() io.Reader {
 	return io.MultiReader(bytes.NewReader(b.head), io.NewSectionReader(b.data, 0, b.size), bytes.NewReader(b.tail))
 }
 
-// encode writes v as JSON: valid UTF-8 whatever the texts in v are, and never a
-// lone surrogate, at which the server fails.
+// encode returns v as JSON. The result is always valid UTF-8 and never has a lone
+// surrogate, on which the server fails.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -156,7 +165,7 @@ func encode(v any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// fault returns the error of an answer that is not a success.
+// fault returns the error for an answer that is not a success.
 func (c *Client) fault(r request, resp *http.Response, body []byte) error {
 	text, own := apiError(body)
 	var err error
@@ -164,15 +173,15 @@ func (c *Client) fault(r request, resp *http.Response, body []byte) error {
 	case status == http.StatusUnauthorized && own:
 		err = fmt.Errorf("%w: %s: %s", ErrUnauthorized, printable(text), c.unauthorized(r.key))
 	case status == http.StatusUnauthorized:
-		err = fmt.Errorf("%w: %s not from the KITT server: %s", ErrUnauthorized, resp.Status, c.unauthorized(noKey))
+		err = fmt.Errorf("%w: %s, but not from the KITT server: %s", ErrUnauthorized, resp.Status, c.unauthorized(noKey))
 	case own && (status == http.StatusBadRequest || status == http.StatusForbidden || status == http.StatusNotFound):
-		return c.refused(r.key, status, text)
+		return c.rejected(r.key, status, text)
 	case status == http.StatusInternalServerError && own:
 		err = fmt.Errorf("%w: %s", reporter.ErrServerFailed, printable(text))
 	case status == http.StatusInternalServerError:
 		err = reporter.ErrServerFailed
 	case status/100 == 3:
-		err = fmt.Errorf("%s to %q: server_url should name the address that it leads to", resp.Status, printable(resp.Header.Get("Location")))
+		err = fmt.Errorf("%s: the server redirects to %q; set server_url to that address", resp.Status, printable(resp.Header.Get("Location")))
 	case status == http.StatusNotFound:
 		err = fmt.Errorf("%w: %s (%s)", errNoRoute, resp.Status, contentType(resp))
 	default:
@@ -184,8 +193,8 @@ func (c *Client) fault(r request, resp *http.Response, body []byte) error {
 	return err
 }
 
-// apiError returns the text of the API's error object and whether body is one:
-// an object with the one key error.
+// apiError returns the text of the API's error object, and whether body is one: an
+// object with the single key "error".
 func apiError(body []byte) (string, bool) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil || len(fields) != 1 {
@@ -198,9 +207,9 @@ func apiError(body []byte) (string, bool) {
 	return *text, true
 }
 
-// retryAfter returns how long the server asks to be left alone, at most
-// maxRetryAfter. The header holds seconds or a date (RFC 9110, 10.2.3), which
-// is read against the server's own clock.
+// retryAfter returns the time that the server asks clients to wait, at most
+// maxRetryAfter. The header has seconds or a date (RFC 9110, 10.2.3), which is
+// compared with the server's clock.
 func retryAfter(h http.Header) (time.Duration, bool) {
 	text := strings.TrimSpace(h.Get("Retry-After"))
 	if text == "" {
@@ -223,18 +232,18 @@ func retryAfter(h http.Header) (time.Duration, bool) {
 func contentType(resp *http.Response) string {
 	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil {
-		return "of no known type"
+		return "unknown content type"
 	}
 	return kind
 }
 
-// segment returns id as one part of a path. An id that no address can carry is
-// refused here, as the server's router would refuse it for ever.
+// segment returns id as one part of a path. It rejects an id that cannot be one,
+// because the server would reject it too.
 func segment(id string) (string, error) {
 	if id == "" || id == "." || id == ".." || strings.Contains(id, "/") {
 		return "", &reporter.RejectedError{
 			Code:    http.StatusNotFound,
-			Message: fmt.Sprintf("%q cannot stand in an address of the server", printable(id)),
+			Message: fmt.Sprintf("%q cannot be part of a path of the server's API", printable(id)),
 		}
 	}
 	return url.PathEscape(id), nil

@@ -10,16 +10,16 @@ import (
 	"strings"
 )
 
-// maxDepth is how deep objects and lists may be nested in result data. Python's
-// parser gives up at about a thousand.
+// maxDepth is how deep objects and lists in result data can be nested. Python's
+// parser fails at about a thousand.
 const maxDepth = 64
 
-// maxNotes bounds the notes on one result, so that a broken file doesn't fill a
-// log.
+// maxNotes is the largest number of notes for one result, so that an invalid file
+// doesn't fill a log.
 const maxNotes = 50
 
-// What the server stores in columns, and so must have the right form. Anything
-// else in result data is only kept as JSON.
+// The keys that the server stores in columns, which must have the right type. It
+// stores all other result data as JSON.
 var (
 	runTexts   = []string{"engine", "kitt_version", "model", "suite_name", "timestamp"}
 	runNumbers = []string{"failed_count", "passed_count", "total_benchmarks", "total_time_seconds"}
@@ -31,20 +31,24 @@ var (
 	systemPlain = []string{"environment_type", "fingerprint", "ram_gb"}
 )
 
-// CleanResult returns result data mended so that a KITT server can store it, and
-// a sentence for each thing that it changed. Data of the wrong shape does not
-// only fail: it leaves the server's database locked for every agent. data itself
-// is left as it was; nil or empty data stays so.
+// CleanResult returns a copy of result data that a KITT server can store, and a
+// sentence for each change. The server fails on invalid data and leaves its database
+// locked for every agent. CleanResult does not modify data. It returns nil for empty
+// data.
 //
-// What has a column at the server is turned into its form where that can be done
-// without loss, and else left out: model, engine, suite_name, timestamp and
-// kitt_version are texts, the counts numbers within 64 bits, results a list of
-// objects, their test_name, test_version and timestamp texts, run_number a whole
-// number, metrics an object, system_info an object with gpu and cpu objects or
-// null. NaN and infinities become null where null is safe. Texts become valid
-// UTF-8, maps, slices and structs of other types plain ones.
+// Values with a column in the server's database are converted if no information is
+// lost, and otherwise removed:
 //
-// Cleaning what is clean changes nothing.
+//   - model, engine, suite_name, timestamp and kitt_version are strings;
+//   - passed_count, failed_count, total_benchmarks and total_time_seconds are numbers
+//     within 64 bits;
+//   - results is a list of objects, in which test_name, test_version and timestamp
+//     are strings, run_number is a whole number and metrics is an object;
+//   - system_info is an object, with objects or null as gpu and cpu.
+//
+// NaN and infinities become null where the server accepts null. Strings become valid
+// UTF-8. Maps, slices and structs become maps and lists that package json decodes to.
+// Cleaning clean data changes nothing.
 func CleanResult(data map[string]any) (clean map[string]any, notes []string) {
 	if len(data) == 0 {
 		return nil, nil
@@ -56,7 +60,7 @@ func CleanResult(data map[string]any) (clean map[string]any, notes []string) {
 	c.results(plain)
 	c.system(plain)
 	if c.left > 0 {
-		c.notes = append(c.notes, fmt.Sprintf("%d more things were changed", c.left))
+		c.notes = append(c.notes, fmt.Sprintf("%d more changes", c.left))
 	}
 	if len(plain) == 0 {
 		plain = nil
@@ -80,13 +84,13 @@ func (c *cleaner) note(format string, args ...any) {
 // name returns the name of a key for a note.
 func name(where, key string) string { return printable(where + key) }
 
-// drop leaves a key out.
+// drop removes a key.
 func (c *cleaner) drop(m map[string]any, where, key, why string) {
 	delete(m, key)
-	c.note("%s is left out: %s", name(where, key), why)
+	c.note("%s removed: %s", name(where, key), why)
 }
 
-// texts makes sure that the named keys are texts or absent.
+// texts makes the named keys strings or removes them.
 func (c *cleaner) texts(m map[string]any, where string, keys []string) {
 	for _, key := range keys {
 		value, ok := m[key]
@@ -97,7 +101,7 @@ func (c *cleaner) texts(m map[string]any, where string, keys []string) {
 		case string:
 		case bool:
 			m[key] = strconv.FormatBool(v)
-			c.note("%s was no text and is sent as one", name(where, key))
+			c.note("%s converted to a text", name(where, key))
 		case float64, int64, uint64:
 			text, err := json.Marshal(v)
 			if err != nil {
@@ -105,14 +109,14 @@ func (c *cleaner) texts(m map[string]any, where string, keys []string) {
 				continue
 			}
 			m[key] = string(text)
-			c.note("%s was no text and is sent as one", name(where, key))
+			c.note("%s converted to a text", name(where, key))
 		default:
 			c.drop(m, where, key, "it should be a text")
 		}
 	}
 }
 
-// numbers makes sure that the named keys are numbers within 64 bits or absent.
+// numbers removes the named keys unless they are numbers within 64 bits.
 func (c *cleaner) numbers(m map[string]any, where string, keys []string) {
 	for _, key := range keys {
 		if value, ok := m[key]; ok && !storable(value) {
@@ -129,15 +133,14 @@ func storable(v any) bool {
 	case uint64:
 		return v <= math.MaxInt64
 	case float64:
-		// A whole number is written without a point, so the server takes it for
-		// an integer.
+		// JSON has a whole number without a point, which the server parses as an
+		// integer.
 		return v >= math.MinInt64 && v < math.MaxInt64
 	}
 	return false
 }
 
-// results makes sure that results is a list of objects whose columns have the
-// right form.
+// results makes results a list of objects with columns of the right type.
 func (c *cleaner) results(m map[string]any) {
 	value, ok := m["results"]
 	if !ok {
@@ -153,7 +156,7 @@ func (c *cleaner) results(m map[string]any) {
 		where := "results[" + strconv.Itoa(i) + "]"
 		bench, ok := element.(map[string]any)
 		if !ok {
-			c.note("%s is left out: it should be an object", where)
+			c.note("%s removed: it should be an object", where)
 			continue
 		}
 		c.bench(bench, where+".")
@@ -180,8 +183,7 @@ func (c *cleaner) bench(bench map[string]any, where string) {
 	}
 }
 
-// system makes sure that system_info is an object whose columns have the right
-// form.
+// system makes system_info an object with columns of the right type.
 func (c *cleaner) system(m map[string]any) {
 	value, ok := m["system_info"]
 	if !ok || value == nil {
@@ -197,7 +199,7 @@ func (c *cleaner) system(m map[string]any) {
 	c.part(info, "cpu", cpuPlain)
 }
 
-// part makes sure that a part of system_info is an object or null.
+// part removes a part of system_info unless it is an object or null.
 func (c *cleaner) part(info map[string]any, part string, keys []string) {
 	value, ok := info[part]
 	if !ok || value == nil {
@@ -211,8 +213,7 @@ func (c *cleaner) part(info map[string]any, part string, keys []string) {
 	c.plainValues(object, "system_info."+part+".", keys)
 }
 
-// plainValues makes sure that the named keys hold no object, list or number that
-// no column can take.
+// plainValues removes the named keys if their values cannot be stored in a column.
 func (c *cleaner) plainValues(m map[string]any, where string, keys []string) {
 	for _, key := range keys {
 		switch value := m[key].(type) {
@@ -229,7 +230,7 @@ func (c *cleaner) plainValues(m map[string]any, where string, keys []string) {
 // int64, uint64, bool and nil, all of which can be encoded.
 func (c *cleaner) plain(v reflect.Value, where string, depth int) any {
 	if depth > maxDepth {
-		c.note("%s is left empty: it is nested too deeply", printable(where))
+		c.note("%s set to null: it is nested too deeply", printable(where))
 		return nil
 	}
 	if !v.IsValid() {
@@ -259,7 +260,7 @@ func (c *cleaner) plain(v reflect.Value, where string, depth int) any {
 		return v.Uint()
 	case reflect.Slice, reflect.Array:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
-			break // bytes, which JSON has a text for
+			break // bytes, which package json encodes as a string
 		}
 		if v.Kind() == reflect.Slice && v.IsNil() {
 			return nil
@@ -277,7 +278,7 @@ func (c *cleaner) plain(v reflect.Value, where string, depth int) any {
 	return c.encoded(v, where, depth)
 }
 
-// object returns a copy of a map with texts as keys.
+// object returns a copy of a map with strings as keys.
 func (c *cleaner) object(v reflect.Value, where string, depth int) any {
 	if v.IsNil() {
 		return nil
@@ -295,39 +296,37 @@ func (c *cleaner) object(v reflect.Value, where string, depth int) any {
 	return object
 }
 
-// encoded returns what becomes of a value of any other type on its way through
-// JSON.
+// encoded encodes a value of any other type as JSON and returns the decoded value.
 func (c *cleaner) encoded(v reflect.Value, where string, depth int) any {
-	text, err := json.Marshal(v.Interface())
-	if err != nil {
-		c.note("%s is left empty: it cannot be written as JSON", printable(where))
-		return nil
-	}
 	var value any
-	if err := json.Unmarshal(text, &value); err != nil {
-		c.note("%s is left empty: it cannot be written as JSON", printable(where))
+	text, err := json.Marshal(v.Interface())
+	if err == nil {
+		err = json.Unmarshal(text, &value)
+	}
+	if err != nil {
+		c.note("%s set to null: it cannot be encoded as JSON", printable(where))
 		return nil
 	}
 	return c.plain(reflect.ValueOf(value), where, depth+1)
 }
 
-// float returns f, or nil for NaN and infinities, which JSON has no words for.
+// float returns f, or nil for NaN and infinities, which JSON doesn't have.
 func (c *cleaner) float(f float64, where string) any {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
-		c.note("%s is left empty: %v is no number that JSON knows", printable(where), f)
+		c.note("%s set to null: %v is not a number in JSON", printable(where), f)
 		return nil
 	}
 	return f
 }
 
-// number returns the value of a number as JSON writes it.
+// number returns the value of a JSON number.
 func (c *cleaner) number(text, where string) any {
 	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return i
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		c.note("%s is left empty: it is no number that fits 64 bits", printable(where))
+		c.note("%s set to null: it is not a number within 64 bits", printable(where))
 		return nil
 	}
 	return c.float(f, where)

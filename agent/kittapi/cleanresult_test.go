@@ -157,7 +157,7 @@ func systemBreach(v any) error {
 	return nil
 }
 
-// keeps checks all that CleanResult promises about data.
+// keeps checks everything that CleanResult promises about data.
 func keeps(t interface {
 	require.TestingT
 	Helper()
@@ -196,28 +196,28 @@ func TestCleanResult(t *testing.T) {
 	}{
 		{"nil", nil, `null`, nil},
 		{"empty", map[string]any{}, `null`, nil},
-		{"null texts", map[string]any{"model": nil, "x": nil}, `{"x":null}`, []string{"model is left out: it should be a text"}},
+		{"null texts", map[string]any{"model": nil, "x": nil}, `{"x":null}`, []string{"model removed: it should be a text"}},
 		{"numbers for texts", map[string]any{"model": 7.5, "engine": true, "timestamp": 3}, `{"engine":"true","model":"7.5","timestamp":"3"}`,
-			[]string{"engine was no text", "model was no text", "timestamp was no text"}},
-		{"object for a text", map[string]any{"engine": map[string]any{"a": 1}, "k": 1}, `{"k":1}`, []string{"engine is left out"}},
-		{"all dropped", map[string]any{"engine": nil}, `null`, []string{"engine is left out"}},
+			[]string{"engine converted to a text", "model converted to a text", "timestamp converted to a text"}},
+		{"object for a text", map[string]any{"engine": map[string]any{"a": 1}, "k": 1}, `{"k":1}`, []string{"engine removed"}},
+		{"all dropped", map[string]any{"engine": nil}, `null`, []string{"engine removed"}},
 		{"counts", map[string]any{"passed_count": nil, "failed_count": "1", "total_benchmarks": 1e19, "total_time_seconds": math.NaN(), "passed": nil},
-			`{"passed":null}`, []string{"total_time_seconds is left empty", "failed_count is left out", "passed_count is left out", "total_benchmarks is left out", "total_time_seconds is left out"}},
+			`{"passed":null}`, []string{"total_time_seconds set to null", "failed_count removed", "passed_count removed", "total_benchmarks removed", "total_time_seconds removed"}},
 		{"good counts", map[string]any{"passed_count": 3, "total_time_seconds": 1e300, "failed_count": int64(math.MaxInt64)},
 			`{"failed_count":9223372036854775807,"passed_count":3}`, []string{"total_time_seconds"}},
-		{"nil slice", map[string]any{"results": []any(nil), "x": 1}, `{"x":1}`, []string{"results is left out: it should be a list"}},
+		{"nil slice", map[string]any{"results": []any(nil), "x": 1}, `{"x":1}`, []string{"results removed: it should be a list"}},
 		{"elements", map[string]any{"results": []any{nil, "x", []any{}, map[string]any{"test_name": "t"}}}, `{"results":[{"test_name":"t"}]}`,
-			[]string{"results[0] is left out", "results[1] is left out", "results[2] is left out"}},
+			[]string{"results[0] removed", "results[1] removed", "results[2] removed"}},
 		{"metrics", map[string]any{"results": []any{
 			map[string]any{"metrics": nil}, map[string]any{"metrics": []any{}}, map[string]any{"metrics": map[string]any(nil)},
 			map[string]any{"metrics": map[string]any{"a": math.Inf(1), "b": map[string]any{"c": math.NaN()}, "d": json.Number("1e400"), "e": uint64(math.MaxUint64)}},
 		}}, `{"results":[{},{},{},{"metrics":{"a":null,"b":{"c":null},"d":null,"e":18446744073709551615}}]}`,
-			[]string{"results[3].metrics.a is left empty: +Inf", "results[3].metrics.b.c", "results[3].metrics.d", "results[0].metrics", "results[1].metrics", "results[2].metrics"}},
+			[]string{"results[3].metrics.a set to null: +Inf", "results[3].metrics.b.c", "results[3].metrics.d", "results[0].metrics", "results[1].metrics", "results[2].metrics"}},
 		{"run numbers", map[string]any{"results": []any{
 			map[string]any{"run_number": 1.5}, map[string]any{"run_number": "1"}, map[string]any{"run_number": 2.0}, map[string]any{"run_number": true},
 		}}, `{"results":[{},{},{"run_number":2},{}]}`, []string{"results[0].run_number", "results[1].run_number", "results[3].run_number"}},
 		{"system null", map[string]any{"system_info": nil}, `{"system_info":null}`, nil},
-		{"system text", map[string]any{"system_info": "x", "a": 1}, `{"a":1}`, []string{"system_info is left out"}},
+		{"system text", map[string]any{"system_info": "x", "a": 1}, `{"a":1}`, []string{"system_info removed"}},
 		{"system parts", map[string]any{"system_info": map[string]any{
 			"gpu": map[string]any{"model": map[string]any{}, "vram_gb": 24, "compute_capability": []any{8, 9}}, "cpu": []any{}, "ram_gb": []any{1}, "fingerprint": nil,
 		}}, `{"system_info":{"fingerprint":null,"gpu":{"compute_capability":[8,9],"vram_gb":24}}}`,
@@ -227,7 +227,7 @@ func TestCleanResult(t *testing.T) {
 			"own":     own{"x", 1}, "ptr": &own{"y", 2}, "time": time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), "bytes": []byte("ab"), "ints": map[int]int{1: 2},
 		}, `{"bytes":"YWI=","ints":{"1":2},"own":{"n":1,"name":"x"},"ptr":{"n":2,"name":"y"},` +
 			`"results":[{"errors":["e"],"metrics":{"a":1.5},"warmup_times":[null]}],"time":"2026-01-02T03:04:05Z"}`, []string{"warmup_times[0]"}},
-		{"not JSON at all", map[string]any{"f": func() {}, "c": make(chan int)}, `{"c":null,"f":null}`, []string{"c is left empty", "f is left empty"}},
+		{"not JSON at all", map[string]any{"f": func() {}, "c": make(chan int)}, `{"c":null,"f":null}`, []string{"c set to null", "f set to null"}},
 		{"bad UTF-8", map[string]any{"model": "a\xffb", "k\xff": "\xed\xa0\x80"}, "{\"k\uFFFD\":\"\uFFFD\",\"model\":\"a\uFFFDb\"}", nil},
 	}
 	for _, tt := range tests {
@@ -264,7 +264,7 @@ func TestNotesAreBounded(t *testing.T) {
 	results := make([]any, 10_000)
 	_, notes := kittapi.CleanResult(map[string]any{"results": results})
 	require.Len(t, notes, 51)
-	require.Equal(t, "9950 more things were changed", notes[50])
+	require.Equal(t, "9950 more changes", notes[50])
 }
 
 // resultValue draws any value, of the kinds that break things.
@@ -290,8 +290,8 @@ var keyNames = []string{
 	"environment_type", "fingerprint", "x", "\xff",
 }
 
-// TestWhateverGoesIn shows that nothing that comes out of CleanResult breaks a
-// rule, nor the double, which counts what would have broken the real server.
+// TestWhateverGoesIn checks that clean data breaks no rule and is accepted by the
+// double, which lists what would have broken the real server.
 func TestWhateverGoesIn(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, kittapitest.Config{})
@@ -310,8 +310,7 @@ func TestWhateverGoesIn(t *testing.T) {
 	})
 }
 
-// TestTheCheckOfTheRules shows that breach finds what it should, or the tests
-// that rest on it would prove nothing.
+// TestTheCheckOfTheRules checks breach, which other tests depend on.
 func TestTheCheckOfTheRules(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{
@@ -348,8 +347,8 @@ func TestRealMetricsPassUnchanged(t *testing.T) {
 	}
 }
 
-// FuzzMetrics reads any bytes as a metrics.json, and sees that what comes
-// out of it can be sent.
+// FuzzMetrics reads any bytes as a metrics.json and checks that the result can be
+// sent.
 func FuzzMetrics(f *testing.F) {
 	for _, file := range []string{"testdata/metrics-quick.json", "testdata/metrics-performance.json"} {
 		text, err := os.ReadFile(file)

@@ -9,14 +9,13 @@ import (
 	"github.com/kirizan/kitt-agent/agent/reporter"
 )
 
-// A Client speaks to one KITT server. Its methods are safe for concurrent use;
-// each makes one request, or one a page where it reads a list.
+// A Client is a client of one KITT server. Its methods are safe for concurrent use.
+// Each sends one request, or one for each page of a list.
 type Client struct {
 	cfg  Config
 	base string // address of the API
 	http *http.Client
 	log  *slog.Logger
-	tls  *reloader // nil with a Transport of the caller's
 }
 
 var (
@@ -29,7 +28,8 @@ var (
 	_ reporter.EncodedReporter = (*Client)(nil)
 )
 
-// New returns a client. It reads the certificate files and makes no request.
+// New returns a client. It reads the certificate files and sends no request. The
+// error joins everything that is wrong with cfg and the files.
 func New(cfg Config) (*Client, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -42,15 +42,14 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{cfg: cfg, base: base, log: cfg.Logger}
 	transport := cfg.Transport
 	if transport == nil {
-		if c.tls, err = newReloader(cfg); err != nil {
+		if transport, err = newReloader(cfg); err != nil {
 			return nil, fmt.Errorf("kittapi: %w", err)
 		}
-		transport = c.tls
 	}
 	c.http = &http.Client{
 		Transport: transport,
-		// A redirected POST would become a GET, and the token is for this
-		// server only.
+		// A redirected POST would become a GET, and only this server may get the
+		// token.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil

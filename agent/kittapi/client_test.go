@@ -75,7 +75,7 @@ func TestRegister(t *testing.T) {
 		"environment_type": "dgx", "fingerprint": "`+fingerprint+`"}`, details)
 
 	again, err := c.Register(t.Context(), agent.Registration{Name: "gpu 01"})
-	require.NoError(t, err, "all that is unknown is left out or empty, never null")
+	require.NoError(t, err, "unknown fields are omitted or empty, never null")
 	require.Equal(t, got.AgentID, again.AgentID)
 	require.Equal(t, "kitt-agent", s.RequestLog()[0].Header.Get("User-Agent"))
 }
@@ -132,7 +132,7 @@ func TestHeartbeat(t *testing.T) {
 			"engine": "vllm", "installed": false, "binary_path": "", "version": "", "running": false, "pid": 0.0, "port": 8000.0,
 		}},
 	}, beats[0].Body)
-	require.Equal(t, map[string]any{"current_task": "", "uptime_s": 0.0, "engines": []any{}}, beats[1].Body, "what is unknown is left out")
+	require.Equal(t, map[string]any{"current_task": "", "uptime_s": 0.0, "engines": []any{}}, beats[1].Body, "unknown fields are omitted")
 	require.Equal(t, "kitt-agent/1.2.3", s.RequestLog()[1].Header.Get("User-Agent"))
 
 	_, err = c.Heartbeat(t.Context(), "nobody", heartbeat.Beat{})
@@ -140,7 +140,7 @@ func TestHeartbeat(t *testing.T) {
 	_, refused := errors.AsType[*reporter.RejectedError](err)
 	require.False(t, refused)
 	_, err = c.Heartbeat(t.Context(), "rack1/gpu", heartbeat.Beat{})
-	require.ErrorContains(t, err, "cannot stand in an address")
+	require.ErrorContains(t, err, "cannot be part of a path")
 }
 
 func TestReports(t *testing.T) {
@@ -199,7 +199,7 @@ func TestHasResult(t *testing.T) {
 		at := fmt.Sprintf("2026-11-23T16:%02d:00", i)
 		require.NoError(t, c.ReportResult(t.Context(), "gpu-01", reporter.Result{Data: map[string]any{"model": "m", "engine": "vllm", "timestamp": at}}))
 	}
-	// One of a Python agent, with what is no JSON.
+	// A result of a Python agent, which is not valid JSON.
 	resp, err := http.Post(s.URL+"/api/v1/agents/gpu-01/results", "application/json", strings.NewReader(
 		`{"result_data":{"model":"m","engine":"vllm","timestamp":"2026-11-23T15:00:00","results":[{"metrics":{"x":NaN,"y":-Infinity}}]}}`))
 	require.NoError(t, err)
@@ -262,7 +262,7 @@ func TestDispatched(t *testing.T) {
 	post("agents/"+reg.AgentID+"/cleanup", `{}`)
 	post("engines/agents/"+reg.AgentID+"/start", `{"engine_name":"llama_cpp","model_path":"/x","runtime_config":{"n_ctx":4096}}`)
 
-	// What the beats hand out, whose answers are lost, is what is found again.
+	// The commands of heartbeats with a lost answer are found again.
 	var want []heartbeat.Command
 	for range 3 {
 		answer, err := c.Heartbeat(t.Context(), "gpu-01", heartbeat.Beat{})
@@ -351,8 +351,8 @@ func TestNewNamesEveryFault(t *testing.T) {
 		{kittapi.Config{URL: "http://u:pw@h"}, []string{"user or password"}},
 		{kittapi.Config{URL: "http://h?x=1"}, []string{"URL"}},
 		{kittapi.Config{URL: "http://h", CertFile: "c", Timeout: -1}, []string{"CertFile and KeyFile", "Timeout"}},
-		{kittapi.Config{URL: "http://h", Token: "a b"}, []string{"the Token holds blanks"}},
-		{kittapi.Config{URL: "http://h", ServerToken: "é"}, []string{"the ServerToken holds"}},
+		{kittapi.Config{URL: "http://h", Token: "a b"}, []string{"Token has white space"}},
+		{kittapi.Config{URL: "http://h", ServerToken: "é"}, []string{"ServerToken has"}},
 		{kittapi.Config{URL: "http://h", CAFile: "absent.pem"}, []string{"CAFile", "absent.pem"}},
 		{kittapi.Config{URL: "http://h", Transport: http.DefaultTransport, Insecure: true}, []string{"Transport"}},
 	}
@@ -373,7 +373,7 @@ func answering(t *testing.T, cfg kittapi.Config, h http.HandlerFunc) *kittapi.Cl
 	return newClient(t, cfg)
 }
 
-// wrote returns a handler that answers so.
+// wrote returns a handler with this answer.
 func wrote(status int, kind, body string, headers ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -386,7 +386,7 @@ func wrote(status int, kind, body string, headers ...string) http.HandlerFunc {
 	}
 }
 
-// TestWhatCountsAsTheServersWord makes each call against each kind of answer.
+// TestWhatCountsAsTheServersWord makes each call with each kind of answer.
 func TestWhatCountsAsTheServersWord(t *testing.T) {
 	t.Parallel()
 	const jsonKind, html = "application/json", "text/html; charset=utf-8"
@@ -499,7 +499,7 @@ func TestWhatCountsAsTheServersWord(t *testing.T) {
 	}
 }
 
-// endless is a text without end.
+// endless is a reader without an end.
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {
@@ -524,11 +524,11 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		call   func(*kittapi.Client) error
 		want   []string
 	}{
-		{"replaced token", kittapi.Config{Token: "own"}, forbidden, beat, []string{"was replaced on the server or is wrong", "rotate-token", "agent.yaml"}},
+		{"replaced token", kittapi.Config{Token: "own"}, forbidden, beat, []string{"is wrong or was replaced on the server", "rotate-token", "agent.yaml"}},
 		{"server token missing", kittapi.Config{Token: "own"}, notOperator, line, []string{"server_token", "--auth-token"}},
 		{"server token wrong", kittapi.Config{ServerToken: "x"}, notOperator, line, []string{"server_token in agent.yaml is not"}},
-		{"no token", kittapi.Config{}, missing, beat, []string{"agent.yaml as token"}},
-		{"no server token", kittapi.Config{}, missing, line, []string{"agent.yaml as server_token"}},
+		{"no token", kittapi.Config{}, missing, beat, []string{"as token in agent.yaml"}},
+		{"no server token", kittapi.Config{}, missing, line, []string{"as server_token in agent.yaml"}},
 		{"token taken away", kittapi.Config{Token: "own"}, missing, beat, []string{"proxy"}},
 		{"moved", kittapi.Config{}, wrote(301, "text/html", "", "Location", "https://new.example/"), beat, []string{"server_url", "https://new.example/"}},
 	}
@@ -581,7 +581,7 @@ func TestBadParts(t *testing.T) {
 	require.Equal(t, "12", answer.Commands[1].ID)
 	require.JSONEq(t, `{"x": null}`, string(answer.Commands[1].Payload))
 	require.Equal(t, map[string]string{"a": "b", "n": "60", "t": "true", "l": "[1]"}, answer.Settings)
-	require.Equal(t, 1, strings.Count(logged.String(), "cannot be read"))
+	require.Equal(t, 1, strings.Count(logged.String(), "heartbeat's answer ignored"))
 
 	c = answering(t, kittapi.Config{}, wrote(200, "application/json", `{"ack": true, "commands": {}, "settings": []}`))
 	answer, err = c.Heartbeat(t.Context(), "a", heartbeat.Beat{})
@@ -614,8 +614,8 @@ func TestLostAnswers(t *testing.T) {
 	require.Equal(t, test, lost[0].TestID)
 }
 
-// TestAnEncodedResultIsTheSameRequest sends a result from memory and as it lies on
-// disk: the server sees no difference.
+// TestAnEncodedResultIsTheSameRequest sends a result from memory and from disk. The
+// server gets the same request.
 func TestAnEncodedResultIsTheSameRequest(t *testing.T) {
 	t.Parallel()
 	var bodies []string

@@ -14,56 +14,58 @@ import (
 	"github.com/kirizan/kitt-agent/internal/rules"
 )
 
-// DefaultTimeout bounds one request, from the name's look-up to the last byte of
-// the answer.
+// DefaultTimeout is the default time limit of a request, from the look-up of the
+// name to the last byte of the answer.
 const DefaultTimeout = 30 * time.Second
 
-// Config says which server a Client speaks to, and how. URL is required; the
-// zero value of everything else means its default.
+// Config configures a Client. URL is required; the zero value of every other field
+// means its default.
 type Config struct {
 	// URL is the server's address without the API's path, such as
 	// https://kitt.example:8080.
 	URL string
 
-	// Token is the agent's own. Empty means none.
+	// Token is the agent's token. Defaults to none.
 	Token agent.Secret
 
-	// ServerToken is the operator's token, which the server was started with.
-	// It is used for logs, statuses and launches, which such a server takes with
-	// no other one. Empty means that Token is used.
+	// ServerToken is the operator's token, with which the server was started.
+	// Such a server requires it for logs, statuses and launches. Defaults to
+	// Token.
 	ServerToken agent.Secret
 
-	// CAFile holds the authorities that the server's certificate is checked
-	// against, in place of the system's. CertFile and KeyFile hold the client's
-	// own certificate, presented wherever one is asked for; each needs the other.
-	// All are PEM and are read again when they change.
+	// CAFile has the authorities that may sign the server's certificate. Defaults
+	// to the system's. CertFile and KeyFile have the client's certificate, which
+	// is presented on request; set both or neither. All are PEM files and are
+	// read again when they change.
 	CAFile   string
 	CertFile string
 	KeyFile  string
 
-	// TLS is what connections over https are made with. The files and
-	// Insecure are added to a copy of it. Defaults to the system's authorities.
+	// TLS has further settings for https. The files and Insecure are added to a
+	// copy of it. Defaults to the system's authorities.
 	TLS *tls.Config
 
 	// Insecure accepts any certificate of the server. A configured client
-	// certificate is presented all the same.
+	// certificate is still presented.
 	Insecure bool
 
-	// Transport carries the requests in place of the client's own, which opens a
-	// connection for each. The files, TLS, Insecure and Proxy must then be empty.
+	// Transport sends the requests. If it is set, the files, TLS, Insecure and
+	// Proxy must be empty. Defaults to a transport with a new connection for each
+	// request.
 	Transport http.RoundTripper
 
-	// Proxy chooses a proxy for a request, as http.ProxyFromEnvironment does.
+	// Proxy returns the proxy for a request, like http.ProxyFromEnvironment.
 	// Defaults to none.
 	Proxy func(*http.Request) (*url.URL, error)
 
-	// Timeout bounds one request as a whole. Defaults to DefaultTimeout.
+	// Timeout is the time limit of one request. Defaults to DefaultTimeout.
 	Timeout time.Duration
 
-	// UserAgent is what the client calls itself. Defaults to kitt-agent.
+	// UserAgent is the User-Agent header. Defaults to kitt-agent.
 	UserAgent string
 
-	// Logger takes what an operator wants to know; nil discards it.
+	// Logger receives changes to results, reloaded certificates and ignored parts
+	// of answers. Defaults to discarding them.
 	Logger *slog.Logger
 }
 
@@ -88,13 +90,13 @@ func (cfg Config) base() (string, error) {
 	u, err := url.Parse(strings.TrimRight(cfg.URL, "/"))
 	switch {
 	case err != nil:
-		return "", errors.New("URL cannot be read as an address") // its text may hold a password
+		return "", errors.New("URL is not a valid address") // err may contain a password
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return "", fmt.Errorf("URL %q has to begin with http:// or https:// and a host", u.Redacted())
+		return "", fmt.Errorf("URL %q must begin with http:// or https:// and a host", u.Redacted())
 	case u.User != nil:
-		return "", errors.New("URL holds a user or password, which a KITT server has no use for")
+		return "", errors.New("URL has a user or password, which a KITT server does not use; remove it")
 	case u.RawQuery != "" || u.Fragment != "":
-		return "", fmt.Errorf("URL %q has to end with the host, port or path", u.Redacted())
+		return "", fmt.Errorf("URL %q must end with the host, port or path", u.Redacted())
 	}
 	return u.String() + "/api/v1", nil
 }
@@ -108,19 +110,19 @@ func (cfg Config) validate() error {
 		faults = append(faults, errors.New("one of CertFile and KeyFile is missing"))
 	}
 	if cfg.Timeout < 0 {
-		faults = append(faults, fmt.Errorf("a Timeout of %s is negative", cfg.Timeout))
+		faults = append(faults, fmt.Errorf("Timeout %s is negative", cfg.Timeout))
 	}
 	if cfg.Transport != nil && (strings.Join(cfg.files(), "") != "" || cfg.TLS != nil || cfg.Insecure || cfg.Proxy != nil) {
-		faults = append(faults, errors.New("the Transport would ignore CAFile, CertFile, KeyFile, TLS, Insecure and Proxy"))
+		faults = append(faults, errors.New("Transport ignores CAFile, CertFile, KeyFile, TLS, Insecure and Proxy; set them in the transport"))
 	}
 	if rules.Token(cfg.Token.Reveal()) != nil {
-		faults = append(faults, errors.New("the Token holds blanks or characters outside ASCII, which no server takes"))
+		faults = append(faults, errors.New("Token has white space or characters outside ASCII, which servers reject"))
 	}
 	if rules.Token(cfg.ServerToken.Reveal()) != nil {
-		faults = append(faults, errors.New("the ServerToken holds blanks or characters outside ASCII, which no server takes"))
+		faults = append(faults, errors.New("ServerToken has white space or characters outside ASCII, which servers reject"))
 	}
 	return errors.Join(faults...)
 }
 
-// files returns the names of the certificate files, empty where there is none.
+// files returns the names of the certificate files, which may be empty.
 func (cfg Config) files() []string { return []string{cfg.CAFile, cfg.CertFile, cfg.KeyFile} }

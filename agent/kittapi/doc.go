@@ -1,16 +1,15 @@
 // Package kittapi is the client of a KITT server.
 //
-// A [Client] is an [agent.Server], through which an agent registers and beats,
-// an [reporter.Reporter] with an [reporter.Checker]'s rules about result data, and an
-// [reporter.Inquirer]. It also has the few calls that a command line needs. It
-// neither retries nor keeps an order: it makes one request a call and says
-// plainly what became of it, and the agent decides.
+// A [Client] is an [agent.Server], through which an agent registers and sends
+// heartbeats, a [reporter.Reporter], a [reporter.Checker] of result data and a
+// [reporter.Inquirer]. It also has the calls that a command line needs. It neither
+// retries nor orders requests: each call sends one request and returns its outcome.
 //
-// # What counts as the server's word
+// # Answers and errors
 //
-// Between an agent and its server stand proxies, load balancers and portals that
-// answer in the server's place. Only JSON of the API's own shape speaks for the
-// server; everything else is an outage, after which a request may be made again:
+// Proxies, load balancers and login portals between an agent and its server may
+// answer instead of the server. Only JSON in the API's form counts as an answer of
+// the server. Everything else is an outage, after which the request can be retried:
 //
 //	answer                                error
 //	2xx, with the fields of this call     none
@@ -19,16 +18,17 @@
 //	401                                   an outage that matches ErrUnauthorized
 //	500                                   an outage that matches reporter.ErrServerFailed
 //	any of these with Retry-After         an outage in an *reporter.RetryAfterError
-//	HTML, redirects, cut or huge answers  an outage
+//	HTML, redirects, incomplete or
+//	too large answers                     an outage
 //
 // # Two tokens
 //
-// A KITT server that was started with a token of its own takes logs and statuses
-// only with that one, registrations, heartbeats and results only with the
-// agent's. Config has room for both. See [Config.ServerToken].
+// A KITT server that was started with its own token requires that token for logs and
+// statuses, and the agent's token for registrations, heartbeats and results. Config
+// has both. See [Config.ServerToken].
 //
 // # Results
 //
-// Result data of the wrong shape stops a KITT server for everybody, so
-// [CleanResult] mends it before anything is sent.
+// Invalid result data can lock a KITT server's database for all agents, so
+// [CleanResult] corrects it before it is sent.
 package kittapi

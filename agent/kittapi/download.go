@@ -19,45 +19,47 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent/reporter"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // Artifacts that a KITT server offers for download.
 const (
-	ArtifactBuildContext = "build-context" // what benchmarks' image is built of, a gzip tar
+	ArtifactBuildContext = "build-context" // the context of the benchmarks' image, a gzip tar
 	ArtifactPackage      = "package"       // the agent itself
 )
 
-// Bounds of a download.
+// Limits of a download.
 const (
-	downloadTries = 5           // attempts in a row that bring nothing
-	downloadPause = time.Second // after the first of them; each next one is twice as long
+	downloadTries = 5           // attempts in a row without any data
+	downloadPause = time.Second // after the first of them; doubled after each further one
 	maxDigest     = 64 << 10    // bytes
 )
 
-// An Artifact names a file that the server offers, and bounds it.
+// An Artifact is a file that the server offers.
 type Artifact struct {
 	Name  string     // one of the Artifact constants
 	Query url.Values // such as os and arch of a package; may be nil
 
-	// MaxBytes is the largest file that is taken.
+	// MaxBytes is the size of the largest accepted file. It is required.
 	MaxBytes int64
 
-	// Progress, if set, is told how many bytes are there, and of how many: -1
-	// if the server doesn't say.
+	// Progress, if set, is called with the number of bytes received so far and
+	// the size of the file, which is -1 if the server doesn't report it.
 	Progress func(done, total int64)
 }
 
-// A Downloaded says what was downloaded.
+// A Downloaded describes a downloaded file.
 type Downloaded struct {
 	Bytes  int64
-	SHA256 string // in hex digits
-	Name   string // as the server calls the file; may be empty
+	SHA256 string // hex digits
+	Name   string // the server's name of the file; may be empty
 }
 
-// Download writes an artifact into file, which is empty. Where the connection is
-// cut or stands still for Config.Timeout it goes on at the next byte, as long as
-// the server still offers the same file, and begins anew where it doesn't. It
-// gives up after a refusal, or when several attempts in a row brought nothing.
+// Download writes an artifact into file, which must be empty. If the connection
+// fails, or no data arrives for Config.Timeout, Download requests the rest of the
+// file, or all of it if the server's file has changed. It stops if the server
+// rejects the request or if several attempts in a row bring no data. The error then
+// is that of the last attempt; it matches the cause of ctx if ctx is done.
 func (c *Client) Download(ctx context.Context, a Artifact, file *os.File) (Downloaded, error) {
 	d := &download{c: c, a: a, file: file, sum: sha256.New()}
 	failures := 0
@@ -76,40 +78,36 @@ func (c *Client) Download(ctx context.Context, a Artifact, file *os.File) (Downl
 		if isMissing(err) {
 			return Downloaded{}, fmt.Errorf("the server offers no %s: %w", a.Name, err)
 		}
-		if _, refused := errors.AsType[*reporter.RejectedError](err); refused || errors.Is(err, reporter.ErrServerFailed) || d.hopeless || failures >= downloadTries {
-			return Downloaded{}, fmt.Errorf("download of %s: %w", a.Name, err)
+		if _, rejected := errors.AsType[*reporter.RejectedError](err); rejected || errors.Is(err, reporter.ErrServerFailed) || d.permanent || failures >= downloadTries {
+			return Downloaded{}, fmt.Errorf("download %s: %w", a.Name, err)
 		}
-		c.log.DebugContext(ctx, "download cut", "artifact", a.Name, "bytes", d.done, "err", err)
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return Downloaded{}, context.Cause(ctx)
+		c.log.DebugContext(ctx, "download interrupted", "artifact", a.Name, "bytes", d.done, "err", err)
+		if err := base.Wait(ctx, pause); err != nil {
+			return Downloaded{}, err
 		}
 		pause *= 2
 	}
 }
 
-// A download is what is there of a file.
+// A download is the state of an unfinished download.
 type download struct {
-	c        *Client
-	a        Artifact
-	file     *os.File
-	sum      hash.Hash
-	done     int64
-	etag     string // of the version that the bytes are of; empty if it has none
-	name     string
-	hopeless bool // whether another attempt comes to the same
+	c         *Client
+	a         Artifact
+	file      *os.File
+	sum       hash.Hash // of the bytes received so far
+	done      int64     // bytes received so far
+	etag      string    // of the server's file; empty if it has none
+	name      string
+	permanent bool // whether a retry would fail too
 }
 
-// attempt goes on until the end of the file or of the connection.
+// attempt requests the rest of the file and writes it.
 func (d *download) attempt(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// The clock that a download stands under is that of its next byte.
+	// The time limit is for the next data, not for the whole download.
 	stalled := time.AfterFunc(d.c.cfg.Timeout, func() {
-		cancel(fmt.Errorf("nothing came for %s", d.c.cfg.Timeout))
+		cancel(fmt.Errorf("no data for %s", d.c.cfg.Timeout))
 	})
 	defer stalled.Stop()
 	resp, err := d.request(ctx)
@@ -126,14 +124,14 @@ func (d *download) attempt(ctx context.Context) error {
 		n, readErr := resp.Body.Read(block)
 		if n > 0 {
 			stalled.Reset(d.c.cfg.Timeout)
-			if err := d.take(block[:n], total); err != nil {
-				d.hopeless = true
+			if err := d.write(block[:n], total); err != nil {
+				d.permanent = true
 				return err
 			}
 		}
 		switch {
 		case errors.Is(readErr, io.EOF) && total >= 0 && d.done < total:
-			return fmt.Errorf("cut off at %d of %d bytes", d.done, total)
+			return fmt.Errorf("the connection ended after %d of %d bytes", d.done, total)
 		case errors.Is(readErr, io.EOF):
 			return nil
 		case readErr != nil:
@@ -142,7 +140,7 @@ func (d *download) attempt(ctx context.Context) error {
 	}
 }
 
-// request asks for what is missing of the file.
+// request requests the missing part of the file.
 func (d *download) request(ctx context.Context) (*http.Response, error) {
 	r := request{method: http.MethodGet, path: "/agent/" + d.a.Name, query: d.a.Query, key: noKey}
 	req, err := d.c.newRequest(ctx, r)
@@ -165,52 +163,52 @@ func (d *download) request(ctx context.Context) (*http.Response, error) {
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // the status says enough
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // the status is enough
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
-		d.etag = "" // the next attempt begins anew
+		d.etag = "" // the next attempt requests the whole file
 	}
 	return nil, d.c.fault(r, resp, body)
 }
 
-// begin readies the file for a response's body and returns how many bytes the
-// file has in the end, -1 if that is not said.
+// begin prepares the file for a response's body and returns the size of the whole
+// file, -1 if the server doesn't report it.
 func (d *download) begin(resp *http.Response) (total int64, err error) {
 	total = resp.ContentLength
 	if resp.StatusCode == http.StatusPartialContent {
 		from, whole, ok := contentRange(resp.Header.Get("Content-Range"))
 		if !ok || from != d.done {
 			d.etag = ""
-			return 0, fmt.Errorf("the server answers with another part (%q) than asked for", printable(resp.Header.Get("Content-Range")))
+			return 0, fmt.Errorf("the server sent another part (%q) than requested", printable(resp.Header.Get("Content-Range")))
 		}
 		total = whole
 	} else {
 		d.done = 0
 		d.sum.Reset()
 		if err := d.file.Truncate(0); err != nil {
-			d.hopeless = true
+			d.permanent = true
 			return 0, err
 		}
 		if _, err := d.file.Seek(0, io.SeekStart); err != nil {
-			d.hopeless = true
+			d.permanent = true
 			return 0, err
 		}
-		// A weak one would not do for parts of a file (RFC 9110, 13.1.5).
+		// A weak tag cannot be used for parts of a file (RFC 9110, 13.1.5).
 		if d.etag = resp.Header.Get("ETag"); strings.HasPrefix(d.etag, "W/") {
 			d.etag = ""
 		}
 		d.name = fileName(resp.Header.Get("Content-Disposition"))
 	}
 	if total > d.a.MaxBytes {
-		d.hopeless = true
-		return 0, fmt.Errorf("%d bytes are more than %d", total, d.a.MaxBytes)
+		d.permanent = true
+		return 0, fmt.Errorf("the file has %d bytes, more than the limit of %d", total, d.a.MaxBytes)
 	}
 	return total, nil
 }
 
-// take writes what came.
-func (d *download) take(p []byte, total int64) error {
+// write appends p to the file.
+func (d *download) write(p []byte, total int64) error {
 	if d.done+int64(len(p)) > d.a.MaxBytes {
-		return fmt.Errorf("it is longer than %d bytes", d.a.MaxBytes)
+		return fmt.Errorf("the file is larger than the limit of %d bytes", d.a.MaxBytes)
 	}
 	n, err := d.file.Write(p)
 	d.sum.Write(p[:n])
@@ -224,12 +222,12 @@ func (d *download) take(p []byte, total int64) error {
 	return nil
 }
 
-// ErrNoDigest is matched by the error of Digest if the server offers none.
+// ErrNoDigest is matched by the error of [Client.Digest] if the server has none.
 var ErrNoDigest = errors.New("the server has no digest of it")
 
-// Digest returns the SHA-256 that the server gives of an artifact, in hex digits.
-// It comes the same way as the file: it guards against damage, not against a
-// forger.
+// Digest returns the server's SHA-256 of an artifact, in hex digits. It comes over
+// the same connection as the file: it protects against corruption, not against
+// forgery. The error matches [ErrNoDigest] if the server has no digest.
 func (c *Client) Digest(ctx context.Context, a Artifact) (string, error) {
 	var digest string
 	err := c.do(ctx, request{
@@ -243,7 +241,7 @@ func (c *Client) Digest(ctx context.Context, a Artifact) (string, error) {
 			}
 			digest = strings.ToLower(answer.SHA256)
 			if sum, err := hex.DecodeString(digest); err != nil || len(sum) != sha256.Size {
-				return fmt.Errorf("%q is no SHA-256", printable(answer.SHA256))
+				return fmt.Errorf("%q is not a SHA-256", printable(answer.SHA256))
 			}
 			return nil
 		},
@@ -254,14 +252,14 @@ func (c *Client) Digest(ctx context.Context, a Artifact) (string, error) {
 	return digest, err
 }
 
-// isMissing reports whether the server has nothing at the address of a call.
+// isMissing reports whether err means that the server has nothing at the path.
 func isMissing(err error) bool {
-	refused, ok := errors.AsType[*reporter.RejectedError](err)
-	return ok && refused.Code == http.StatusNotFound || errors.Is(err, errNoRoute)
+	rejected, ok := errors.AsType[*reporter.RejectedError](err)
+	return ok && rejected.Code == http.StatusNotFound || errors.Is(err, errNoRoute)
 }
 
-// contentRange reads a Content-Range of bytes (RFC 9110, 14.4): where a part
-// begins, and how large the whole is.
+// contentRange parses a Content-Range of bytes (RFC 9110, 14.4): the start of the
+// part and the size of the whole file.
 func contentRange(header string) (from, whole int64, ok bool) {
 	span, size, found := strings.Cut(strings.TrimPrefix(header, "bytes "), "/")
 	first, last, dash := strings.Cut(span, "-")
@@ -275,7 +273,7 @@ func contentRange(header string) (from, whole int64, ok bool) {
 	return from, whole, ok
 }
 
-// fileName returns the name in a Content-Disposition, without any directory.
+// fileName returns the name in a Content-Disposition, without directories.
 func fileName(header string) string {
 	_, params, err := mime.ParseMediaType(header)
 	if err != nil {
@@ -287,8 +285,7 @@ func fileName(header string) string {
 	return ""
 }
 
-// cause returns why a request ended: the reason that its context was ended for,
-// where that is it.
+// cause returns the cause of ctx if it is done, and err otherwise.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

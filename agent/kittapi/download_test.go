@@ -76,7 +76,7 @@ func TestDownload(t *testing.T) {
 
 	a.MaxBytes = 299_999
 	_, err = c.Download(t.Context(), a, emptyFile(t))
-	require.ErrorContains(t, err, "more than 299999")
+	require.ErrorContains(t, err, "more than the limit of 299999")
 
 	_, err = c.Download(t.Context(), kittapi.Artifact{Name: kittapi.ArtifactPackage, MaxBytes: 1}, emptyFile(t))
 	require.ErrorIs(t, err, reporter.ErrServerFailed, "a server that can't build the package")
@@ -183,7 +183,7 @@ func TestDigestOfAnOlderServer(t *testing.T) {
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = io.WriteString(w, `{"error":"not here"}`)
 		}, "not here", true},
-		"nonsense": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"sha256":"abc"}`) }, `"abc" is no SHA-256`, false},
+		"nonsense": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"sha256":"abc"}`) }, `"abc" is not a SHA-256`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -10,9 +10,9 @@ import (
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
-// A program that speaks to a KITT server without an agent.
+// A program that uses a KITT server without an agent.
 func Example() {
-	server, err := kittapitest.NewServer(kittapitest.Config{}) // stands in for a real one
+	server, err := kittapitest.NewServer(kittapitest.Config{}) // instead of a real one
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -43,7 +43,7 @@ func Example() {
 	// Output: run_test {"benchmark_name":"throughput","engine_mode":"docker","engine_name":"vllm","model_path":"/models/llama","profile_id":"","suite_name":"quick"}
 }
 
-// Result data is mended before it is sent, whoever measured it.
+// Result data is corrected before it is sent, whichever runner measured it.
 func ExampleCleanResult() {
 	clean, notes := kittapi.CleanResult(map[string]any{"model": "llama", "passed_count": nil, "results": nil})
 	fmt.Println(clean)
@@ -52,6 +52,6 @@ func ExampleCleanResult() {
 	}
 	// Output:
 	// map[model:llama]
-	// passed_count is left out: it should be a number within 64 bits
-	// results is left out: it should be a list
+	// passed_count removed: it should be a number within 64 bits
+	// results removed: it should be a list
 }

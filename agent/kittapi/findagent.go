@@ -9,28 +9,25 @@ import (
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
-// An AgentRow is what the server tells everybody of one of its agents.
+// An AgentRow is the public part of the server's record of an agent.
 type AgentRow struct {
 	ID     string
 	Name   string
-	Status string // provisioned, online, offline, or the word of its last heartbeat
+	Status string // provisioned, online, offline, or the status of the last heartbeat
 
-	// TokenPrefix is the first 8 characters of the agent's token. It is empty
-	// while the agent has none, and anybody who uses its name may speak for it.
+	// TokenPrefix is the first 8 characters of the agent's token. It is empty if
+	// the agent has no token; any client can then use its name.
 	TokenPrefix string
 }
 
-// FindAgent returns the server's record of the agent with that name, as it
-// stands, which is in the list of all agents only. Its error matches
-// [heartbeat.ErrUnknownAgent] if there is none.
+// FindAgent returns the server's record of the agent with that name, which it looks
+// up in the list of all agents. The error matches [heartbeat.ErrUnknownAgent] if
+// there is none.
 func (c *Client) FindAgent(ctx context.Context, name string) (AgentRow, error) {
 	var rows []AgentRow
 	err := c.do(ctx, request{
 		method: http.MethodGet, path: "/agents/", limit: maxList,
-		answer: func(b []byte) (err error) {
-			rows, err = parseAgents(b)
-			return err
-		},
+		answer: parsedInto(&rows, parseAgents),
 	})
 	if err != nil {
 		return AgentRow{}, err
@@ -54,7 +51,7 @@ func parseAgents(body []byte) ([]AgentRow, error) {
 		return nil, err
 	}
 	if wire == nil {
-		return nil, errors.New("it is no list of agents")
+		return nil, errors.New("it is not a list of agents")
 	}
 	rows := make([]AgentRow, len(wire))
 	for i, row := range wire {

@@ -40,7 +40,7 @@ func TestFindAgent(t *testing.T) {
 	require.ErrorIs(t, err, heartbeat.ErrUnknownAgent)
 }
 
-// What is no list of agents says nothing about one.
+// An answer that is not a list of agents is an error.
 func TestFindAgentBelievesAListOnly(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{`{}`, `null`, `"[]"`, `<html>`, `[{"name":"gpu-1"}]`, `[1]`, `[{"id":"a","name":["gpu-1"]}]`, ``} {

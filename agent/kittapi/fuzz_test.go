@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzAnswers gives any bytes to every parser of an answer. None may panic, and
-// what counts as an answer has what its call asked for.
+// FuzzAnswers passes any bytes to every parser of an answer. No parser may panic, and
+// each accepted answer has the required fields.
 func FuzzAnswers(f *testing.F) {
 	for _, s := range []string{
 		`{"ack":true,"agent_id":"a","commands":[{"command_id":"c","test_id":"t","type":"run_test","payload":{}}],"settings":{"a":"b"}}`,

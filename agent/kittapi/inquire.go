@@ -14,10 +14,10 @@ import (
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
-// maxPages bounds how much of a list is read.
+// maxPages is the most pages of a list that are read.
 const maxPages = 50
 
-// Test returns the server's record of a test.
+// Test returns the part of the server's record of a test that an agent needs.
 func (c *Client) Test(ctx context.Context, testID string) (reporter.Test, error) {
 	row, err := c.TestByID(ctx, testID)
 	if err != nil {
@@ -26,8 +26,8 @@ func (c *Client) Test(ctx context.Context, testID string) (reporter.Test, error)
 	return reporter.Test{ID: row.ID, CommandID: row.CommandID, Status: reporter.Status(row.Status), Error: row.Error}, nil
 }
 
-// LogRows returns all rows of a test's log, in order. A row is what one
-// [Client.ReportLog] sent.
+// LogRows returns all rows of a test's log, in order. A row is the text of one
+// [Client.ReportLog].
 func (c *Client) LogRows(ctx context.Context, testID string) ([]string, error) {
 	part, err := segment(testID)
 	if err != nil {
@@ -36,10 +36,7 @@ func (c *Client) LogRows(ctx context.Context, testID string) ([]string, error) {
 	var rows []string
 	err = c.do(ctx, request{
 		method: http.MethodGet, path: "/quicktest/" + part + "/logs", limit: maxLog,
-		answer: func(b []byte) (err error) {
-			rows, err = parseRows(b)
-			return err
-		},
+		answer: parsedInto(&rows, parseRows),
 	})
 	return rows, err
 }
@@ -63,12 +60,11 @@ func parseRows(body []byte) ([]string, error) {
 	return rows, nil
 }
 
-// HasResult says whether the server holds a result with exactly this model,
-// engine and timestamp. It looks at the newest 1,000 results of that model and
-// engine.
+// HasResult reports whether the server has a result with exactly this model, engine
+// and timestamp. It checks the newest 1,000 results of that model and engine.
 func (c *Client) HasResult(ctx context.Context, model, engine, timestamp string) (bool, error) {
 	query := url.Values{"per_page": {"20"}}
-	// An empty text would be no filter.
+	// An empty parameter would not filter.
 	if model != "" {
 		query.Set("model", model)
 	}
@@ -80,10 +76,7 @@ func (c *Client) HasResult(ctx context.Context, model, engine, timestamp string)
 		var results resultPage
 		err := c.do(ctx, request{
 			method: http.MethodGet, path: "/results/", query: query, limit: maxList,
-			answer: func(b []byte) (err error) {
-				results, err = parseResults(b)
-				return err
-			},
+			answer: parsedInto(&results, parseResults),
 		})
 		if err != nil {
 			return false, err
@@ -93,7 +86,7 @@ func (c *Client) HasResult(ctx context.Context, model, engine, timestamp string)
 				return true, nil
 			}
 			if string(r.Timestamp) < timestamp {
-				return false, nil // they are listed by timestamp, the newest first
+				return false, nil // they are sorted by timestamp, the newest first
 			}
 		}
 		if len(results.Items) == 0 || page >= results.Pages {
@@ -103,8 +96,8 @@ func (c *Client) HasResult(ctx context.Context, model, engine, timestamp string)
 	return false, nil
 }
 
-// resultPage is a page of the list of results, of which only what tells them
-// apart is read.
+// resultPage is a page of the list of results, with only the fields that identify
+// a result.
 type resultPage struct {
 	Items []resultKey `json:"items"`
 	Pages int         `json:"pages"`
@@ -131,9 +124,9 @@ func parseResults(body []byte) (resultPage, error) {
 	return page, nil
 }
 
-// Dispatched returns the commands that the server handed out to the named agent
-// and heard nothing of since, oldest first. The server's times bear no zone;
-// those of tests are taken for this machine's local time.
+// Dispatched returns the commands that the server sent to the named agent and for
+// which it has received no status, oldest first. The server's times have no zone;
+// those of tests are read as this machine's local time.
 func (c *Client) Dispatched(ctx context.Context, agentName string) ([]reporter.DispatchedCommand, error) {
 	var commands []reporter.DispatchedCommand
 	for page := 1; page <= maxPages; page++ {
@@ -148,15 +141,14 @@ func (c *Client) Dispatched(ctx context.Context, agentName string) ([]reporter.D
 			break
 		}
 	}
-	// The list is the newest first, but by text: two forms of time stand in it.
+	// The server sorts newest first, but compares two forms of time as strings.
 	slices.Reverse(commands)
 	slices.SortStableFunc(commands, func(a, b reporter.DispatchedCommand) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return commands, nil
 }
 
-// FindTest returns the id of the test that the named agent's command with this id
-// belongs to, among those that were handed out and have not ended; empty if there
-// is none.
+// FindTest returns the id of the test of the named agent's command with this id, or
+// an empty string if no dispatched or running test has that command.
 func (c *Client) FindTest(ctx context.Context, agentName, commandID string) (string, error) {
 	for _, status := range []string{"running", "dispatched"} {
 		for page := 1; page <= maxPages; page++ {
@@ -177,8 +169,7 @@ func (c *Client) FindTest(ctx context.Context, agentName, commandID string) (str
 	return "", nil
 }
 
-// command returns the command that a heartbeat's answer would have held for the
-// test.
+// command returns the command that the heartbeat's answer had for the test.
 func (t TestRow) command() reporter.DispatchedCommand {
 	kind := agent.TypeRunTest
 	switch {
@@ -196,7 +187,7 @@ func (t TestRow) command() reporter.DispatchedCommand {
 	}
 	text, err := encode(payload)
 	if err != nil {
-		text = []byte("{}") // texts and JSON always encode
+		text = []byte("{}") // not reached: strings and JSON can be encoded
 	}
 	created, _ := ParseTime(t.CreatedAt)
 	return reporter.DispatchedCommand{
@@ -205,8 +196,8 @@ func (t TestRow) command() reporter.DispatchedCommand {
 	}
 }
 
-// runtimeConfig returns the settings of an engine, which the server keeps as
-// text in the place of the profile.
+// runtimeConfig returns the settings of an engine, which the server stores as text
+// in the profile.
 func runtimeConfig(profile string) json.RawMessage {
 	body := strict([]byte(profile))
 	if !json.Valid(body) {
@@ -215,9 +206,9 @@ func runtimeConfig(profile string) json.RawMessage {
 	return body
 }
 
-// ParseTime reads a time of the server's, and reports whether it could. The
-// server writes two forms, neither with a zone: its local time with a T, and
-// UTC with a blank. Local time is taken for that of this machine.
+// ParseTime parses a time of the server, and reports whether it is valid. The server
+// uses two forms without a zone: its local time with a T, and UTC with a space. Local
+// times are read in this machine's zone.
 func ParseTime(text string) (time.Time, bool) {
 	if t, err := time.ParseInLocation("2006-01-02T15:04:05", text, time.Local); err == nil {
 		return t, true

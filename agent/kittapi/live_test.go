@@ -16,10 +16,10 @@ import (
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
-// TestLiveContract goes through a job's life at the KITT server that
-// KITT_TEST_SERVER names, and at the double all the same. A server with a token
-// of its own needs KITT_TEST_SERVER_TOKEN, one over https KITT_TEST_SERVER_CA,
-// the file of its authority. It leaves an agent and a test behind.
+// TestLiveContract runs the calls of a job against the KITT server at
+// KITT_TEST_SERVER and against the double. A server with its own token needs
+// KITT_TEST_SERVER_TOKEN, one over https needs KITT_TEST_SERVER_CA, the file of its
+// authority. The test leaves an agent and a test on the server.
 func TestLiveContract(t *testing.T) {
 	t.Parallel()
 	t.Run("double", func(t *testing.T) {
@@ -49,7 +49,7 @@ func lifeOfAJob(t *testing.T, cfg kittapi.Config) {
 	require.NoError(t, err)
 	require.NotEmpty(t, v)
 
-	// Names are unlike each other from run to run, for a database that lasts.
+	// Each run uses another name, because the server keeps its database.
 	name := fmt.Sprintf("gpu é %d", time.Now().UnixNano())
 	reg, err := c.Register(ctx, agent.Registration{Name: name, Port: 8090, Version: "1.0.0", Capabilities: []string{"vllm"}, Machine: h100})
 	require.NoError(t, err)
@@ -63,7 +63,7 @@ func lifeOfAJob(t *testing.T, cfg kittapi.Config) {
 	stranger := cfg
 	stranger.Token = "stranger"
 	_, err = newClient(t, stranger).Heartbeat(ctx, reg.AgentID, heartbeat.Beat{})
-	require.ErrorContains(t, err, "was replaced on the server or is wrong")
+	require.ErrorContains(t, err, "is wrong or was replaced on the server")
 	stranger.Token = ""
 	_, err = newClient(t, stranger).Heartbeat(ctx, reg.AgentID, heartbeat.Beat{})
 	require.ErrorIs(t, err, kittapi.ErrUnauthorized)
@@ -111,13 +111,13 @@ func lifeOfAJob(t *testing.T, cfg kittapi.Config) {
 	require.NoError(t, err)
 	require.Equal(t, 1, page.Total)
 
-	// All is well with the server after everything that it was sent.
+	// The server still works after all requests.
 	answer, err = c.Heartbeat(ctx, name, heartbeat.Beat{})
 	require.NoError(t, err)
 	require.Empty(t, answer.Commands)
 }
 
-// refusals makes requests that the server refuses for good.
+// refusals makes requests that the server rejects.
 func refusals(t *testing.T, c *kittapi.Client) {
 	for _, err := range []error{
 		c.ReportLog(t.Context(), "nope", "x"),
@@ -130,8 +130,8 @@ func refusals(t *testing.T, c *kittapi.Client) {
 	}
 }
 
-// results delivers results, most of them of a shape that would lock the server's
-// database if it were sent as it is.
+// results delivers results. Most of them would lock the server's database if they
+// were not cleaned.
 func results(t *testing.T, c *kittapi.Client, agentID, at string) {
 	ctx := t.Context()
 	good := map[string]any{

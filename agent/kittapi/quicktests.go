@@ -9,8 +9,7 @@ import (
 	"strconv"
 )
 
-// Health asks the server whether it is well. An error means that it could not
-// be asked.
+// Health returns nil if the server reports that it is healthy.
 func (c *Client) Health(ctx context.Context) error {
 	return c.do(ctx, request{method: http.MethodGet, path: "/health", answer: func(b []byte) error {
 		var answer struct {
@@ -26,7 +25,7 @@ func (c *Client) Health(ctx context.Context) error {
 	}})
 }
 
-// Version asks the server for its version, such as 1.7.0.
+// Version returns the server's version, such as 1.7.0.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	var answer struct {
 		Version text `json:"version"`
@@ -57,16 +56,15 @@ type TestRow struct {
 	ProfileID     string `json:"profile_id"`
 	Status        string `json:"status"` // queued, dispatched, running, completed or failed
 	Error         string `json:"error"`
-	CreatedAt     string `json:"created_at"` // as the server wrote it; see ParseTime
+	CreatedAt     string `json:"created_at"` // in the server's form; see ParseTime
 	StartedAt     string `json:"started_at"`
 	CompletedAt   string `json:"completed_at"`
 }
 
-// UnmarshalJSON reads a record. Where a number stands in place of a text it is
-// taken as text, and null as none.
+// UnmarshalJSON parses a record. A number in place of a string becomes a string, and
+// null an empty one. It returns an error if there is no id or status.
 func (t *TestRow) UnmarshalJSON(b []byte) error {
-	// result_id is always null, and whatever else a later server adds may be
-	// of any type.
+	// Fields that a later server adds may have any type.
 	var row struct {
 		ID            text `json:"id"`
 		AgentID       text `json:"agent_id"`
@@ -88,7 +86,7 @@ func (t *TestRow) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	if row.ID == "" || row.Status == "" {
-		return errors.New("it is no test")
+		return errors.New("it is not a test")
 	}
 	*t = TestRow{
 		ID: string(row.ID), AgentID: string(row.AgentID), AgentName: string(row.AgentName), CommandID: string(row.CommandID),
@@ -100,8 +98,7 @@ func (t *TestRow) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// TestByID returns all that the server tells of one test, of which Test has what
-// an agent asks for.
+// TestByID returns the server's full record of a test.
 func (c *Client) TestByID(ctx context.Context, testID string) (TestRow, error) {
 	part, err := segment(testID)
 	if err != nil {
@@ -115,12 +112,12 @@ func (c *Client) TestByID(ctx context.Context, testID string) (TestRow, error) {
 	return row, err
 }
 
-// A Filter says which tests a list holds. Empty fields leave nothing out.
+// A Filter selects the tests of a list. Empty fields select all.
 type Filter struct {
 	Agent   string // name of the agent
-	Status  string
-	Page    int // from 1; 0 means 1
-	PerPage int // 1 to 100; 0 leaves it to the server (20)
+	Status  string // see TestRow.Status
+	Page    int    // from 1; 0 means 1
+	PerPage int    // 1 to 100; 0 means the server's default (20)
 }
 
 // A TestPage is one page of a list of tests, the newest first.
@@ -131,7 +128,7 @@ type TestPage struct {
 	Pages int       `json:"pages"`
 }
 
-// Tests lists the server's tests.
+// Tests returns one page of the server's tests.
 func (c *Client) Tests(ctx context.Context, filter Filter) (TestPage, error) {
 	query := url.Values{}
 	set := func(name, value string) {
@@ -146,10 +143,7 @@ func (c *Client) Tests(ctx context.Context, filter Filter) (TestPage, error) {
 	var page TestPage
 	err := c.do(ctx, request{
 		method: http.MethodGet, path: "/quicktest/", query: query, limit: maxList,
-		answer: func(b []byte) (err error) {
-			page, err = parseTests(b)
-			return err
-		},
+		answer: parsedInto(&page, parseTests),
 	})
 	return page, err
 }
@@ -165,8 +159,8 @@ func parseTests(body []byte) (TestPage, error) {
 	return page, nil
 }
 
-// A Launch is a quick test to be queued. AgentID, Model and Engine are required;
-// the server has defaults for the rest.
+// A Launch describes a quick test to queue. AgentID, Model and Engine are required;
+// the server has defaults for the other fields.
 type Launch struct {
 	AgentID   string `json:"agent_id"`
 	Model     string `json:"model_path"`

@@ -8,9 +8,9 @@ import (
 	"github.com/kirizan/kitt-agent/agent/reporter"
 )
 
-// ReportStatus sets a test's status: running, completed or failed, the last two
-// with a reason. The server takes any step, also one back from completed to
-// running, so the caller must not send one.
+// ReportStatus sets a test's status: running, completed or failed, the last two with
+// a reason. The server accepts any change, even from completed to running, so the
+// caller must not send such a change.
 func (c *Client) ReportStatus(ctx context.Context, testID string, status reporter.Status, reason string) error {
 	body := struct {
 		Status reporter.Status `json:"status"`
@@ -19,8 +19,8 @@ func (c *Client) ReportStatus(ctx context.Context, testID string, status reporte
 	return c.post(ctx, testID, "/status", body)
 }
 
-// ReportLog appends text to a test's log as one row, which the server's page
-// shows as one line.
+// ReportLog appends text to a test's log as one row. The server's page shows a row as
+// one line.
 func (c *Client) ReportLog(ctx context.Context, testID, text string) error {
 	body := struct {
 		Line string `json:"line"`
@@ -39,8 +39,8 @@ func (c *Client) post(ctx context.Context, testID, what string, body any) error 
 	})
 }
 
-// report is the body of a result. The server reads ResultData and nothing else,
-// and stores nothing where it is left out.
+// report is the body of a result. The server reads only ResultData, and stores
+// nothing without it.
 type report struct {
 	CommandID   string          `json:"command_id"`
 	Status      reporter.Status `json:"status"`
@@ -49,9 +49,9 @@ type report struct {
 	ResultData  map[string]any  `json:"result_data,omitempty"`
 }
 
-// ReportResult delivers the result of a job for the agent with the given id or
-// name. Its data is mended by [CleanResult] first. The server keeps no result
-// from being stored twice; see [Client.HasResult].
+// ReportResult sends the result of a job for the agent with the given id or name. It
+// cleans the data with [CleanResult] and logs the changes. The server does not detect
+// duplicates; see [Client.HasResult].
 func (c *Client) ReportResult(ctx context.Context, agentID string, result reporter.Result) error {
 	part, err := segment(agentID)
 	if err != nil {
@@ -59,7 +59,7 @@ func (c *Client) ReportResult(ctx context.Context, agentID string, result report
 	}
 	data, notes := CleanResult(result.Data)
 	for _, note := range notes {
-		c.log.WarnContext(ctx, "result mended before it is sent", "job", result.CommandID, "change", note)
+		c.log.WarnContext(ctx, "result data corrected", "job", result.CommandID, "change", note)
 	}
 	return c.do(ctx, request{
 		method: http.MethodPost, path: "/agents/" + part + "/results", key: agentKey,
@@ -71,8 +71,8 @@ func (c *Client) ReportResult(ctx context.Context, agentID string, result report
 	})
 }
 
-// ReportEncodedResult is ReportResult for data that [CleanResult] returned and
-// package json encoded. It sends the data as it is, a piece at a time.
+// ReportEncodedResult is ReportResult for data that [CleanResult] returned and package
+// json encoded. It streams the data unchanged.
 func (c *Client) ReportEncodedResult(ctx context.Context, agentID string, result reporter.EncodedResult) error {
 	part, err := segment(agentID)
 	if err != nil {
@@ -95,7 +95,7 @@ func (c *Client) ReportEncodedResult(ctx context.Context, agentID string, result
 	})
 }
 
-// CheckResult returns data mended by [CleanResult].
+// CheckResult returns the result of [CleanResult].
 func (c *Client) CheckResult(data map[string]any) (clean map[string]any, notes []string) {
 	return CleanResult(data)
 }

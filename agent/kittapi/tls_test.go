@@ -27,8 +27,8 @@ import (
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
 )
 
-// write writes a file with a modification time of its own, so that a change is
-// seen however fast it comes.
+// write writes a file with a new modification time, so that even a fast change is
+// detected.
 var age atomic.Int64
 
 func write(t *testing.T, name string, text []byte) {
@@ -66,13 +66,13 @@ func TestOverTLS(t *testing.T) {
 	err = newClient(t, kittapi.Config{URL: s.URL}).Health(t.Context())
 	require.ErrorContains(t, err, "set tls.ca in agent.yaml")
 	err = newClient(t, kittapi.Config{URL: s.URL, CAFile: ca, TLS: &tls.Config{ServerName: "kitt.example"}}).Health(t.Context())
-	require.ErrorContains(t, err, "names localhost only")
+	require.ErrorContains(t, err, "is only for localhost")
 	err = newClient(t, kittapi.Config{URL: strings.Replace(s.URL, "https", "http", 1)}).Health(t.Context())
 	require.Error(t, err)
 
 	plain := newServer(t, kittapitest.Config{})
 	err = newClient(t, kittapi.Config{URL: strings.Replace(plain.URL, "http", "https", 1)}).Health(t.Context())
-	require.ErrorContains(t, err, "should begin with http://")
+	require.ErrorContains(t, err, "must begin with http://")
 }
 
 func TestSessionsAreResumed(t *testing.T) {
@@ -128,7 +128,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 		require.NoError(t, c.Health(t.Context()))
 	}
 	require.Equal(t, "agent-first", seen.Load())
-	require.Equal(t, 1, strings.Count(logged.String(), "cannot be used"), "said once: %s", logged.String())
+	require.Equal(t, 1, strings.Count(logged.String(), "files not loaded"), "logged once: %s", logged.String())
 
 	write(t, keyFile, secondKey)
 	require.NoError(t, c.Health(t.Context()))
@@ -150,8 +150,8 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 	require.ErrorContains(t, err, "CertFile and KeyFile")
 }
 
-// TestEveryCallShowsTheCertificate makes each kind of call to a server that
-// takes only clients with the certificate.
+// TestEveryCallShowsTheCertificate makes each kind of call to a server that requires
+// the client certificate.
 func TestEveryCallShowsTheCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -171,7 +171,7 @@ func TestEveryCallShowsTheCertificate(t *testing.T) {
 	lifeOfAJob(t, kittapi.Config{URL: s.URL, Token: "own", ServerToken: "operator", Insecure: true, CertFile: certFile, KeyFile: keyFile})
 
 	err = newClient(t, kittapi.Config{URL: s.URL, CAFile: caFile}).Health(t.Context())
-	require.ErrorContains(t, err, "asks for the agent's certificate")
+	require.ErrorContains(t, err, "requires the agent's certificate")
 	cert, key = newCertificate(t, "agent-stranger")
 	write(t, certFile, cert)
 	write(t, keyFile, key)

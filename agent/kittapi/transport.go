@@ -13,9 +13,8 @@ import (
 	"github.com/kirizan/kitt-agent/internal/base"
 )
 
-// Deadlines of a connection's parts. A KITT server shakes hands in its accept
-// loop, so one silent connection holds up everybody: a handshake that takes
-// longer is given up.
+// Time limits of a connection. A KITT server does TLS handshakes in its accept loop,
+// so a slow handshake delays all clients.
 const (
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
@@ -30,10 +29,10 @@ func newReloader(cfg Config) (*reloader, error) {
 	load := func() (*http.Transport, error) { return newTransport(cfg) }
 	tell := func(_ *http.Transport, err error) {
 		if err != nil {
-			cfg.Logger.Warn("changed certificate files cannot be used; those before stay in force", "err", err)
+			cfg.Logger.Warn("changed certificate files not loaded; still using the previous ones", "err", err)
 			return
 		}
-		cfg.Logger.Info("certificate files read again")
+		cfg.Logger.Info("certificate files reloaded")
 	}
 	transport, err := base.NewReloaded(cfg.files(), load, tell)
 	if err != nil {
@@ -42,7 +41,7 @@ func newReloader(cfg Config) (*reloader, error) {
 	return &reloader{transport}, nil
 }
 
-// RoundTrip makes the request over a connection of its own.
+// RoundTrip sends the request over a new connection.
 func (r *reloader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.transport.Get().RoundTrip(req)
 }
@@ -57,9 +56,9 @@ func newTransport(cfg Config) (*http.Transport, error) {
 		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSClientConfig:     conf,
 		TLSHandshakeTimeout: handshakeTimeout,
-		// The server closes every connection. Keeping one that a proxy would
-		// leave open saves little, since sessions are resumed, and now and then
-		// fails a request whose fate is then in doubt.
+		// The server closes every connection. A proxy might keep one open, but
+		// reusing it saves little, since TLS sessions are resumed. A request on a
+		// reused connection can also fail in a way that leaves its outcome unknown.
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: 64 << 10,
 	}, nil
@@ -89,8 +88,8 @@ func tlsConfig(cfg Config) (*tls.Config, error) {
 		if err != nil {
 			faults = append(faults, fmt.Errorf("CertFile and KeyFile: %w", err))
 		}
-		// Presented whichever authorities the server names, as it may be a proxy
-		// that knows better.
+		// Presented whichever authorities the server requests, because a proxy may
+		// request them for it.
 		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
 	return conf, errors.Join(faults...)
@@ -103,7 +102,7 @@ func readPool(name string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form", name)
+		return nil, fmt.Errorf("%s has no certificate in PEM form", name)
 	}
 	return pool, nil
 }

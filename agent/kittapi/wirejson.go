@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// unmarshal decodes an answer, whose JSON is Python's: NaN, Infinity and
-// -Infinity stand in it bare and are taken as null.
+// unmarshal decodes an answer in Python's JSON, in which NaN, Infinity and -Infinity
+// are literals. It reads them as null.
 func unmarshal(body []byte, v any) error {
 	if !json.Valid(body) {
 		body = strict(body)
@@ -16,8 +16,8 @@ func unmarshal(body []byte, v any) error {
 	return json.Unmarshal(body, v)
 }
 
-// text is a text of the server's. A number or boolean in its place is taken as
-// it is written, null as the empty text.
+// text is a string from the server. A number or boolean in its place becomes a string
+// as it was written, and null an empty string.
 type text string
 
 func (t *text) UnmarshalJSON(b []byte) error {
@@ -25,7 +25,7 @@ func (t *text) UnmarshalJSON(b []byte) error {
 	case '"':
 		return json.Unmarshal(b, (*string)(t))
 	case '{', '[':
-		return errors.New("an object or list stands where a text should")
+		return errors.New("an object or list in place of a text")
 	case 'n':
 		*t = ""
 	default:
@@ -34,13 +34,11 @@ func (t *text) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// nonFinite are the words that Python's json module writes and reads beside
-// those of the standard.
+// nonFinite are the literals of Python's json module that JSON doesn't have.
 var nonFinite = [][]byte{[]byte("NaN"), []byte("Infinity"), []byte("-Infinity")}
 
-// strict returns src, JSON as Python writes it, with null in place of each of
-// the bare words NaN, Infinity and -Infinity. Faults of other kinds are left for
-// a real parser to find.
+// strict returns src, which is Python's JSON, with null in place of the literals NaN,
+// Infinity and -Infinity. It does not detect other errors.
 func strict(src []byte) []byte {
 	var dst []byte
 	inText, start := false, 0
@@ -65,7 +63,7 @@ func strict(src []byte) []byte {
 	return append(dst, src[start:]...)
 }
 
-// alone reports whether the word from i to j touches no other word or number.
+// alone reports whether the literal from i to j is not part of a longer token.
 func alone(src []byte, i, j int) bool {
 	part := func(k int) bool {
 		return k >= 0 && k < len(src) && !bytes.ContainsRune([]byte(" \t\r\n,:[]{}"), rune(src[k]))
@@ -73,5 +71,5 @@ func alone(src []byte, i, j int) bool {
 	return !part(i-1) && !part(j)
 }
 
-// errShape is the error of an answer that is JSON of another shape.
+// errShape returns the error of an answer without a required field.
 func errShape(want string) error { return fmt.Errorf("it has no %s", want) }
