@@ -12,32 +12,33 @@ import (
 	"github.com/kirizan/kitt-agent/logstream"
 )
 
-// A Check is what came of holding the jobs of a fleet against its server.
+// A Check is the result of comparing the jobs of a fleet with its server.
 type Check struct {
-	Jobs   int   `json:"jobs"`   // that stand for a test of the server's
-	Lines  int64 `json:"lines"`  // of their logs, as they are on disk
-	Lost   int64 `json:"lost"`   // of these, how many the server lacks
-	Extra  int64 `json:"extra"`  // lines that the server has and the disk has not, such as doubles
-	Differ int   `json:"differ"` // jobs whose end or whose lines are other on the server, or in another order
+	Jobs   int   `json:"jobs"`   // number of jobs that have a test on the server
+	Lines  int64 `json:"lines"`  // number of lines in their logs on disk
+	Lost   int64 `json:"lost"`   // lines on disk that the server lacks
+	Extra  int64 `json:"extra"`  // lines that only the server has, such as duplicates
+	Differ int   `json:"differ"` // jobs with another outcome, other lines or another order on the server
 
-	// Faults has a sentence for each of the first jobs that differ.
+	// Faults describes the first 10 jobs that differ.
 	Faults []string `json:"faults,omitempty"`
 }
 
-// maxFaults bounds Check.Faults.
+// maxFaults is the largest length of Check.Faults.
 const maxFaults = 10
 
-// OK reports whether the server has every job's end and every line of its log,
+// OK reports whether the server has every job's outcome and every line of its log,
 // once and in order.
 func (c Check) OK() bool { return c.Lost == 0 && c.Extra == 0 && c.Differ == 0 }
 
-// Check holds the jobs of all agents against the server: how each ended, and its
-// log line by line. It is for jobs that have ended and are delivered, as after
-// Run. An error means that the server could not be asked or a log not be read.
+// Check compares the outcome and the log of each job with the server's. It is for jobs
+// that have ended and are delivered, for example after Run. An error means that the
+// server did not answer or a log cannot be read. Config.Server must be a
+// [reporter.Inquirer].
 func (f *Fleet) Check(ctx context.Context) (Check, error) {
 	ask, ok := f.cfg.Server.(reporter.Inquirer)
 	if !ok {
-		return Check{}, errors.New("fleet: the server cannot be asked what it holds")
+		return Check{}, errors.New("fleet: Server is not a reporter.Inquirer, so jobs cannot be compared with it")
 	}
 	var c Check
 	for _, v := range f.agents {
@@ -53,7 +54,7 @@ func (f *Fleet) Check(ctx context.Context) (Check, error) {
 	return c, nil
 }
 
-// add holds one job against the server.
+// add compares one job with the server.
 func (c *Check) add(ctx context.Context, ask reporter.Inquirer, name string, j agent.JobStatus) error {
 	have, err := readLog(ctx, j.Dir)
 	if err != nil {
@@ -67,38 +68,38 @@ func (c *Check) add(ctx context.Context, ask reporter.Inquirer, name string, j a
 	if err != nil {
 		return err
 	}
-	var there []string
+	var delivered []string
 	if len(rows) > 0 {
-		there = strings.Split(strings.Join(rows, "\n"), "\n")
+		delivered = strings.Split(strings.Join(rows, "\n"), "\n")
 	}
 	c.Jobs++
 	c.Lines += int64(len(have))
-	lost, extra := difference(have, there)
+	lost, extra := difference(have, delivered)
 	c.Lost += lost
 	c.Extra += extra
 	end := reporter.Failed
 	if j.State == agent.StateCompleted {
 		end = reporter.Completed
 	}
-	if test.Status == end && slices.Equal(have, there) {
+	if test.Status == end && slices.Equal(have, delivered) {
 		return nil
 	}
 	c.Differ++
 	if len(c.Faults) < maxFaults {
-		c.Faults = append(c.Faults, fmt.Sprintf("agent %s, test %s: %s here and %s there; of %d lines %d are lost, %d are extra",
+		c.Faults = append(c.Faults, fmt.Sprintf("agent %s, test %s: %s on disk, %s on the server; %d lines, %d lost, %d extra",
 			name, j.TestID, j.State, test.Status, len(have), lost, extra))
 	}
 	return nil
 }
 
-// difference returns how many lines of have are not among there, and the other
-// way round. Lines that are alike count as often as they occur.
-func difference(have, there []string) (lost, extra int64) {
+// difference returns the number of lines that only have has, and that only delivered
+// has. Equal lines count as often as they occur.
+func difference(have, delivered []string) (lost, extra int64) {
 	count := map[string]int64{}
 	for _, line := range have {
 		count[line]++
 	}
-	for _, line := range there {
+	for _, line := range delivered {
 		count[line]--
 	}
 	for _, n := range count {
@@ -108,8 +109,8 @@ func difference(have, there []string) (lost, extra int64) {
 	return lost, extra
 }
 
-// readLog returns the lines of the log in a job's directory, as a server is sent
-// them.
+// readLog returns the lines of the log in a job's directory, in the form in which
+// they are sent to a server.
 func readLog(ctx context.Context, dir string) (lines []string, err error) {
 	err = agent.StoredJob{Dir: dir}.ReadLog(ctx, func(line string) error {
 		lines = append(lines, logstream.StripANSI(line))

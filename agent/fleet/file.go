@@ -11,12 +11,12 @@ import (
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
-// A Plan is what a file that describes a fleet says: the parts of a Config that
-// are data.
+// A Plan is the content of a file that describes a fleet. Its fields are those of
+// [Config] with the same names.
 type Plan struct {
 	Prefix   string             `yaml:"prefix"`
 	Seed     uint64             `yaml:"seed"`
-	Speed    *float64           `yaml:"speed"` // nil where the file names none
+	Speed    *float64           `yaml:"speed"` // nil if the file has none
 	Scenario simulated.Scenario `yaml:"scenario"`
 	Groups   []Group            `yaml:"agents"`
 }
@@ -44,8 +44,9 @@ const MaxPlan = 1 << 20
 //	    ram_gb: 120
 //	    environment: dgx_spark
 //
-// The keys of an entry are those of [Group], of which count is required. A key
-// that it doesn't know is an error, which names its line.
+// The keys of an entry are those of [Group]; count is required. An unknown key is an
+// error with its line number, and a file without agents or of more than [MaxPlan]
+// bytes is an error too.
 func ReadPlan(r io.Reader) (Plan, error) {
 	text, err := io.ReadAll(io.LimitReader(r, MaxPlan+1))
 	if err != nil {
@@ -61,11 +62,11 @@ func ReadPlan(r io.Reader) (Plan, error) {
 		return Plan{}, fmt.Errorf("fleet: %w", err)
 	}
 	if len(p.Groups) == 0 {
-		return Plan{}, errors.New("fleet: the file names no agents")
+		return Plan{}, errors.New("fleet: the file has no agents")
 	}
 	for i := range p.Groups {
 		if g := &p.Groups[i]; g.Count < 1 {
-			return Plan{}, fmt.Errorf("fleet: entry %d, %.40q: count is %d, not 1 or more", i+1, g.label(), g.Count)
+			return Plan{}, fmt.Errorf("fleet: entry %d, %.40q: count is %d, but must be 1 or more", i+1, g.label(), g.Count)
 		}
 	}
 	return p, nil

@@ -55,8 +55,8 @@ func TestReadPlan(t *testing.T) {
 func TestReadPlanFaults(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"":                                       "names no agents",
-		"agents: []":                             "names no agents",
+		"":                                       "has no agents",
+		"agents: []":                             "has no agents",
 		"agents: [{profil: x}]":                  "line 1: field profil not found",
 		"agents:\n- count: many":                 "line 2",
 		"agents:\n- count: 1\n  scenario: meh":   "unknown word",

@@ -24,78 +24,81 @@ const (
 	DefaultMaxInFlight  = 256
 	DefaultDrainTimeout = 30 * time.Second
 
-	// rampStep is the time between the starts of two agents, for fleets that
-	// are started within maxRamp at that pace.
+	// rampStep is the default time between the starts of two agents, unless the
+	// whole ramp would then exceed maxRamp.
 	rampStep = 20 * time.Millisecond
 	maxRamp  = heartbeat.DefaultInterval
 )
 
-// MaxAgents is the largest fleet that one process runs.
+// MaxAgents is the largest number of agents in a fleet.
 const MaxAgents = 100_000
 
-// A Server is the control plane that a fleet's agents register with and report
-// to, such as a kittapi.Client. Its methods are called by many agents at once.
-// One that is an [reporter.Inquirer] or an [reporter.Checker] too is used as such.
+// A Server is the control plane that a fleet's agents register with and report to,
+// such as a kittapi.Client. Its methods must be safe for concurrent use. If it is also
+// a [reporter.Inquirer], [reporter.TestFinder], [reporter.Checker] or
+// [reporter.EncodedReporter], the agents use these methods too.
 type Server interface {
 	agent.Server
 	reporter.Reporter
 }
 
-// Config says what a Fleet is made of. Server, Dir and Groups are required; the
-// zero value of everything else means its default.
+// Config configures a Fleet. Server, Dir and Groups are required; the zero value of
+// every other field means its default.
 type Config struct {
-	// Server is what all agents speak to.
+	// Server is the control plane of all agents.
 	Server Server
 
-	// Dir is where agents keep their jobs, each in a directory of its name.
+	// Dir is the directory for the agents' jobs. Each agent has a subdirectory with
+	// its name.
 	Dir string
 
-	// Groups are the agents.
+	// Groups are the groups of agents.
 	Groups []Group
 
-	// Prefix begins the agents' names, such as sim-h100-8-0001. Defaults to
-	// DefaultPrefix.
+	// Prefix is the first part of the agents' names, such as sim-h100-8-0001.
+	// Defaults to DefaultPrefix.
 	Prefix string
 
-	// Seed decides machines and, together with a job's ID, all that a run
-	// prints and measures.
+	// Seed determines the machines and, together with a job's id, the output and
+	// the figures of each run.
 	Seed uint64
 
-	// Speed is the factor on the delays of simulated runs: 1 keeps them (a line
-	// each 0.5 to 1.5 s), 0 (the default) leaves them out. From 0 to 1000.
-	// Scenario is what goes wrong in them. Groups may have their own.
+	// Speed is the factor for the delays of simulated runs, from 0 to 1000: 1 means
+	// a line every 0.5 to 1.5 s, 0 (the default) no delays. Scenario is the failure
+	// scenario. Groups can override both.
 	Speed    float64
 	Scenario simulated.Scenario
 
-	// Interval is the time between the heartbeats of an idle agent, as if it
-	// stood in its agent.yaml. Defaults to what the server says.
+	// Interval is the time between the heartbeats of an idle agent, like the
+	// setting in agent.yaml. Defaults to the server's interval.
 	Interval time.Duration
 
 	// Ramp is the time over which the agents are started, one after the other.
-	// Defaults to 20 ms for each, at most one heartbeat interval of 30 s in all;
-	// negative starts all at once.
+	// Defaults to 20 ms for each agent, at most 30 s in total. A negative Ramp
+	// starts all at once.
 	Ramp time.Duration
 
-	// MaxInFlight is how many requests are under way at once; more wait their
-	// turn. It bounds memory and sockets. A KITT server 1.7 can lock its database
-	// for good when a result overlaps with other requests, which 1 keeps from
-	// happening. Defaults to DefaultMaxInFlight.
+	// MaxInFlight is the largest number of concurrent requests; further ones wait.
+	// It bounds memory and sockets. A KITT server 1.7 can lock its database
+	// permanently if a result overlaps with other requests; 1 avoids this.
+	// Defaults to DefaultMaxInFlight.
 	MaxInFlight int
 
-	// DrainTimeout bounds how long Run goes on delivering reports after its
-	// context ended. Defaults to DefaultDrainTimeout.
+	// DrainTimeout is how long Run continues to deliver reports after its context
+	// is done. Defaults to DefaultDrainTimeout.
 	DrainTimeout time.Duration
 
-	// Version is what the agents call themselves to the server.
+	// Version is the version that the agents report to the server.
 	Version string
 
-	// Registered, if set, is called when an agent has registered for the first
-	// time and before its first heartbeat: what is launched for it now is handed
-	// out with that. It counts as one request of MaxInFlight; an error counts as a
-	// registration that failed, and is tried again.
+	// Registered, if set, is called after an agent's first registration and before
+	// its first heartbeat, which receives what Registered launches. The call counts
+	// as a request of MaxInFlight. If it returns an error, the agent registers
+	// again. It must be safe for concurrent use.
 	Registered func(ctx context.Context, name, agentID string) error
 
-	// Logger takes what the agents log, with their names. Defaults to none.
+	// Logger receives the agents' logs, with their names. Defaults to discarding
+	// them.
 	Logger *slog.Logger
 }
 
@@ -125,18 +128,18 @@ func (cfg Config) validate() error {
 	fault(cfg.Server == nil, "Server is missing")
 	fault(cfg.Dir == "", "Dir is empty")
 	fault(len(cfg.Groups) == 0, "Groups is empty")
-	fault(strings.ContainsAny(cfg.Prefix, `/\`), "Prefix %q has a slash, which names cannot hold", cfg.Prefix)
-	fault(cfg.MaxInFlight < 0, "MaxInFlight is %d, less than none", cfg.MaxInFlight)
+	fault(strings.ContainsAny(cfg.Prefix, `/\`), "Prefix %q has a slash, which names cannot have", cfg.Prefix)
+	fault(cfg.MaxInFlight < 0, "MaxInFlight %d is negative", cfg.MaxInFlight)
 	count := 0
-	taken := map[string]bool{}
+	used := map[string]bool{}
 	for _, g := range cfg.Groups {
 		count += max(g.Count, 0)
 		err := g.validate(cfg)
 		fault(err != nil, "group %s: %w", g.label(), err)
-		fault(taken[g.label()], "group %s: the name is there twice; give one of them another with Name", g.label())
-		taken[g.label()] = true
+		fault(used[g.label()], "group %s: two groups have this name; set another Name for one of them", g.label())
+		used[g.label()] = true
 	}
-	fault(count > MaxAgents, "%d agents are more than %d", count, MaxAgents)
+	fault(count > MaxAgents, "%d agents are more than the limit of %d", count, MaxAgents)
 	return errors.Join(faults...)
 }
 
@@ -148,8 +151,8 @@ type Fleet struct {
 	running atomic.Bool
 }
 
-// New returns a fleet that does nothing until Run is called. It reports all that
-// is wrong with cfg at once.
+// New returns a fleet. It starts nothing. The error joins everything that is wrong
+// with cfg.
 func New(cfg Config) (*Fleet, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -159,7 +162,7 @@ func New(cfg Config) (*Fleet, error) {
 	f := &Fleet{cfg: cfg, meter: newMeter(cfg)}
 	var faults []error
 	for i := range cfg.Groups {
-		members, err := f.muster(&cfg.Groups[i])
+		members, err := f.newGroup(&cfg.Groups[i])
 		if err != nil {
 			faults = append(faults, fmt.Errorf("group %s: %w", cfg.Groups[i].label(), err))
 		}
@@ -169,14 +172,14 @@ func New(cfg Config) (*Fleet, error) {
 		return nil, fmt.Errorf("fleet: %w", err)
 	}
 	if len(f.agents) == 0 {
-		return nil, errors.New("fleet: there is no agent in it")
+		return nil, errors.New("fleet: the groups have no agents")
 	}
 	f.meter.agents = len(f.agents)
 	return f, nil
 }
 
-// muster makes the agents of a group.
-func (f *Fleet) muster(g *Group) ([]*virtual, error) {
+// newGroup returns the agents of a group.
+func (f *Fleet) newGroup(g *Group) ([]*virtual, error) {
 	members := make([]*virtual, 0, g.Count)
 	machine := g.Machine
 	for i := range g.Count {
@@ -204,18 +207,18 @@ func (f *Fleet) Names() []string {
 	return names
 }
 
-// Run runs the fleet until ctx is done and every agent has stopped: jobs that
-// run end, are reported as failed, and what can be delivered is. The error of an
-// agent that could not run stops the others. Run can be called once.
+// Run runs the fleet until ctx is done and every agent has stopped. Running jobs are
+// then ended and reported as failed, within Config.DrainTimeout. If an agent fails,
+// Run stops all others and returns its error. Run can be called once.
 func (f *Fleet) Run(ctx context.Context) error {
 	if f.running.Swap(true) {
-		return errors.New("fleet: Run was called before")
+		return errors.New("fleet: Run was already called")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var agents sync.WaitGroup
 	var once sync.Once
-	var failure error // of the first agent that could not run
+	var failure error // of the first agent that failed
 	begun := time.Now()
 	step := f.ramp() / time.Duration(len(f.agents))
 	for i, v := range f.agents {
@@ -247,7 +250,7 @@ func (f *Fleet) ramp() time.Duration {
 	return min(time.Duration(len(f.agents))*rampStep, maxRamp)
 }
 
-// sleepUntil waits until at, and reports whether ctx did not end before.
+// sleepUntil waits until at, and reports whether ctx is not done.
 func sleepUntil(ctx context.Context, at time.Time) bool {
 	if d := time.Until(at); d > 0 {
 		timer := time.NewTimer(d)
@@ -269,7 +272,7 @@ func (f *Fleet) newAgent(v *virtual) (*agent.Agent, error) {
 		Server:       f.meter.connect(v),
 		Runner:       v,
 		Detector:     v.machine(),
-		GPUs:         agent.GPUNone, // the machine is made up; the one below may have none
+		GPUs:         agent.GPUNone, // the machine is simulated; the real one may have no GPUs
 		Settings:     agent.Settings{Interval: f.cfg.Interval},
 		DrainTimeout: f.cfg.DrainTimeout,
 		Engines:      noEngines,
@@ -277,5 +280,5 @@ func (f *Fleet) newAgent(v *virtual) (*agent.Agent, error) {
 	})
 }
 
-// noEngines are the engines that are installed on a machine that is made up.
+// noEngines returns the engines that are installed on a simulated machine.
 func noEngines(context.Context) []heartbeat.Engine { return nil }

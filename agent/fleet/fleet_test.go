@@ -297,7 +297,7 @@ func TestAgentThatCannotRun(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.ErrorContains(t, f.Run(t.Context()), "agent sim-l4-1-0002")
-	require.ErrorContains(t, f.Run(t.Context()), "called before")
+	require.ErrorContains(t, f.Run(t.Context()), "already called")
 }
 
 // What is launched for agents that register and cannot be is tried again.
@@ -345,17 +345,17 @@ func TestConfigFaults(t *testing.T) {
 	}
 	_, err = fleet.New(fleet.Config{Server: &agenttest.Server{}, Dir: t.TempDir(), Groups: groups})
 	for _, want := range []string{
-		`no profile "h1000"; those there are: random, h100-8`, `"Voodoo" is not known`, "-1 GPUs", "a count of -1",
-		`"m68k" is neither`, "-4 GiB", `"cloud" is none of`, `"d/e" has a slash`, "group twice: the name is there twice",
+		`no profile "h1000"; choose one of random, h100-8`, `"Voodoo" is not known`, "number of GPUs is -1", "Count -1 is negative",
+		`"m68k" is neither`, "-4 GiB", `"cloud" is not one of`, `"d/e" has a slash`, "group twice: two groups have this name",
 	} {
 		require.ErrorContains(t, err, want)
 	}
 	_, err = fleet.New(fleet.Config{Server: &agenttest.Server{}, Dir: t.TempDir(), Groups: []fleet.Group{{}}})
-	require.ErrorContains(t, err, "there is no agent in it")
+	require.ErrorContains(t, err, "the groups have no agents")
 }
 
-// A machine of one's own is given to every agent of its group.
-func TestMachineOfOnesOwn(t *testing.T) {
+// Every agent of a group has the group's Machine.
+func TestGroupWithItsOwnMachine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m, _ := hwdetect.Profile("gh200")

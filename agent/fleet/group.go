@@ -10,44 +10,44 @@ import (
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
-// RandomProfile is the profile of agents that each have another machine; see
+// RandomProfile is the profile that gives each agent another machine; see
 // [hwdetect.Random].
 const RandomProfile = "random"
 
-// A Group is a number of agents that are alike.
+// A Group is a number of agents with the same configuration.
 type Group struct {
-	// Name is the middle of the agents' names. Defaults to the profile's, or
-	// "custom" where there is a Machine.
+	// Name is the middle part of the agents' names. Defaults to the profile, or to
+	// "custom" if Machine is set.
 	Name string `yaml:"name"`
 
-	// Count is how many there are.
+	// Count is the number of agents.
 	Count int `yaml:"count"`
 
-	// Hardware is what machine they claim to have.
+	// Hardware describes their machines.
 	Hardware `yaml:",inline"`
 
-	// Machine, if set, takes the place of Hardware. The agents have their own
-	// names for host names.
+	// Machine, if set, is used instead of Hardware. Each agent replaces the host
+	// name with its own name.
 	Machine *hwdetect.Machine `yaml:"-"`
 
-	// Speed and Scenario, if set, are this group's in place of the fleet's.
+	// Speed and Scenario, if set, override the fleet's.
 	Speed    *float64            `yaml:"speed"`
 	Scenario *simulated.Scenario `yaml:"scenario"`
 }
 
-// Hardware describes a machine as the server's form for test agents does: a
-// profile, and what differs from it.
+// Hardware describes a machine: a profile and the values that differ from it. Empty
+// fields mean the profile's values.
 type Hardware struct {
 	Profile     string `yaml:"profile"`     // one of hwdetect.Profiles, or RandomProfile, the default
-	GPU         string `yaml:"gpu"`         // model, as in NVIDIA L40S
-	GPUs        *int   `yaml:"gpus"`        // how many, up to 64
+	GPU         string `yaml:"gpu"`         // model, such as NVIDIA L40S
+	GPUs        *int   `yaml:"gpus"`        // number of GPUs, 0 to 64
 	CPU         string `yaml:"cpu"`         // model
 	Arch        string `yaml:"arch"`        // amd64 or arm64
-	RAMGiB      int64  `yaml:"ram_gb"`      // GiB, as everywhere in KITT
+	RAMGiB      int64  `yaml:"ram_gb"`      // in GiB, which KITT calls GB
 	Environment string `yaml:"environment"` // such as native_linux, docker, dgx_spark
 }
 
-// environments are the words that the protocol has for an environment type.
+// environments are the protocol's environment types.
 var environments = []string{
 	"native_linux", "docker", "container", "wsl2", "dgx", "dgx_spark", "native_macos", "native_windows", "unknown",
 }
@@ -58,7 +58,7 @@ const (
 	maxRAM  = 1 << 20 // GiB
 )
 
-// build returns the machine. Of a random one seed decides which it is.
+// build returns the machine. seed determines a random one.
 func (h Hardware) build(seed uint64) (*hwdetect.Machine, error) {
 	if err := h.validate(); err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (h Hardware) build(seed uint64) (*hwdetect.Machine, error) {
 	return m, nil
 }
 
-// fit puts the GPUs that h asks for into m.
+// fit sets the GPUs of m to those that h describes.
 func (h Hardware) fit(m *hwdetect.Machine) {
 	n := len(m.GPUs)
 	if h.GPUs != nil {
@@ -120,7 +120,7 @@ func (h Hardware) fit(m *hwdetect.Machine) {
 	}
 }
 
-// gpu returns a GPU of a kind that is known.
+// gpu returns a GPU of a known model.
 func gpu(model string, ram int64) hwdetect.GPU {
 	if k, ok := hwdetect.LookupGPUModel(model); ok {
 		g := hwdetect.GPU{
@@ -142,30 +142,30 @@ func gpu(model string, ram int64) hwdetect.GPU {
 func (h Hardware) validate() error {
 	var faults []error
 	if h.Profile != "" && h.Profile != RandomProfile && !slices.Contains(hwdetect.Profiles(), h.Profile) {
-		faults = append(faults, fmt.Errorf("there is no profile %.40q; those there are: %s", h.Profile, strings.Join(Profiles(), ", ")))
+		faults = append(faults, fmt.Errorf("there is no profile %.40q; choose one of %s", h.Profile, strings.Join(Profiles(), ", ")))
 	}
 	if h.GPU != "" {
 		_, known := hwdetect.LookupGPUModel(h.GPU)
 		if _, simulable := simulated.LookupGPU(h.GPU); !known && !simulable {
-			faults = append(faults, fmt.Errorf("GPU %.40q is not known; some that are: H100, A100, L40S, RTX 4090, GB10", h.GPU))
+			faults = append(faults, fmt.Errorf("GPU %.40q is not known; known ones are H100, A100, L40S, RTX 4090, GB10 and others", h.GPU))
 		}
 	}
 	if h.GPUs != nil && (*h.GPUs < 0 || *h.GPUs > maxGPUs) {
-		faults = append(faults, fmt.Errorf("%d GPUs are not from 0 to %d", *h.GPUs, maxGPUs))
+		faults = append(faults, fmt.Errorf("the number of GPUs is %d, not from 0 to %d", *h.GPUs, maxGPUs))
 	}
 	if h.Arch != "" && h.Arch != "amd64" && h.Arch != "arm64" {
 		faults = append(faults, fmt.Errorf("arch %.40q is neither amd64 nor arm64", h.Arch))
 	}
 	if h.RAMGiB < 0 || h.RAMGiB > maxRAM {
-		faults = append(faults, fmt.Errorf("%d GiB of RAM are not from 1 to %d", h.RAMGiB, maxRAM))
+		faults = append(faults, fmt.Errorf("RAM is %d GiB, not from 1 to %d", h.RAMGiB, maxRAM))
 	}
 	if h.Environment != "" && !slices.Contains(environments, h.Environment) {
-		faults = append(faults, fmt.Errorf("environment %.40q is none of %s", h.Environment, strings.Join(environments, ", ")))
+		faults = append(faults, fmt.Errorf("environment %.40q is not one of %s", h.Environment, strings.Join(environments, ", ")))
 	}
 	return errors.Join(faults...)
 }
 
-// label returns the middle of the agents' names.
+// label returns the middle part of the agents' names.
 func (g *Group) label() string {
 	switch {
 	case g.Name != "":
@@ -186,7 +186,7 @@ func (g *Group) random() bool {
 func (g *Group) validate(fleet Config) error {
 	var faults []error
 	if g.Count < 0 {
-		faults = append(faults, fmt.Errorf("a count of %d is less than none", g.Count))
+		faults = append(faults, fmt.Errorf("Count %d is negative", g.Count))
 	}
 	if strings.ContainsAny(g.Name, `/\`) || strings.HasPrefix(g.Name, ".") {
 		faults = append(faults, fmt.Errorf("the name %.40q has a slash or begins with a dot", g.Name))
@@ -202,7 +202,7 @@ func (g *Group) validate(fleet Config) error {
 	return errors.Join(append(faults, err)...)
 }
 
-// simulation returns how the group's runs are simulated on a machine.
+// simulation returns the configuration of the group's simulated runs on m.
 func (g *Group) simulation(fleet Config, m *hwdetect.Machine) simulated.Config {
 	cfg := simulated.Config{Hardware: hardware(m), Seed: fleet.Seed, Speed: fleet.Speed, Scenario: fleet.Scenario}
 	if g.Speed != nil {
@@ -214,8 +214,8 @@ func (g *Group) simulation(fleet Config, m *hwdetect.Machine) simulated.Config {
 	return cfg
 }
 
-// hardware returns a machine as the simulated runner has it. What a GPU does in
-// a second follows from its model.
+// hardware returns a machine in the form of package simulated, which derives a GPU's
+// performance from its model.
 func hardware(m *hwdetect.Machine) simulated.Hardware {
 	h := simulated.Hardware{
 		GPUs: len(m.GPUs),
@@ -230,5 +230,5 @@ func hardware(m *hwdetect.Machine) simulated.Hardware {
 	return h
 }
 
-// Profiles returns the names that Hardware.Profile may have.
+// Profiles returns the valid values of Hardware.Profile.
 func Profiles() []string { return append([]string{RandomProfile}, hwdetect.Profiles()...) }

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// Buckets of a latencies: each power of two of microseconds is cut in subBuckets
-// parts, so that a figure is at most an eighth too high.
+// The buckets of latencies: each power of two of microseconds has subBuckets buckets,
+// so that a quantile is at most an eighth too high.
 const (
 	subBits    = 3
 	subBuckets = 1 << subBits
 	buckets    = 40 * subBuckets
 )
 
-// latencies counts how long requests took. Its zero value is ready, its methods
-// are safe for concurrent use, and it never grows.
+// latencies is a histogram of the durations of requests. Its zero value is ready, its
+// methods are safe for concurrent use, and its size is fixed.
 type latencies struct {
 	counts [buckets]atomic.Int64
 	most   atomic.Int64 // nanoseconds
@@ -32,7 +32,7 @@ func (l *latencies) add(d time.Duration) {
 	}
 }
 
-// bucket returns where d is counted.
+// bucket returns the index of the bucket for d.
 func bucket(d time.Duration) int {
 	us := uint64(max(d.Microseconds(), 0))
 	if us < subBuckets {
@@ -51,8 +51,8 @@ func limit(i int) time.Duration {
 	return time.Duration(uint64(i%subBuckets+subBuckets+1)<<exp-1) * time.Microsecond
 }
 
-// quantile returns the time within which the share q of all requests was
-// answered, 0 if there were none.
+// quantile returns the duration that the share q of all requests did not exceed, or 0
+// if there were none.
 func (l *latencies) quantile(q float64) time.Duration {
 	var total int64
 	for i := range l.counts {

@@ -13,29 +13,28 @@ import (
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
-// meter lets a bounded number of requests through to the server at once, and
-// counts them.
+// meter limits the number of concurrent requests to the server, and counts them.
 type meter struct {
 	cfg    Config
 	slots  chan struct{}
 	agents int
 
 	started, known, online     atomic.Int64 // agents
-	jobs                       atomic.Int64 // that run now
-	running, completed, failed atomic.Int64 // jobs that the server was told of: running, completed, failed
-	printed, delivered         atomic.Int64 // lines of the benchmarks'; lines that the server has taken
+	jobs                       atomic.Int64 // running now
+	running, completed, failed atomic.Int64 // jobs reported to the server with this status
+	printed, delivered         atomic.Int64 // lines that benchmarks printed; lines that the server accepted
 	requests, faults           atomic.Int64
 	took                       latencies
 
 	mu   sync.Mutex
-	last string // the latest fault
+	last string // the latest fault; guarded by mu
 }
 
 func newMeter(cfg Config) *meter {
 	return &meter{cfg: cfg, slots: make(chan struct{}, cfg.MaxInFlight)}
 }
 
-// do makes one request when it is its turn.
+// do makes one request when a slot is free.
 func (m *meter) do(ctx context.Context, request func() error) error {
 	select {
 	case m.slots <- struct{}{}:
@@ -56,10 +55,10 @@ func (m *meter) do(ctx context.Context, request func() error) error {
 	return err
 }
 
-// heard notes whether the server has heard v.
-func (m *meter) heard(v *virtual, yes bool) {
-	if v.online.Swap(yes) != yes {
-		if yes {
+// setOnline records whether the server answered v's last heartbeat or registration.
+func (m *meter) setOnline(v *virtual, online bool) {
+	if v.online.Swap(online) != online {
+		if online {
 			m.online.Add(1)
 		} else {
 			m.online.Add(-1)
@@ -67,14 +66,14 @@ func (m *meter) heard(v *virtual, yes bool) {
 	}
 }
 
-// stopped notes that v is no longer there.
+// stopped records that v has stopped.
 func (m *meter) stopped(v *virtual) {
-	m.heard(v, false)
+	m.setOnline(v, false)
 	m.started.Add(-1)
 }
 
-// connect returns the server as v sees it. It can be asked what the server
-// holds if the fleet's server can.
+// connect returns v's connection to the server. It is a reporter.Inquirer if the
+// fleet's server is one.
 func (m *meter) connect(v *virtual) agent.Server {
 	l := link{m, v}
 	if ask, ok := m.cfg.Server.(reporter.Inquirer); ok {
@@ -83,7 +82,7 @@ func (m *meter) connect(v *virtual) agent.Server {
 	return l
 }
 
-// link is one agent's way to the server.
+// link is one agent's connection to the server.
 type link struct {
 	*meter
 	v *virtual
@@ -99,7 +98,7 @@ var (
 	_ reporter.EncodedReporter = link{}
 )
 
-// Register makes the agent known, and calls Config.Registered the first time.
+// Register registers the agent, and calls Config.Registered the first time.
 func (l link) Register(ctx context.Context, reg agent.Registration) (answer agent.Registered, err error) {
 	err = l.do(ctx, func() (err error) {
 		answer, err = l.cfg.Server.Register(ctx, reg)
@@ -114,17 +113,17 @@ func (l link) Register(ctx context.Context, reg agent.Registration) (answer agen
 			l.known.Add(1)
 		}
 	}
-	l.heard(l.v, err == nil)
+	l.setOnline(l.v, err == nil)
 	return answer, err
 }
 
-// Heartbeat reports beat.
+// Heartbeat sends beat.
 func (l link) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (answer heartbeat.Answer, err error) {
 	err = l.do(ctx, func() (err error) {
 		answer, err = l.cfg.Server.Heartbeat(ctx, id, beat)
 		return err
 	})
-	l.heard(l.v, err == nil)
+	l.setOnline(l.v, err == nil)
 	return answer, err
 }
 
@@ -158,8 +157,8 @@ func (l link) ReportResult(ctx context.Context, agentID string, result reporter.
 	return l.do(ctx, func() error { return l.cfg.Server.ReportResult(ctx, agentID, result) })
 }
 
-// ReportEncodedResult delivers a result, decoded for a server that takes it only
-// so.
+// ReportEncodedResult delivers a result, which it decodes if the server is not a
+// reporter.EncodedReporter.
 func (l link) ReportEncodedResult(ctx context.Context, agentID string, result reporter.EncodedResult) error {
 	if r, ok := l.cfg.Server.(reporter.EncodedReporter); ok {
 		return l.do(ctx, func() error { return r.ReportEncodedResult(ctx, agentID, result) })
@@ -171,7 +170,7 @@ func (l link) ReportEncodedResult(ctx context.Context, agentID string, result re
 	return l.ReportResult(ctx, agentID, decoded)
 }
 
-// CheckResult returns data as the server's rules want it.
+// CheckResult returns data corrected by the server's rules, if it has any.
 func (l link) CheckResult(data map[string]any) (clean map[string]any, notes []string) {
 	if c, ok := l.cfg.Server.(reporter.Checker); ok {
 		return c.CheckResult(data)
@@ -179,7 +178,7 @@ func (l link) CheckResult(data map[string]any) (clean map[string]any, notes []st
 	return data, nil
 }
 
-// inquiringLink is a link to a server that can be asked.
+// inquiringLink is a link to a server that is a reporter.Inquirer.
 type inquiringLink struct {
 	link
 	ask reporter.Inquirer
@@ -203,7 +202,7 @@ func (l inquiringLink) LogRows(ctx context.Context, testID string) (rows []strin
 	return rows, err
 }
 
-// HasResult says whether the server holds a result.
+// HasResult reports whether the server has a result.
 func (l inquiringLink) HasResult(ctx context.Context, model, engine, timestamp string) (has bool, err error) {
 	err = l.do(ctx, func() (err error) {
 		has, err = l.ask.HasResult(ctx, model, engine, timestamp)
@@ -212,7 +211,7 @@ func (l inquiringLink) HasResult(ctx context.Context, model, engine, timestamp s
 	return has, err
 }
 
-// Dispatched returns the commands that were handed out and nothing was heard of.
+// Dispatched returns the commands that were sent and have no status.
 func (l inquiringLink) Dispatched(ctx context.Context, name string) (commands []reporter.DispatchedCommand, err error) {
 	err = l.do(ctx, func() (err error) {
 		commands, err = l.ask.Dispatched(ctx, name)
@@ -221,8 +220,8 @@ func (l inquiringLink) Dispatched(ctx context.Context, name string) (commands []
 	return commands, err
 }
 
-// FindTest returns the id of the test that a command belongs to, empty if the
-// server cannot be asked for that.
+// FindTest returns the id of the test of a command, or an empty string if the server
+// is not a reporter.TestFinder.
 func (l inquiringLink) FindTest(ctx context.Context, name, commandID string) (id string, err error) {
 	finder, ok := l.ask.(reporter.TestFinder)
 	if !ok {

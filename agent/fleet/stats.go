@@ -7,40 +7,41 @@ import (
 	"github.com/kirizan/kitt-agent/internal/base"
 )
 
-// Stats says how a fleet fares. Counts are since Run was called, unless they
-// say "now".
+// Stats has the counters of a fleet. They count from the call of Run, except those
+// marked "now".
 type Stats struct {
-	Agents     int   `json:"agents"`     // that the fleet has
+	Agents     int   `json:"agents"`     // size of the fleet
 	Started    int64 `json:"started"`    // now
 	Registered int64 `json:"registered"` // at least once
 	Online     int64 `json:"online"`     // now: the server answered their last heartbeat
 
 	JobsRunning   int64 `json:"jobs_running"`   // now
-	JobsStarted   int64 `json:"jobs_started"`   // that the server was told of
-	JobsCompleted int64 `json:"jobs_completed"` // likewise
-	JobsFailed    int64 `json:"jobs_failed"`    // likewise
+	JobsStarted   int64 `json:"jobs_started"`   // reported to the server
+	JobsCompleted int64 `json:"jobs_completed"` // reported to the server
+	JobsFailed    int64 `json:"jobs_failed"`    // reported to the server
 
 	LinesPrinted   int64 `json:"lines_printed"`   // by simulated benchmarks
-	LinesDelivered int64 `json:"lines_delivered"` // that the server has taken, with the agents' own
+	LinesDelivered int64 `json:"lines_delivered"` // accepted by the server, including the agents' own lines
 
 	Requests  int64  `json:"requests"`
 	Errors    int64  `json:"errors"` // requests that failed
 	LastError string `json:"last_error"`
 
-	// How long requests took, turned away ones too, at most an eighth too high.
+	// Durations of all requests, including failed ones. The quantiles are at most
+	// an eighth too high.
 	LatencyP50 time.Duration `json:"latency_p50_ns"`
 	LatencyP99 time.Duration `json:"latency_p99_ns"`
 	LatencyMax time.Duration `json:"latency_max_ns"`
 }
 
-// Ended returns how many jobs the server was told the end of.
+// Ended returns the number of jobs that were reported as completed or failed.
 func (s Stats) Ended() int64 { return s.JobsCompleted + s.JobsFailed }
 
-// endedPoll is the time between two looks of WaitEnded.
+// endedPoll is the interval at which WaitEnded checks the counters.
 const endedPoll = 20 * time.Millisecond
 
-// WaitEnded returns nil once the server was told the end of n jobs, and ctx's error
-// if that is done before.
+// WaitEnded returns nil when at least n jobs were reported as completed or failed. If
+// ctx is done first, it returns the cause of ctx.
 func (f *Fleet) WaitEnded(ctx context.Context, n int64) error {
 	for f.Stats().Ended() < n {
 		if err := base.Wait(ctx, endedPoll); err != nil {
@@ -50,7 +51,7 @@ func (f *Fleet) WaitEnded(ctx context.Context, n int64) error {
 	return nil
 }
 
-// Stats returns how the fleet fares now.
+// Stats returns the fleet's current counters. It is safe to call during Run.
 func (f *Fleet) Stats() Stats {
 	m := f.meter
 	m.mu.Lock()

@@ -20,9 +20,9 @@ type virtual struct {
 	agent *agent.Agent
 	hw    *hwdetect.Machine
 
-	jobs       atomic.Int32 // that run now
+	jobs       atomic.Int32 // running now
 	registered atomic.Bool
-	online     atomic.Bool // whether its last request to be heard went through
+	online     atomic.Bool // whether its last registration or heartbeat succeeded
 }
 
 func newVirtual(f *Fleet, g *Group, name string, machine *hwdetect.Machine) (*virtual, error) {
@@ -33,16 +33,15 @@ func newVirtual(f *Fleet, g *Group, name string, machine *hwdetect.Machine) (*vi
 	return v, err
 }
 
-// machine returns the detector of the machine, whose GPUs are busy while a job
-// runs.
+// machine returns the detector of the machine. Its GPUs are busy while a job runs.
 func (v *virtual) machine() hwdetect.Detector {
 	return &hwdetect.Static{Machine: v.hw, Load: func() float64 {
 		return min(float64(v.jobs.Load()), 1)
 	}}
 }
 
-// Run simulates a job. The simulation is made for this one job: thousands of
-// agents that wait keep none.
+// Run simulates a job. It creates the simulation for this job, so that thousands of
+// idle agents need none.
 func (v *virtual) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
 	sim, err := simulated.New(v.group.simulation(v.fleet.cfg, v.hw))
 	if err != nil {
@@ -57,7 +56,7 @@ func (v *virtual) Run(ctx context.Context, job runner.Job, out runner.Output) (r
 	return sim.Run(ctx, job, &countedOutput{out, &v.fleet.meter.printed})
 }
 
-// countedOutput counts the lines that go through it.
+// countedOutput counts the lines of a benchmark.
 type countedOutput struct {
 	runner.Output
 	lines *atomic.Int64
