@@ -21,7 +21,8 @@ type assembler struct {
 	shown     []byte // what was shown last of the line
 	hasShown  bool
 	shownAt   time.Time
-	changedAt time.Time // when something to show first came up
+	changed   bool      // whether the open line may have something that was not shown
+	changedAt time.Time // when that was first seen
 
 	// settled is where the output is to be fed from to get the open line again:
 	// what comes before is in records, or of no use.
@@ -103,7 +104,7 @@ func (a *assembler) takeLine(p []byte, out emit) {
 			return
 		}
 		if p[0] == '\r' {
-			a.carriage = true
+			a.carriage, a.changed = true, true
 			p = a.advance(p, 1)
 			continue
 		}
@@ -142,6 +143,7 @@ func (a *assembler) grow(p []byte, out emit) {
 		a.forget()
 	}
 	a.open = append(a.open, p...)
+	a.changed = a.changed || len(a.open) > 0
 	a.advance(p, len(p))
 }
 
@@ -216,7 +218,7 @@ func (a *assembler) overwrite() {
 
 // forget drops what is known of a line that has ended.
 func (a *assembler) forget() {
-	a.bar, a.hasShown = false, false
+	a.bar, a.hasShown, a.changed = false, false, false
 	a.state, a.shown = a.state[:0], a.shown[:0]
 	a.changedAt = time.Time{}
 }
@@ -243,13 +245,12 @@ func (a *assembler) pending() []byte {
 	return latest
 }
 
-// due returns the text that is to be shown, and when; nil if nothing is pending.
-// now is when it is asked.
-func (a *assembler) due(now time.Time) ([]byte, time.Time) {
-	latest := a.pending()
-	if latest == nil {
-		a.changedAt = time.Time{}
-		return nil, time.Time{}
+// due returns when the open line is to be shown; the zero time if nothing has come
+// since it was. now is when it is asked. It does not look at the line, which may be
+// long and grow by a few bytes at a time.
+func (a *assembler) due(now time.Time) time.Time {
+	if !a.changed {
+		return time.Time{}
 	}
 	if a.changedAt.IsZero() {
 		a.changedAt = now
@@ -264,23 +265,26 @@ func (a *assembler) due(now time.Time) ([]byte, time.Time) {
 			at = next
 		}
 	}
-	return latest, at
+	return at
 }
 
 // show emits what is pending, if it is due.
 func (a *assembler) show(now time.Time, out emit) {
-	latest, at := a.due(now)
-	if latest == nil || at.After(now) {
+	if at := a.due(now); at.IsZero() || at.After(now) {
 		return
 	}
-	out(Progress, a.settled, latest)
+	a.changed, a.changedAt = false, time.Time{}
+	latest := a.pending()
+	if latest == nil {
+		return
+	}
 	a.shown = append(a.shown[:0], latest...)
-	a.hasShown = true
-	a.shownAt, a.changedAt = now, time.Time{}
+	a.hasShown, a.shownAt = true, now
+	out(Progress, a.settled, latest)
 }
 
 // unshow takes back that something was shown, since the disk refused it.
-func (a *assembler) unshow() { a.hasShown = false }
+func (a *assembler) unshow() { a.hasShown, a.changed = false, true }
 
 // flush ends a line that was left open at the end of the output. A blank state
 // is none, there as elsewhere.

@@ -63,6 +63,25 @@ func BenchmarkProgressBar(b *testing.B) {
 	}
 }
 
+// BenchmarkOpenLine takes 1 MiB of a line that does not end, in pieces of several
+// sizes. The throughput must not fall with the length of the open line.
+func BenchmarkOpenLine(b *testing.B) {
+	raw := bytes.Repeat([]byte("x"), 1<<20)
+	for _, piece := range []int{64, 4 << 10, 64 << 10} {
+		b.Run(fmt.Sprintf("piece=%dB", piece), func(b *testing.B) {
+			b.SetBytes(int64(len(raw)))
+			l := fresh(b)
+			for b.Loop() {
+				from := l.Position()
+				for at := 0; at < len(raw); at += piece {
+					l.Append(raw[at:at+piece], time.Time{}, from)
+					from.Byte += int64(piece)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkFollowers sends a log of 2,000 lines to 1,000 followers over HTTP.
 func BenchmarkFollowers(b *testing.B) {
 	const followers, lines = 1000, 2000

@@ -144,7 +144,7 @@ func (l *Log) wakeLaterLocked(now time.Time) {
 	}
 	var at time.Time
 	if l.end == nil {
-		_, at = l.lines.due(now)
+		at = l.lines.due(now)
 	}
 	unsaid := l.lost.lines > 0 || l.end != nil && !l.ended
 	if retry := now.Add(retryEvery); unsaid && (at.IsZero() || at.After(retry)) {
