@@ -13,65 +13,101 @@ import (
 const (
 	pieceRecords = 256
 	pieceRead    = 32 << 10 // bytes of the file at once, so a piece is hardly larger
-	cachedPieces = 16
+	cachedBytes  = 4 << 20  // of frames: enough for followers that are this far apart
 )
 
 // frameCache holds the latest pieces of a log in the form in which they leave,
 // so that each is made once, not once a follower.
 type frameCache struct {
-	mu     sync.Mutex
-	pieces map[int64]piece
-	order  []int64 // the pieces' keys, the oldest first
-	reader *Reader // stands behind the piece that was made last
+	mu     sync.Mutex // not held while a piece is made
+	pieces map[int64]*piece
+	order  []*piece // the pieces that are made, the oldest first
+	size   int      // bytes of their frames
+	reader *Reader  // stands behind the piece that was made last; nil while in use
 }
 
-// piece is the frames of the records from its key up to next.
+// piece is the frames of the records from seq up to next. All but seq and id is
+// written before made is closed.
 type piece struct {
+	seq    int64
 	id     string
+	made   chan struct{}
 	frames []byte
 	next   int64
+	err    error
 }
 
 // get returns the frames that begin with record seq, which is there, and the
 // number of the record after them.
 func (c *frameCache) get(log *Log, id string, seq int64) ([]byte, int64, error) {
+	p, isNew := c.find(id, seq)
+	if isNew {
+		c.build(log, p)
+	}
+	<-p.made
+	return p.frames, p.next, p.err
+}
+
+// find returns the piece that begins with record seq, and whether the caller has
+// to make it.
+func (c *frameCache) find(id string, seq int64) (p *piece, isNew bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p, ok := c.pieces[seq]; ok && p.id == id {
-		return p.frames, p.next, nil
-	}
-	p, err := c.makePieceLocked(log, id, seq)
-	if err != nil {
-		return nil, 0, err
+		return p, false
 	}
 	if c.pieces == nil {
-		c.pieces = map[int64]piece{}
+		c.pieces = map[int64]*piece{}
 	}
-	if _, ok := c.pieces[seq]; !ok {
-		if len(c.order) == cachedPieces {
-			delete(c.pieces, c.order[0])
-			c.order = append(c.order[:0], c.order[1:]...)
-		}
-		c.order = append(c.order, seq)
-	}
+	p = &piece{seq: seq, id: id, made: make(chan struct{})}
 	c.pieces[seq] = p
-	return p.frames, p.next, nil
+	return p, true
 }
 
-// makePieceLocked makes the frames that begin with record seq, which is there.
-// c.mu must be held.
-func (c *frameCache) makePieceLocked(log *Log, id string, seq int64) (piece, error) {
-	if c.reader == nil || c.reader.Seq() != seq {
-		c.reader = log.Reader(seq)
+// build makes p and closes p.made. The oldest pieces make room for it.
+func (c *frameCache) build(log *Log, p *piece) {
+	defer close(p.made)
+	c.mu.Lock()
+	reader := c.reader
+	c.reader = nil
+	c.mu.Unlock()
+	if reader == nil || reader.Seq() != p.seq {
+		reader = log.Reader(p.seq)
 	}
+	p.err = p.fill(log, reader)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.err != nil {
+		c.forget(p)
+		return
+	}
+	c.reader = reader
+	c.order, c.size = append(c.order, p), c.size+len(p.frames)
+	for c.size > cachedBytes && len(c.order) > 1 {
+		oldest := c.order[0]
+		c.order[0] = nil
+		c.order, c.size = c.order[1:], c.size-len(oldest.frames)
+		c.forget(oldest)
+	}
+}
+
+// forget drops p, unless another piece is in its place. c.mu must be held.
+func (c *frameCache) forget(p *piece) {
+	if c.pieces[p.seq] == p {
+		delete(c.pieces, p.seq)
+	}
+}
+
+// fill makes the frames of p, whose first record is there, with a reader that
+// stands before it.
+func (p *piece) fill(log *Log, reader *Reader) error {
 	count, size, _, _ := log.look()
-	most := min(pieceRecords-seq%pieceRecords, count-seq)
-	p := piece{id: id}
+	most := min(pieceRecords-p.seq%pieceRecords, count-p.seq)
 	var head []byte // what stands between a record's number and its line
 	head = append(head, "\nevent: log\ndata: {\"command_id\":"...)
-	head = appendQuoted(head, []byte(id))
+	head = appendQuoted(head, []byte(p.id))
 	head = append(head, ",\"line\":"...)
-	err := c.reader.scan(size, pieceRead, int(most), func(seq int64, e entry) {
+	err := reader.scan(size, pieceRead, int(most), func(seq int64, e entry) {
 		if e.kind == Repeat {
 			return
 		}
@@ -83,12 +119,8 @@ func (c *frameCache) makePieceLocked(log *Log, id string, seq int64) (piece, err
 		p.frames = append(p.frames, e.kind.String()...)
 		p.frames = append(p.frames, "\"}\n\n"...)
 	})
-	if err != nil {
-		c.reader = nil
-		return piece{}, err
-	}
-	p.next = c.reader.Seq()
-	return p, nil
+	p.next = reader.Seq()
+	return err
 }
 
 // endFrame returns the event that ends a stream.
