@@ -125,6 +125,7 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	defer watch.Wait()
 	defer stopWatching()
 	watch.Go(func() { certs.Watch(watching, files, log) })
+	watch.Go(func() { releaseMemory(watching, a) })
 	return runNotifying(ctx, cfg, a, log)
 }
 
