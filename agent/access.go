@@ -25,7 +25,7 @@ func (a *api) guard(next http.Handler) http.Handler {
 			return
 		}
 		a.notices.LogOnce(fmt.Sprint("API request refused ", status), func() {
-			a.log.WarnContext(r.Context(), "API request refused", "reason", reason, "from", r.RemoteAddr,
+			a.cfg.Logger.WarnContext(r.Context(), "API request refused", "reason", reason, "from", r.RemoteAddr,
 				"host", base.Printable(r.Host, 200), "origin", base.Printable(r.Header.Get("Origin"), 200))
 		})
 		fail(w, status, reason)

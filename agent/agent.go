@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -26,7 +25,6 @@ import (
 // concurrent use.
 type Agent struct {
 	cfg      Config
-	log      *slog.Logger
 	notices  *notices.Board
 	settings *settings
 	host     *hostmonitor.Monitor
@@ -60,7 +58,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, settings: settings, ready: make(chan struct{}),
+		cfg: cfg, settings: settings, ready: make(chan struct{}),
 		notices: &notices.Board{}, registry: newRegistry(), queue: execution.NewQueue(cfg.MaxConcurrentJobs),
 		host: hostmonitor.New(hostmonitor.Config{
 			Detector: cfg.Detector, Usage: cfg.Storage.Usage, Engines: cfg.Engines, Warnings: cfg.Warnings, Logger: cfg.Logger,
@@ -80,14 +78,14 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.compose()
 	if limits := cfg.limits(); len(limits) > 0 {
-		a.log.Info("not everything can be promised with these parts", "limits", limits)
+		a.cfg.Logger.Info("not everything can be promised with these parts", "limits", limits)
 	}
 	return a, nil
 }
 
 // compose makes the parts that do the agent's work, each from those before it.
 func (a *Agent) compose() {
-	a.logs = &execution.Logs{Secrets: a.cfg.Secrets, Logger: a.log, Released: a.tidy}
+	a.logs = &execution.Logs{Secrets: a.cfg.Secrets, Logger: a.cfg.Logger, Released: a.tidy}
 	a.outbox = outbox.New(outbox.Config{
 		Reporter:   a.cfg.Reporter,
 		AgentName:  a.cfg.Name,
@@ -98,18 +96,18 @@ func (a *Agent) compose() {
 		Stopped:    a.stoppedOnServer,
 		Delivered:  a.delivered,
 		Notices:    a.notices,
-		Logger:     a.log,
+		Logger:     a.cfg.Logger,
 	})
 	a.maintainer = newMaintainer(a.cfg, a.registry, a.outbox, a.notices)
 	a.executor = execution.New(execution.Config{
 		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
 		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
 		GPUs: a.gpus, Image: a.settings.image, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
-		Queue: a.queue, Logs: a.logs, Notices: a.notices, Logger: a.log,
+		Queue: a.queue, Logs: a.logs, Notices: a.notices, Logger: a.cfg.Logger,
 	})
 	a.reconciler = newReconciler(a.cfg, a.registry, a.queue, a.notices)
 	a.intake = &intake{
-		log: a.log, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, events: &a.events,
+		log: a.cfg.Logger, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, events: &a.events,
 		lost: a.reconciler.lookUpSoon,
 	}
 	a.intake.checker, _ = runner.As[runner.Checker](a.cfg.Runner)
@@ -216,7 +214,7 @@ func (a *Agent) run(ctx context.Context, recovered []*jobs.Job) error {
 	a.executor.ResumeAll(ctx, recovered)
 	a.schedule(ctx, leave)
 
-	a.log.Info("stopping", "running", len(a.queue.Active()), "waiting", len(a.queue.Waiting()))
+	a.cfg.Logger.Info("stopping", "running", len(a.queue.Active()), "waiting", len(a.queue.Waiting()))
 	a.registry.setAccepting(false)
 	a.queue.Close()
 	a.registry.writing.Wait()
@@ -233,7 +231,7 @@ func (a *Agent) run(ctx context.Context, recovered []*jobs.Job) error {
 	beating.Wait()
 	background.Wait()
 	err := serving()
-	a.log.Info("stopped")
+	a.cfg.Logger.Info("stopped")
 	return err
 }
 
@@ -301,17 +299,17 @@ func (a *Agent) CancelAll(by string) {
 func (a *Agent) applySettings() {
 	if c, ok := storage.As[storage.Configurer](a.cfg.Storage); ok {
 		if err := c.Configure(a.settings.storage()); err != nil {
-			a.notices.LogOnce("storage settings", func() { a.log.Warn("storage settings not applied", "err", err) })
+			a.notices.LogOnce("storage settings", func() { a.cfg.Logger.Warn("storage settings not applied", "err", err) })
 		}
 	}
 	if err := a.beats.SetInterval(a.settings.interval()); err != nil {
-		a.log.Warn("interval not applied", "err", err)
+		a.cfg.Logger.Warn("interval not applied", "err", err)
 	}
 }
 
 // machineChanged tells the server of a machine that differs from before.
 func (a *Agent) machineChanged() {
-	a.log.Info("the machine has changed, registering again", "fingerprint", a.host.Description().Fingerprint())
+	a.cfg.Logger.Info("the machine has changed, registering again", "fingerprint", a.host.Description().Fingerprint())
 	a.beats.Renew()
 }
 
@@ -350,7 +348,7 @@ func (a *Agent) uptime() (since time.Time, uptime time.Duration) {
 func (a *Agent) answered(ctx context.Context, answer heartbeat.Answer) {
 	a.outbox.SawSuccess()
 	for _, err := range a.settings.offer(answer.Settings) {
-		a.log.WarnContext(ctx, "setting from the server not used", "err", err)
+		a.cfg.Logger.WarnContext(ctx, "setting from the server not used", "err", err)
 	}
 	a.applySettings()
 	for _, cmd := range answer.Commands {

@@ -242,7 +242,7 @@ func (a *api) postJob(w http.ResponseWriter, cmd heartbeat.Command) {
 	case errors.Is(err, runner.ErrUnavailable):
 		fail(w, http.StatusServiceUnavailable, err.Error())
 	default:
-		a.log.Error("command not accepted", "err", err)
+		a.cfg.Logger.Error("command not accepted", "err", err)
 		fail(w, http.StatusInsufficientStorage, "The command could not be written to disk, so it was not accepted: "+err.Error())
 	}
 }
@@ -281,7 +281,7 @@ func (a *api) getLogs(w http.ResponseWriter, r *http.Request) {
 	}
 	log, closeLog, err := a.logs.Open(j)
 	if err != nil {
-		a.log.Warn("log not read", "job", j.ID, "err", err)
+		a.cfg.Logger.Warn("log not read", "job", j.ID, "err", err)
 		fail(w, http.StatusNotFound, "No logs for this command")
 		return
 	}
@@ -377,7 +377,7 @@ func (a *api) serve(ctx context.Context, listener net.Listener) (wait func() err
 		WriteTimeout:      readTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(a.cfg.Logger.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       boundBuffer,
 	}
@@ -391,7 +391,7 @@ func (a *api) serve(ctx context.Context, listener net.Listener) (wait func() err
 			err = server.Serve(listener)
 		}
 		if !errors.Is(err, http.ErrServerClosed) {
-			a.log.Error("the API is not served any more", "err", err)
+			a.cfg.Logger.Error("the API is not served any more", "err", err)
 		}
 		served <- err
 	})

@@ -66,7 +66,7 @@ func (a *Agent) Cancel(ctx context.Context, id, by string) error {
 func (a *Agent) requestCancel(j *jobs.Job, by string) {
 	first := j.RequestCancel(jobs.Cancellation{By: orDefault(by, "user"), At: time.Now()})
 	if first {
-		a.log.Info("cancelling job", "job", j.ID, "by", j.Cancelled().By)
+		a.cfg.Logger.Info("cancelling job", "job", j.ID, "by", j.Cancelled().By)
 	}
 	waiting := a.queue.Remove(j)
 	a.queue.Stop(j, execution.ErrCancelled)
@@ -78,7 +78,7 @@ func (a *Agent) requestCancel(j *jobs.Job, by string) {
 		defer release()
 		if first {
 			if err := j.SaveCancel(); err != nil {
-				a.log.Warn("cancel not written", "job", j.ID, "err", err)
+				a.cfg.Logger.Warn("cancel not written", "job", j.ID, "err", err)
 			}
 		}
 		if waiting {

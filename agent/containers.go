@@ -31,12 +31,12 @@ func (a *Agent) imageEngines(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, containersTimeout)
 	defer cancel()
 	if err := c.Ready(ctx); err != nil {
-		a.log.WarnContext(ctx, "benchmarks can't run in containers", "err", err)
+		a.cfg.Logger.WarnContext(ctx, "benchmarks can't run in containers", "err", err)
 		return nil
 	}
 	engines, err := c.Engines(ctx)
 	if err != nil {
-		a.log.DebugContext(ctx, "images not listed", "err", err)
+		a.cfg.Logger.DebugContext(ctx, "images not listed", "err", err)
 	}
 	return engines
 }

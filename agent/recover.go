@@ -19,7 +19,7 @@ func (a *Agent) recoverJobs(store *jobs.Store) (begun []*jobs.Job, err error) {
 		return nil, err
 	}
 	for _, err := range ignored {
-		a.log.Warn("ignored in the jobs directory, since it is not a job; move it elsewhere", "err", err)
+		a.cfg.Logger.Warn("ignored in the jobs directory, since it is not a job; move it elsewhere", "err", err)
 	}
 	var waiting, undelivered, damaged int
 	for _, j := range all {
@@ -48,7 +48,7 @@ func (a *Agent) recoverJobs(store *jobs.Store) (begun []*jobs.Job, err error) {
 		}
 	}
 	if len(all) > 0 {
-		a.log.Info("jobs found", "resumed", len(begun), "waiting", waiting, "undelivered", undelivered, "damaged", damaged)
+		a.cfg.Logger.Info("jobs found", "resumed", len(begun), "waiting", waiting, "undelivered", undelivered, "damaged", damaged)
 	}
 	a.reconciler.lookUpSoon()
 	return begun, nil
@@ -56,7 +56,7 @@ func (a *Agent) recoverJobs(store *jobs.Store) (begun []*jobs.Job, err error) {
 
 // reportDamaged says that files of a job could not be read.
 func (a *Agent) reportDamaged(j *jobs.Job) {
-	a.log.Error("job could not be read", "job", j.ID, "dir", j.Dir, "err", j.Damage)
+	a.cfg.Logger.Error("job could not be read", "job", j.ID, "dir", j.Dir, "err", j.Damage)
 	a.notices.Warn(fmt.Sprintf("Job %s could not be read (%v); what could not be read is set aside in %s", j.ID, j.Damage, j.Dir))
 }
 
@@ -87,9 +87,9 @@ func (a *Agent) releaseStaleLeases(ctx context.Context) {
 		return filepath.Clean(parent) != dir || live[id] || a.registry.isLive(id)
 	})
 	if err != nil {
-		a.log.Warn("stale leases not released", "err", err)
+		a.cfg.Logger.Warn("stale leases not released", "err", err)
 	}
 	for _, holder := range released {
-		a.log.Info("lease of a job that has ended released", "job", printable(filepath.Base(holder)))
+		a.cfg.Logger.Info("lease of a job that has ended released", "job", printable(filepath.Base(holder)))
 	}
 }
