@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 const (
@@ -114,21 +116,9 @@ func (f *follower) run(ctx context.Context) error {
 		}
 		// In a flood a reader gets a piece now and then rather than each line by
 		// itself, which costs everybody less.
-		if err := rest(ctx, followPace); err != nil {
+		if err := base.Wait(ctx, followPace); err != nil {
 			return err
 		}
-	}
-}
-
-// rest waits for d.
-func rest(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -3,6 +3,8 @@ package runner
 import (
 	"context"
 	"errors"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // As returns the first runner that is a T: r itself, or one that it wraps. A
@@ -13,20 +15,7 @@ import (
 // see every run implements [Resumer] itself, and passes the call on. One
 // without Unwrap hides what the inner runner can do: its runs then end with
 // the agent, and nothing cleans up after them.
-func As[T any](r Runner) (T, bool) {
-	for r != nil {
-		if t, ok := r.(T); ok {
-			return t, true
-		}
-		wrapper, ok := r.(interface{ Unwrap() Runner })
-		if !ok {
-			break
-		}
-		r = wrapper.Unwrap()
-	}
-	var none T
-	return none, false
-}
+func As[T any](r Runner) (T, bool) { return base.As[T](r) }
 
 // WithoutDetach returns a context for a runner that is no [Resumer], as a
 // caller that is one itself calls it. Where ctx ends with the cause

@@ -13,7 +13,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // How long to wait for another process that replaces the same pair.
@@ -108,7 +109,7 @@ func moveCert(files Files) error {
 	if err := os.Rename(next(files.Cert), files.Cert); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(files.Cert))
+	return base.SyncDir(filepath.Dir(files.Cert))
 }
 
 // Recover completes a replacement that was cut off between its two halves. It
@@ -163,33 +164,4 @@ func lock(certFile string) (unlock func(), err error) {
 
 // WriteFile writes a file that only its owner can read, whole or not at all, and
 // its directory if need be.
-func WriteFile(path string, text []byte) error {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	pending, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	defer pending.Cleanup()
-	if _, err := pending.Write(text); err != nil {
-		return err
-	}
-	if err := pending.CloseAtomicallyReplace(); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes renames in a directory last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
+func WriteFile(path string, text []byte) error { return base.WritePrivate(path, text) }

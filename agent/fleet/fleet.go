@@ -15,6 +15,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
@@ -252,15 +253,7 @@ func (f *Fleet) ramp() time.Duration {
 
 // sleepUntil waits until at, and reports whether ctx is not done.
 func sleepUntil(ctx context.Context, at time.Time) bool {
-	if d := time.Until(at); d > 0 {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-	}
-	return ctx.Err() == nil
+	return base.Wait(ctx, time.Until(at)) == nil
 }
 
 // newAgent returns the agent of v.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
@@ -121,20 +122,10 @@ func (s *Server) run(ctx context.Context, t *testRow, a TestAgent) (object, erro
 
 // pause waits for d on the clock of the simulation.
 func pause(ctx context.Context, cfg simulated.Config, d time.Duration) error {
-	switch {
-	case d <= 0:
-		return context.Cause(ctx)
-	case cfg.Sleep != nil:
+	if d > 0 && cfg.Sleep != nil {
 		return cfg.Sleep(ctx, d)
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
+	return base.Wait(ctx, d)
 }
 
 // resultData returns metrics.json as result data, or nil if it is missing or

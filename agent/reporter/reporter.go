@@ -13,6 +13,8 @@ package reporter
 
 import (
 	"context"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // A Status is what a server calls the state of a test.
@@ -76,17 +78,4 @@ type Checker interface {
 // A method that is found below a wrapper runs without it. A wrapper without Unwrap
 // hides what the inner reporter can do: after a lost answer, lines and results may
 // then arrive twice.
-func As[T any](r Reporter) (T, bool) {
-	for r != nil {
-		if t, ok := r.(T); ok {
-			return t, true
-		}
-		wrapper, ok := r.(interface{ Unwrap() Reporter })
-		if !ok {
-			break
-		}
-		r = wrapper.Unwrap()
-	}
-	var none T
-	return none, false
-}
+func As[T any](r Reporter) (T, bool) { return base.As[T](r) }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
@@ -41,4 +42,30 @@ func WriteFile(path string, text []byte) error {
 	// Without a directory renameio looks for one by making and renaming files in
 	// several, which takes longer than the write.
 	return renameio.WriteFile(path, text, 0o600, renameio.IgnoreUmask(), renameio.WithTempDir(filepath.Dir(path)))
+}
+
+// WritePrivate puts a durable file that only its owner can read at path in one step,
+// also where there was one that others could read. It makes the directory if need be.
+// A link stays a link: what it points to is replaced.
+func WritePrivate(path string, text []byte) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	// Not renameio.WriteFile, which would keep the file's mode.
+	pending, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	defer pending.Cleanup()
+	if _, err := pending.Write(text); err != nil {
+		return err
+	}
+	if err := pending.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	return SyncDir(dir)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -76,7 +77,7 @@ func New(cfg Config) (*Runner, error) {
 		cfg.Now = time.Now
 	}
 	if cfg.Sleep == nil {
-		cfg.Sleep = sleep
+		cfg.Sleep = base.Wait
 	}
 	if cfg.WriteFile == nil {
 		cfg.WriteFile = writeFile
@@ -140,17 +141,6 @@ func (r *Runner) rng(job runner.Job, use string) *rand.Rand {
 		h.Write([]byte("\x00" + job.ID))
 	}
 	return rand.New(rand.NewPCG(r.cfg.Seed, h.Sum64()))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }
 
 // writeFile lets path appear with all of data or not at all. It doesn't sync:

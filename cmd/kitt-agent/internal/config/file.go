@@ -7,14 +7,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"unicode/utf8"
 
-	"github.com/google/renameio/v2"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // maxFile is the longest agent.yaml that is read, in bytes, and maxUnknown how
@@ -308,25 +308,7 @@ func (f *File) Save() error {
 		return &Error{File: f.path, Problem: "it cannot be rewritten without loss: " + err.Error(),
 			Fix: "change it in an editor, or make a new one with kitt-agent init --force"}
 	}
-	path := f.path
-	// A link stays a link: what it points to is replaced.
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	// Not renameio.WriteFile, which would keep the mode of a file that others
-	// can read.
-	pending, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	defer pending.Cleanup()
-	if _, err := pending.Write(text); err != nil {
-		return err
-	}
-	if err := pending.CloseAtomicallyReplace(); err != nil {
+	if err := base.WritePrivate(f.path, text); err != nil {
 		return err
 	}
 	f.mode, f.changed = 0o600, false
