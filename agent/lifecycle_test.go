@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,26 +16,9 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
 	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/runner"
 )
-
-// journal takes what an agent logs.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
 
 func TestNewLooksAtNothing(t *testing.T) {
 	t.Parallel()
@@ -84,7 +66,7 @@ func TestAListenerThatBreaksIsSaidAtOnce(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
-	log := &journal{}
+	log := &basetest.Buffer{}
 	a, err := agent.New(agent.Config{
 		Name: "gpu-01", Dir: t.TempDir(), Server: &agenttest.Server{}, Runner: &play{run: hangs},
 		Listener: listener, Logger: slog.New(slog.NewTextHandler(log, nil)),
@@ -104,7 +86,7 @@ func TestARunnerThatIgnoresTheStopIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &agenttest.Server{}
 		letGo := make(chan struct{})
-		log := &journal{}
+		log := &basetest.Buffer{}
 		a, stop := start(t, agent.Config{
 			Server: srv, StopGrace: time.Second, Logger: slog.New(slog.NewTextHandler(log, nil)),
 			Runner: &play{run: func(context.Context, runner.Job, runner.Output) (runner.Result, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -112,7 +113,7 @@ func TestResumesAfterAKill(t *testing.T) {
 	kill()
 	require.NoDirExists(t, filepath.Join(b.dir, "m"))
 
-	var log safeBuffer
+	var log basetest.Buffer
 	lease, err := b.Acquire(t.Context(), storage.Request{Model: "m", Holder: "killed", Log: &log})
 	require.NoError(t, err)
 	require.Contains(t, log.String(), "resuming an interrupted copy")

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/storage"
 	"github.com/kirizan/kitt-agent/storage/testdata/testdisk"
 )
@@ -207,7 +208,7 @@ func TestOddTrees(t *testing.T) {
 	if err := unix.Mknod(filepath.Join(m, "device"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 5))); err != nil {
 		t.Log("no device node here: ", err)
 	}
-	var log safeBuffer
+	var log basetest.Buffer
 	lease, err := b.Acquire(t.Context(), storage.Request{Model: "m", Holder: "j", Log: &log})
 	require.NoError(t, err)
 	require.Contains(t, log.String(), `left out "m/fifo": neither a file nor a directory`)
@@ -301,7 +302,7 @@ func TestChecksumsAndHeaders(t *testing.T) {
 				b.get(t, "m")
 				return
 			}
-			var log safeBuffer
+			var log basetest.Buffer
 			_, err := b.Acquire(t.Context(), storage.Request{Model: "m", Holder: "j", Log: &log})
 			require.Equal(t, storage.ClassDamaged, classOf(err), err)
 			require.Contains(t, log.String(), "once more")
@@ -333,7 +334,7 @@ func TestFullDisk(t *testing.T) {
 
 	held, err := b.Acquire(t.Context(), storage.Request{Model: "old", Holder: "busy"})
 	require.NoError(t, err)
-	var log safeBuffer
+	var log basetest.Buffer
 	lease, err := b.Acquire(t.Context(), storage.Request{Model: "third", Holder: "j", Log: &log})
 	require.NoError(t, err)
 	require.Contains(t, log.String(), "removed the copy of new")

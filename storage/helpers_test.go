@@ -1,7 +1,6 @@
 package storage_test
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
@@ -9,12 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -54,7 +53,7 @@ func open(t testing.TB, cfg storage.Config) *storage.Local {
 
 func (b *bench) get(t testing.TB, model string) string {
 	t.Helper()
-	var log safeBuffer
+	var log basetest.Buffer
 	lease, err := b.Acquire(t.Context(), storage.Request{Model: model, Holder: "job", Log: &log})
 	require.NoError(t, err, log.String())
 	return lease.Path
@@ -130,22 +129,4 @@ func names(t testing.TB, dir string) []string {
 		}
 	}
 	return all
-}
-
-// A safeBuffer is a log that may be read while it is written.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

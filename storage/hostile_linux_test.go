@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/storage"
 	"github.com/kirizan/kitt-agent/storage/testdata/testdisk"
 )
@@ -25,7 +26,7 @@ func TestModelOfAnyName(t *testing.T) {
 	b := newBench(t, func(c *storage.Config) { c.Owner = "one" })
 	write(t, b.share, map[string]string{oddName + "/w\n\xff": noise(100_000, 1), oddName + "/SHA256SUMS": "no sums\n"})
 
-	var log safeBuffer
+	var log basetest.Buffer
 	lease, err := b.Acquire(t.Context(), storage.Request{Model: oddName, Holder: "job", Log: &log})
 	require.NoError(t, err)
 	require.Equal(t, filepath.Join(b.dir, oddName), lease.Path)
@@ -88,7 +89,7 @@ func TestTwoProcessesOneDirectory(t *testing.T) {
 	write(t, b.share, map[string]string{"m/one": noise(64<<20, 1), "m/two": noise(64<<20, 2)})
 	kill := startChild(t, b.dir, b.share, "m")
 	require.Eventually(t, func() bool { return journalled(b.dir) > 500 }, pollFor, pollEvery)
-	var log safeBuffer
+	var log basetest.Buffer
 	got := make(chan error, 1)
 	go func() {
 		_, err := b.Acquire(t.Context(), storage.Request{Model: "m", Holder: "second", Log: &log})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -41,7 +42,7 @@ func TestCopiesTheModelUnderItsPathOnTheShare(t *testing.T) {
 	b := newBench(t)
 	write(t, filepath.Join(b.share, "teamB/Model"), model())
 	write(t, filepath.Join(b.share, "teamC/Model"), model("other"))
-	var log safeBuffer
+	var log basetest.Buffer
 	var last storage.Progress
 	lease, err := b.Acquire(t.Context(), storage.Request{Model: "teamB/Model", Holder: "job1", Log: &log,
 		Progress: func(p storage.Progress) { last = p }})

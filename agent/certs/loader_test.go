@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/internal/base/basetest"
 )
 
 // knock connects to a server that is served with conf, and returns the
@@ -47,7 +49,7 @@ func TestLoader(t *testing.T) {
 	first, second := ca.newPair(t, "first", time.Now()), ca.newPair(t, "second", time.Now())
 	caller, stranger := ca.newPair(t, "caller", time.Now()), newCA.newPair(t, "stranger", time.Now())
 	files := ca.write(t, first)
-	var logged lines
+	var logged basetest.Buffer
 	l, err := NewLoader(files, slog.New(slog.NewTextHandler(&logged, nil)))
 	require.NoError(t, err)
 	open, closed := l.ServerConfig(false), l.ServerConfig(true)
@@ -128,24 +130,6 @@ func TestOldTLSIsRefused(t *testing.T) {
 	wg.Wait()
 }
 
-// lines is a log that is read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	ca, _ := newAuthority(t, func(c *x509.Certificate) { // synctest's clock begins in 2000
@@ -155,7 +139,7 @@ func TestWatch(t *testing.T) {
 	files := ca.write(t, ca.newPair(t, "x", begin.Add(-validity+WarnBefore+30*time.Hour)))
 	renewed := ca.newPair(t, "x", begin.AddDate(0, 0, 33))
 	synctest.Test(t, func(t *testing.T) {
-		var logged lines
+		var logged basetest.Buffer
 		count := func() int { return strings.Count(logged.String(), "needs attention") }
 		var wg sync.WaitGroup
 		ctx, stop := context.WithCancel(t.Context())

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/runner/docker/dockertest"
 	"github.com/kirizan/kitt-agent/runner/runnertest"
 )
@@ -136,7 +137,7 @@ func TestBuild(t *testing.T) {
 	t.Run("interrupted", func(t *testing.T) {
 		server := serveContext(t, b.context(t, "lines=1,hang"))
 		prog := buildProgram(t)
-		var out output
+		var out basetest.Buffer
 		cmd := exec.Command(prog.path, "build", "--server", server.URL)
 		cmd.Env = append(os.Environ(), "KITT_HOME="+t.TempDir())
 		cmd.Stderr = &out

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/runner/runnertest"
 )
 
@@ -58,28 +58,10 @@ type daemon struct {
 	home string
 	port int
 
-	out output
+	out basetest.Buffer
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
-}
-
-// output keeps what a process prints while others look at it.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // newDaemon configures an agent with the name chaos of the server at url.

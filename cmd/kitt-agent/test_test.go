@@ -15,6 +15,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
@@ -66,7 +67,7 @@ func (a *testedAgent) run(t *testing.T) {
 // command runs a command line and returns what it printed and its exit code.
 func (a *testedAgent) command(t *testing.T, args ...string) (out string, code int) {
 	t.Helper()
-	var stdout, stderr output
+	var stdout, stderr basetest.Buffer
 	env := &environment{stdout: &stdout, stderr: &stderr, getenv: func(name string) string {
 		if name == "KITT_HOME" {
 			return a.home
