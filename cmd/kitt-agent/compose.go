@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
@@ -23,8 +24,9 @@ import (
 )
 
 // compose returns the agent that cfg describes, and what closes its parts. It
-// starts nothing.
-func (env *environment) compose(cfg *config.Config, log *slog.Logger) (agent.Config, io.Closer, error) {
+// starts nothing. Local benchmarks will be started by start; nil means
+// (*exec.Cmd).Start.
+func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func(*exec.Cmd) error) (agent.Config, io.Closer, error) {
 	vars, secrets, err := env.benchmarkVars(cfg)
 	if err != nil {
 		return agent.Config{}, nil, err
@@ -33,7 +35,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (agent.Con
 	if err != nil {
 		return agent.Config{}, nil, err
 	}
-	parts, err := newParts(cfg, vars, log)
+	parts, err := newParts(cfg, vars, log, start)
 	if err != nil {
 		return agent.Config{}, nil, err
 	}
@@ -68,12 +70,12 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger) (agent.Con
 
 // newParts returns the parts of the agent that cfg describes. Benchmarks find vars in
 // their environment.
-func newParts(cfg *config.Config, vars []string, log *slog.Logger) (*standard.Parts, error) {
+func newParts(cfg *config.Config, vars []string, log *slog.Logger, start func(*exec.Cmd) error) (*standard.Parts, error) {
 	local, err := localRuns()
 	if err != nil {
 		return nil, err
 	}
-	local.LogLimit = logLimit(cfg)
+	local.LogLimit, local.Start = logLimit(cfg), start
 	kind := standard.Kind(cfg.Runner)
 	if cfg.Runner == runnerSimulated {
 		kind = standard.Process // see chooseRunner

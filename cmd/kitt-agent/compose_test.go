@@ -45,7 +45,7 @@ func TestTheFileAcceptsWhatTheAgentAccepts(t *testing.T) {
 			if key.Name == "env" || strings.HasPrefix(key.Name, "tls.") {
 				continue // these name what is read at a start
 			}
-			parts, closer, err := env.compose(cfg, slog.New(slog.DiscardHandler))
+			parts, closer, err := env.compose(cfg, slog.New(slog.DiscardHandler), nil)
 			require.NoError(t, err, "%s: %q", key.Name, value)
 			_, err = agent.New(parts)
 			require.NoError(t, err, "%s: %q", key.Name, value)

@@ -97,7 +97,12 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	if cfg.Insecure {
 		log.Warn("the server's certificate is not verified", "why", "--insecure")
 	}
-	agentConfig, parts, err := env.compose(cfg, log)
+	benchmarks := newStarter()
+	defer benchmarks.close()
+	if err := benchmarks.lowerPriority(); err != nil {
+		log.Warn("the agent's priority is not lowered; it may slow benchmarks", "err", err)
+	}
+	agentConfig, parts, err := env.compose(cfg, log, benchmarks.start)
 	if err != nil {
 		return err
 	}

@@ -172,7 +172,7 @@ func TestBrokenFileOfARun(t *testing.T) {
 	require.NoError(t, writeState(dir, specFile, sleepSpec()))
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	k, err := startSupervisor([]string{exe, "supervise"}, dir, os.Environ())
+	k, err := New(Config{Supervisor: []string{exe, "supervise"}}).startSupervisor(dir, os.Environ())
 	require.NoError(t, err)
 	var s supervisor.Claim
 	require.Eventually(t, func() bool {
@@ -207,7 +207,7 @@ func TestResumeOfALaterVersion(t *testing.T) {
 	require.NoError(t, writeState(dir, specFile, sleepSpec()))
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	_, err = startSupervisor([]string{exe, "supervise"}, dir, os.Environ())
+	_, err = New(Config{Supervisor: []string{exe, "supervise"}}).startSupervisor(dir, os.Environ())
 	require.NoError(t, err)
 	var s supervisor.Claim
 	require.Eventually(t, func() bool {

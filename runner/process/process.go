@@ -45,6 +45,10 @@ type Config struct {
 	// stayed in its process group is ended.
 	Supervisor []string
 
+	// Start starts a process, with which a program may choose the thread and so the
+	// scheduling priority that the benchmark inherits. Nil means (*exec.Cmd).Start.
+	Start func(*exec.Cmd) error
+
 	// LogLimit is the most bytes that a run's output takes on the disk. Beyond it
 	// the oldest output goes, and the job's log says what is missing if the agent
 	// had not read it. It needs a supervisor, and a file system with holes. Zero
@@ -62,6 +66,9 @@ var _ runner.Resumer = (*Runner)(nil)
 func New(config Config) *Runner {
 	if config.Command == "" {
 		config.Command = "kitt"
+	}
+	if config.Start == nil {
+		config.Start = (*exec.Cmd).Start
 	}
 	return &Runner{config}
 }
@@ -106,9 +113,9 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 
 	var k keeper
 	if s.Supervised {
-		k, err = startSupervisor(r.config.Supervisor, dir, s.Env)
+		k, err = r.startSupervisor(dir, s.Env)
 	} else {
-		k, err = startChild(dir, s, output)
+		k, err = r.startChild(dir, s, output)
 	}
 	if err != nil {
 		return runner.Result{}, err
@@ -228,13 +235,14 @@ func lost(text string, c *supervisor.Claim) error {
 
 // startSupervisor starts the supervisor in a session of its own, with nothing
 // of this process's in its hands.
-func startSupervisor(command []string, dir string, env []string) (keeper, error) {
+func (r *Runner) startSupervisor(dir string, env []string) (keeper, error) {
+	command := r.config.Supervisor
 	args := append(append([]string(nil), command[1:]...), dir)
 	cmd := exec.Command(command[0], args...)
 	cmd.Dir = dir
 	cmd.Env = env
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	if err := r.config.Start(cmd); err != nil {
 		return keeper{}, fmt.Errorf("start the supervisor: %w", err)
 	}
 	k := keeper{dir: dir, pid: cmd.Process.Pid}
@@ -244,7 +252,7 @@ func startSupervisor(command []string, dir string, env []string) (keeper, error)
 }
 
 // startChild starts the benchmark as a child of this process.
-func startChild(dir string, s spec, output *os.File) (keeper, error) {
+func (r *Runner) startChild(dir string, s spec, output *os.File) (keeper, error) {
 	state := supervisor.Claim{Version: supervisor.Version, Boot: base.BootID(), At: time.Now().UTC()}
 	if err := writeState(dir, supervisor.ClaimFile, state); err != nil {
 		return keeper{}, fmt.Errorf("note down that the run begins: %w", err)
@@ -253,7 +261,7 @@ func startChild(dir string, s spec, output *os.File) (keeper, error) {
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, s.Env, output, output
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	kills := supervisor.OOMKills()
-	if err := cmd.Start(); err != nil {
+	if err := r.config.Start(cmd); err != nil {
 		return keeper{}, supervisor.NotStartable(err.Error())
 	}
 	child, _ := procfs.Lookup(cmd.Process.Pid)
