@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner/supervisor"
 )
@@ -57,5 +59,6 @@ func readSpec(dir string) (s spec, found bool, err error) {
 }
 
 func openOutput(dir string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(dir, supervisor.OutputFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	// Of a named pipe the opening would wait for a reader.
+	return os.OpenFile(filepath.Join(dir, supervisor.OutputFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, 0o600)
 }

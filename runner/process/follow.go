@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/internal/procfs"
 	"github.com/kirizan/kitt-agent/runner/supervisor"
@@ -19,6 +20,7 @@ type follower struct {
 	keeper keeper
 	dir    *supervisor.Dir
 	output *supervisor.Follower
+	known  *supervisor.Claim // as it was read last, since somebody may remove the file
 }
 
 // newFollower follows the run in job's directory from byte from of its output.
@@ -28,8 +30,19 @@ func newFollower(job runner.Job, k keeper, from int64, out runner.Output) (*foll
 		return nil, fmt.Errorf("open the directory of the run: %w", err)
 	}
 	f := &follower{job: job, keeper: k, dir: dir}
-	f.output = supervisor.NewFollower(dir, out, from, f.keeper.gone)
+	f.output = supervisor.NewFollower(dir, out, from, f.gone)
 	return f, nil
+}
+
+// gone asks the keeper. Where the lock is damaged, the claim says whose end to look
+// for.
+func (f *follower) gone() (bool, error) {
+	c := f.claim()
+	gone, err := f.keeper.gone()
+	if err == nil || base.Transient(err) || c == nil {
+		return gone, err
+	}
+	return c.Boot != base.BootID() || !c.Supervisor.Alive(), nil
 }
 
 func (f *follower) close() {
@@ -42,9 +55,9 @@ func (f *follower) follow(ctx context.Context, resumable bool) (runner.Result, e
 	err := f.output.Pump(ctx, time.Time{})
 	switch {
 	case err == nil:
-		return f.result()
+		return f.result(ctx)
 	case ctx.Err() == nil:
-		return runner.Result{}, err
+		return f.begun(), f.giveUp(err)
 	}
 	cause := context.Cause(ctx)
 	if resumable && errors.Is(cause, runner.ErrDetach) {
@@ -54,6 +67,14 @@ func (f *follower) follow(ctx context.Context, resumable bool) (runner.Result, e
 		return f.begun(), fmt.Errorf("%w; %w", cause, err)
 	}
 	return f.begun(), cause
+}
+
+// giveUp ends a run that can't be followed because of err.
+func (f *follower) giveUp(err error) error {
+	if e := f.stop(); e != nil {
+		return fmt.Errorf("%w: %w; %w", runner.ErrStillRunning, err, e)
+	}
+	return err
 }
 
 // begun returns what is known of a run that has not ended by itself.
@@ -66,7 +87,7 @@ func (f *follower) begun() runner.Result {
 }
 
 // result returns how a run that is gone ended.
-func (f *follower) result() (runner.Result, error) {
+func (f *follower) result(ctx context.Context) (runner.Result, error) {
 	result := f.begun()
 	if c := f.claim(); c != nil {
 		// After a resume in the program that detached from the run, its supervisor
@@ -75,7 +96,12 @@ func (f *follower) result() (runner.Result, error) {
 			_, _ = unix.Wait4(c.Supervisor.PID, nil, unix.WNOHANG, nil)
 		}
 	}
-	end, err := f.end()
+	var end supervisor.Exit
+	err := base.Persist(ctx, func(err error) { f.output.Say("waiting for how the benchmark ended: %v", err) },
+		func() (err error) { end, err = f.end(); return err })
+	if base.Transient(err) {
+		return result, context.Cause(ctx)
+	}
 	if err != nil {
 		return result, err
 	}
@@ -94,6 +120,8 @@ func (f *follower) end() (supervisor.Exit, error) {
 	}
 	end, found, err := f.dir.Exit()
 	switch c := f.claim(); {
+	case base.Transient(err):
+		return end, err
 	case err != nil:
 		return end, lost("how it ended can't be read: "+err.Error(), c)
 	case !found && c == nil:
@@ -106,9 +134,11 @@ func (f *follower) end() (supervisor.Exit, error) {
 
 // claim returns what is known of the run's processes, or nil.
 func (f *follower) claim() *supervisor.Claim {
-	c, found, err := f.dir.Claim()
-	if err != nil || !found {
-		return nil
+	if f.known != nil && f.known.Child.PID != 0 {
+		return f.known // it does not change any more
 	}
-	return &c
+	if c, found, err := f.dir.Claim(); err == nil && found {
+		f.known = &c
+	}
+	return f.known
 }

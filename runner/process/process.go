@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,18 +137,28 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	}
 	dir := directory(job)
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
+		return runner.Result{}, r.withoutFiles(job, from)
 	}
-	f, err := newFollower(job, keeper{dir: dir}, int64(from), out)
+	var f *follower
+	err := base.Persist(ctx, nil, func() (err error) {
+		f, err = newFollower(job, keeper{dir: dir}, int64(from), out)
+		return err
+	})
 	if err != nil {
-		return runner.Result{}, err
+		return runner.Result{}, fmt.Errorf("%w: %w", runner.ErrStillRunning, because(ctx, err))
 	}
 	defer f.close()
-	s, found, err := readSpec(dir)
-	if err == nil && !found {
-		err = f.unbegun()
-	}
+	var s spec
+	var found bool
+	err = base.Persist(ctx, nil, func() (err error) {
+		if s, found, err = readSpec(dir); err == nil && !found {
+			err = f.unbegun()
+		}
+		return err
+	})
 	switch {
+	case errors.Is(context.Cause(ctx), runner.ErrDetach):
+		return f.begun(), context.Cause(ctx)
 	case errors.Is(err, supervisor.ErrVersion):
 		return f.leaveAlone(ctx, err)
 	case err != nil:
@@ -159,14 +170,64 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	case !found:
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
-	never, err := callOff(dir)
+	if f.claim() != nil {
+		return f.follow(ctx, s.Supervised)
+	}
+	never := false
+	err = base.Persist(ctx, nil, func() (err error) { never, err = callOff(dir); return err })
 	if err != nil {
-		return runner.Result{}, err
+		return f.begun(), f.giveUp(because(ctx, err))
 	}
 	if never {
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	}
 	return f.follow(ctx, s.Supervised)
+}
+
+// withoutFiles returns the error for a job that has no directory of a run: it was
+// not started, or somebody removed it. A supervisor that lost its directory is found
+// by its command line, and ended with all that it runs.
+func (r *Runner) withoutFiles(job runner.Job, from runner.Position) error {
+	found := false
+	living := func() []procfs.Process {
+		ps := r.supervisors(directory(job))
+		found = found || len(ps) > 0
+		return ps
+	}
+	if !procfs.Kill(living, killLimit) {
+		return fmt.Errorf("%w: its files were removed, and it can't be killed", runner.ErrStillRunning)
+	}
+	if found || from > 0 {
+		return lost("its files were removed", nil)
+	}
+	return fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
+}
+
+// supervisors returns the processes of the run in dir that still has a supervisor:
+// what it runs, then itself.
+func (r *Runner) supervisors(dir string) []procfs.Process {
+	if len(r.config.Supervisor) == 0 {
+		return nil
+	}
+	want := slices.Concat(r.config.Supervisor[1:], []string{dir})
+	all := procfs.All()
+	var found []procfs.Process
+	for _, p := range all {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
+		args := strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+		if err == nil && slices.Equal(args[1:], want) {
+			found = append(append(found, procfs.Descendants(all, p.PID)...), p)
+		}
+	}
+	return found
+}
+
+// because returns err, together with the cause of ctx's end if it has ended.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("%w; %w", cause, err)
+	}
+	return err
 }
 
 // unbegun returns an error if a run that has no spec was begun all the same.

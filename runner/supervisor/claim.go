@@ -55,7 +55,8 @@ func claim(dir string) (Claim, error) {
 	}
 	_, err = f.Write(text)
 	if err = errors.Join(err, f.Sync(), f.Close(), base.SyncDir(dir)); err != nil {
-		return c, fmt.Errorf("claim the benchmark: %w", err)
+		// Nothing was begun, so that the claim may be made again.
+		return c, errors.Join(fmt.Errorf("claim the benchmark: %w", err), os.Remove(path))
 	}
 	return c, nil
 }

@@ -46,7 +46,7 @@ func (e *ending) write(end Exit) error {
 	}
 	_, err = e.file.WriteAt(text, 0)
 	err = errors.Join(err, e.file.Sync())
-	if full(err) {
+	if base.Transient(err) {
 		return err
 	}
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -51,6 +52,8 @@ type Follower struct {
 	last   byte  // the last byte that was passed on; 0 for none
 	marked int64 // what the supervisor was told
 	cuts   int   // how often the output became shorter
+	waits  bool  // whether it was said that something is waited for
+	broken bool  // whether it was said that the output can't be read
 	outErr error // the first error of out
 }
 
@@ -93,20 +96,31 @@ var ErrLate = errors.New("it has not ended in time")
 // returns the cause when ctx is done, and ErrLate at the deadline if there is
 // one, also while there is more to read: a benchmark may print faster than its
 // output is taken.
+//
+// An error that is the machine's, see [base.Transient], is not the run's end: it is
+// waited out. Output that can't be read for another reason is given up, which the
+// log says; the run goes on to its end.
 func (f *Follower) Pump(ctx context.Context, deadline time.Time) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for wait := pollMin; ; {
 		// Asked before reading: what was printed up to the end is read then.
 		gone, err := f.gone()
-		if err != nil {
+		if err != nil && !base.Transient(err) {
 			return err
 		}
-		n, more, err := f.read()
-		if err != nil {
-			return err
+		var n int
+		more := false
+		if err == nil {
+			n, more, err = f.tryRead()
 		}
+		if err != nil {
+			gone = false
+		}
+		f.wait(err)
 		switch {
+		case err != nil:
+			wait = base.TransientPause
 		case more:
 			wait = 0
 		case gone:
@@ -153,6 +167,49 @@ func (f *Follower) Drain() error {
 		info.Size()-f.offset))
 }
 
+// wait says when something is waited for, and when no longer.
+func (f *Follower) wait(err error) {
+	if f.waits == (err != nil) {
+		return
+	}
+	if f.waits = err != nil; f.waits {
+		f.Say("waiting for the files of the run: %v", err)
+	} else {
+		f.Say("the files of the run can be read again")
+	}
+}
+
+// tryRead is read, but its error is transient: output that can't be read for
+// another reason has nothing more to read.
+func (f *Follower) tryRead() (n int, more bool, err error) {
+	n, more, err = f.read()
+	if err == nil {
+		return n, more, nil
+	}
+	// The file may be another one by then, as after a share was mounted again.
+	f.reopen()
+	if base.Transient(err) {
+		return 0, false, err
+	}
+	if !f.broken {
+		f.broken = true
+		f.Say("what the benchmark prints from here on is missing: %v", err)
+	}
+	return 0, false, nil
+}
+
+// reopen has the output opened again by the next read.
+func (f *Follower) reopen() {
+	if f.file != nil {
+		_ = f.file.Close() // it was only read
+		f.file = nil
+	}
+	if f.index != nil {
+		_ = f.index.Close()
+		f.index, f.times.file = nil, nil
+	}
+}
+
 // read passes on one piece of the output, of at most chunk bytes. It returns how
 // much it has read, and whether there is likely more.
 func (f *Follower) read() (n int, more bool, err error) {
@@ -193,7 +250,10 @@ func (f *Follower) open() error {
 	if err != nil {
 		return fmt.Errorf("open the output: %w", err)
 	}
-	f.file, f.buf = file, make([]byte, chunk)
+	f.file = file
+	if f.buf == nil {
+		f.buf = make([]byte, chunk)
+	}
 	if index, err := f.dir.Open(IndexFile); err == nil {
 		f.index, f.times.file = index, index
 	}

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -45,9 +46,6 @@ type Config struct {
 	Wanted func() error
 }
 
-// fullRetry is the time between attempts to write exit.json to a full disk.
-const fullRetry = time.Second
-
 // Run runs the benchmark that cfg describes, waits for its end and writes down
 // how it ended. The error matches [ErrTaken] if it was begun before.
 //
@@ -69,8 +67,8 @@ func Run(cfg Config) (Exit, error) {
 	if err := cfg.Wanted(); err != nil {
 		return Exit{}, fmt.Errorf("called off: %w", err)
 	}
-	c, err := claim(cfg.Dir)
-	if err != nil {
+	var c Claim
+	if err := persist(func() (err error) { c, err = claim(cfg.Dir); return err }); err != nil {
 		return Exit{}, err
 	}
 	return run(cfg, c, signals)
@@ -80,7 +78,8 @@ func Run(cfg Config) (Exit, error) {
 // an agent that looks whether the run lives, or calls it off, has it for a moment.
 func lockSoon(dir string) (*os.File, error) {
 	for end := time.Now().Add(lockWait); ; time.Sleep(lockPause) {
-		held, err := Lock(dir)
+		var held *os.File
+		err := persist(func() (err error) { held, err = Lock(dir); return err })
 		if err != nil || held != nil || time.Now().After(end) {
 			return held, err
 		}
@@ -97,13 +96,13 @@ const (
 
 // run runs what was claimed.
 func run(cfg Config, c Claim, signals *signals) (Exit, error) {
-	out, err := create(filepath.Join(cfg.Dir, OutputFile), os.O_APPEND)
+	out, err := createOutput(cfg.Dir)
 	if err != nil {
 		return Exit{}, err
 	}
 	defer out.Close()
-	null, err := os.Open(os.DevNull)
-	if err != nil {
+	var null *os.File
+	if err := persist(func() (err error) { null, err = os.Open(os.DevNull); return err }); err != nil {
 		return Exit{}, err
 	}
 	defer null.Close()
@@ -128,7 +127,7 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 	// It can't be gone from the table before it is waited for.
 	child, _ := procfs.Lookup(pid)
 	c.Child, c.At = procfs.ID{PID: pid, Start: child.Start}, end.Started
-	if err := c.WriteSoon(cfg.Dir); err != nil && !full(err) {
+	if err := c.WriteSoon(cfg.Dir); err != nil && !base.Transient(err) {
 		// Nobody could ever stop it.
 		procfs.Kill(func() []procfs.Process { return procfs.Descendants(procfs.All(), os.Getpid()) }, time.Minute)
 		return end, err
@@ -147,13 +146,29 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 	err = ending.write(end)
 	endStrays()
 	room.giveBack()
-	for full(err) {
-		// Only this process knows how the run ended: it stays until there is
-		// room for that, and the agent takes the run for unfinished meanwhile.
-		time.Sleep(fullRetry)
-		err = ending.write(end)
+	if base.Transient(err) {
+		// Only this process knows how the run ended: it stays until that can be
+		// written, and the agent takes the run for unfinished meanwhile.
+		err = persist(func() error { return ending.write(end) })
 	}
 	return end, err
+}
+
+// persist calls do until the machine lets it: a disk without room, or no file to
+// be had, isn't the end of a run.
+func persist(do func() error) error { return base.Persist(context.Background(), nil, do) }
+
+// createOutput makes the file that the benchmark prints to.
+func createOutput(dir string) (out *os.File, err error) {
+	path := filepath.Join(dir, OutputFile)
+	err = persist(func() (err error) { out, err = create(path, os.O_APPEND); return err })
+	if err != nil {
+		return nil, err
+	}
+	if info, err := out.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, errNotPlain), err, out.Close())
+	}
+	return out, nil
 }
 
 // full reports whether an error is that of a disk without room.
