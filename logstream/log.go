@@ -132,6 +132,21 @@ func (l *Log) Note(text string) {
 	l.wakeLaterLocked(time.Now())
 }
 
+// EndLine ends a line that is open: the benchmark prints no more. What the agent
+// notes from then on comes after it.
+func (l *Log) EndLine() {
+	l.w.Lock()
+	defer l.w.Unlock()
+	if l.doneLocked() {
+		return
+	}
+	now := time.Now()
+	l.lines.flush(l.putAtLocked(now))
+	_ = l.writeLocked() // what it refuses is counted there
+	l.settle(l.lines.settled)
+	l.wakeLaterLocked(now)
+}
+
 // doneLocked reports whether the log takes nothing any more. l.w must be held.
 func (l *Log) doneLocked() bool { return l.end != nil || l.readOnly || l.isClosed() }
 

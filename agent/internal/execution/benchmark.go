@@ -46,6 +46,7 @@ func (x *execution) benchmark(ctx context.Context) {
 			return // the benchmark keeps running; the next start finds it
 		}
 	}
+	x.jobLog.EndLine() // before the agent's own words on how it ended
 	if errors.Is(err, runner.ErrStillRunning) {
 		x.log.Warn("benchmark was stopped and may still be running", "job", x.job.ID, "err", err)
 		_ = out.WriteMessage(fmt.Sprintf("Warning: %v", err))
