@@ -17,6 +17,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // maxTokenFile is how much of a file that holds a token is read, in bytes.
@@ -176,7 +177,7 @@ func (env *environment) init(ctx context.Context, given map[string]string, flags
 	}
 	report := &initReport{Config: path, Created: created, Changed: file.Changed(), Name: cfg.Name, ServerURL: cfg.ServerURL, Warnings: append([]string{}, warnings...)}
 	if flags.force && !created {
-		if err := os.Rename(path, path+".previous"); err != nil {
+		if err := setAside(path); err != nil {
 			return nil, err
 		}
 		report.Created, report.Changed = true, true
@@ -195,6 +196,22 @@ func (env *environment) init(ctx context.Context, given map[string]string, flags
 	report.Warnings = append(report.Warnings, tokenWarnings(cfg, server, token)...)
 	report.Next = append(who.next, report.Next...)
 	return report, nil
+}
+
+// setAside keeps the file at path as path.previous. One that is there already stays
+// too, with a number: it may hold the only token that the server takes.
+func setAside(path string) error {
+	previous := path + ".previous"
+	for n := 1; base.Exists(previous); n++ {
+		older := fmt.Sprintf("%s.previous.%d", path, n)
+		if base.Exists(older) {
+			continue
+		}
+		if err := os.Rename(previous, older); err != nil {
+			return err
+		}
+	}
+	return os.Rename(path, previous)
 }
 
 // path returns where agent.yaml is, or will be.

@@ -138,6 +138,23 @@ func TestInitTokens(t *testing.T) {
 	require.Equal(t, "from-a-variable", token())
 }
 
+// TestInitForceTwiceKeepsTheToken makes two new tokens: the first one, which may be the
+// only one that the server takes, is still on the disk.
+func TestInitForceTwiceKeepsTheToken(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	server := healthy(t)
+	require.Equal(t, exitOK, m.run("init", "--server", server, "--new-token").code)
+	good := m.read()
+	for range 2 {
+		got := m.run("init", "--server", server, "--force", "--new-token")
+		require.Equal(t, exitOK, got.code, got.err)
+	}
+	kept, err := os.ReadFile(filepath.Join(m.home, "agent.yaml.previous.1"))
+	require.NoError(t, err)
+	require.Equal(t, good, string(kept))
+}
+
 func TestInitForce(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
