@@ -177,6 +177,7 @@ func TestEventsTellOfTheServer(t *testing.T) {
 		srv := &agenttest.Server{}
 		var away atomic.Bool
 		srv.LoseAnswer = func(string) error {
+			<-time.After(time.Second) // the test follows the events before the first answer
 			if away.Load() {
 				return errors.New("connection refused")
 			}
