@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kirizan/kitt-agent/agent/kittapitest"
 	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/runner/runnertest"
 )
@@ -82,6 +83,22 @@ func newDaemonNamed(t testing.TB, prog program, name, url, runner string, more .
 	require.NoError(t, os.WriteFile(filepath.Join(d.home, "agent.yaml"), []byte(config), 0o600))
 	t.Cleanup(d.kill)
 	return d
+}
+
+// startLocalDaemon starts an agent that runs local benchmarks, with a server of its own,
+// and waits until they know each other. The context ends after limit.
+func startLocalDaemon(t testing.TB, limit time.Duration) (context.Context, *daemon) {
+	t.Helper()
+	server, err := kittapitest.NewServer(kittapitest.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = server.Close() })
+	server.AddAgent("chaos")
+	d := newDaemon(t, buildProgram(t), server.URL, "process")
+	d.start()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	require.NoError(t, server.WaitForAgent(ctx, "chaos"), tail(d))
+	return ctx, d
 }
 
 // start starts the agent, with the given flags.

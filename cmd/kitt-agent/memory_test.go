@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,22 +10,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/kirizan/kitt-agent/agent/kittapitest"
 )
 
 // BenchmarkMemory runs ten jobs of 100,000 lines of 100 bytes in one agent, and
 // reports what the agent has resident: before them, at its peak, and after them.
 func BenchmarkMemory(b *testing.B) {
-	server, err := kittapitest.NewServer(kittapitest.Config{})
-	require.NoError(b, err)
-	defer server.Close()
-	server.AddAgent("chaos")
-	d := newDaemon(b, buildProgram(b), server.URL, "process")
-	d.start()
-	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
-	defer cancel()
-	require.NoError(b, server.WaitForAgent(ctx, "chaos"), tail(d))
+	ctx, d := startLocalDaemon(b, time.Hour)
 	for i := 0; b.Loop(); i++ {
 		b.ReportMetric(residentMiB(b, d.cmd.Process.Pid, "VmRSS"), "MiB-idle")
 		for k := range 10 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/kirizan/kitt-agent/agent/kittapitest"
 	"github.com/kirizan/kitt-agent/runner/supervisor"
 )
 
@@ -20,15 +18,7 @@ import (
 // the agent was started with.
 func TestTheAgentYieldsToItsBenchmark(t *testing.T) {
 	t.Parallel()
-	server, err := kittapitest.NewServer(kittapitest.Config{})
-	require.NoError(t, err)
-	defer server.Close()
-	server.AddAgent("chaos")
-	d := newDaemon(t, buildProgram(t), server.URL, "process")
-	d.start()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	require.NoError(t, server.WaitForAgent(ctx, "chaos"), tail(d))
+	_, d := startLocalDaemon(t, time.Minute)
 	d.command(`{"type":"run_test","command_id":"job","payload":{"model_path":"fake:lines.100000_delay.1ms_no-metrics"}}`)
 	files := filepath.Join(d.home, "jobs", "job", "process")
 	var claim supervisor.Claim
