@@ -27,21 +27,21 @@ func Transient(err error) bool {
 // error.
 const TransientPause = time.Second
 
-// Persist calls do until its error is no [Transient] one, and returns that. It calls
-// waiting, unless that is nil, with the first error that it waits out. When ctx is
-// done it returns the last error, which does not match the cause of ctx.
-func Persist(ctx context.Context, waiting func(error), do func() error) error {
+// Persist calls do until its error is not [Transient], and returns what do returned
+// last. It calls waiting, unless that is nil, with the first error that it waits out.
+// When ctx is done, the error is do's and does not match the cause of ctx.
+func Persist[T any](ctx context.Context, waiting func(error), do func() (T, error)) (T, error) {
 	for {
-		err := do()
+		v, err := do()
 		if !Transient(err) {
-			return err
+			return v, err
 		}
 		if waiting != nil {
 			waiting(err)
 			waiting = nil
 		}
 		if Wait(ctx, TransientPause) != nil {
-			return err
+			return v, err
 		}
 	}
 }

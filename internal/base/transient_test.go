@@ -27,12 +27,12 @@ func TestTransient(t *testing.T) {
 
 func TestPersist(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tries, said := 0, 0
-		err := Persist(t.Context(), func(error) { said++ }, func() error {
-			if tries++; tries < 5 {
-				return syscall.EMFILE
+		said, calls := 0, 0
+		tries, err := Persist(t.Context(), func(error) { said++ }, func() (int, error) {
+			if calls++; calls < 5 {
+				return calls, syscall.EMFILE
 			}
-			return os.ErrNotExist
+			return calls, os.ErrNotExist
 		})
 		require.Equal(t, os.ErrNotExist, err)
 		require.Equal(t, 5, tries)
@@ -40,6 +40,7 @@ func TestPersist(t *testing.T) {
 
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.Equal(t, syscall.EIO, Persist(ctx, nil, func() error { return syscall.EIO }))
+		_, err = Persist(ctx, nil, func() (int, error) { return 0, syscall.EIO })
+		require.Equal(t, syscall.EIO, err)
 	})
 }

@@ -2,6 +2,8 @@ package base
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -22,4 +24,17 @@ func Wait(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// JoinCause returns the cause of ctx's end, if it has ended, together with err if that
+// is more than a consequence of it. Otherwise it returns err.
+func JoinCause(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil:
+		return err
+	case errors.Is(err, cause), errors.Is(err, ctx.Err()):
+		return cause
+	}
+	return fmt.Errorf("%w; %w", cause, err)
 }

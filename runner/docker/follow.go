@@ -97,7 +97,7 @@ func (f *follower) stopped(ctx context.Context, err error) error {
 // finds the container, be it started or not, which undone could run twice. The
 // record of a benchmark that was begun after all stays too.
 func (f *follower) undo(ctx context.Context, err error) error {
-	err = because(ctx, err)
+	err = base.JoinCause(ctx, err)
 	if errors.Is(context.Cause(ctx), runner.ErrDetach) {
 		return err
 	}

@@ -144,19 +144,6 @@ func (f *follower) leaveAlone(ctx context.Context, reason error) (runner.Result,
 	}
 }
 
-// because returns the cause of ctx's end, if it has ended, and also err if
-// that is more than a consequence.
-func because(ctx context.Context, err error) error {
-	cause := context.Cause(ctx)
-	switch {
-	case cause == nil:
-		return err
-	case errors.Is(err, cause), errors.Is(err, ctx.Err()):
-		return cause
-	}
-	return fmt.Errorf("%w; %w", cause, err)
-}
-
 func lost(text string) error {
 	return &runner.Error{Class: runner.ClassLost, Text: "the benchmark is gone: " + text, Err: runner.ErrLost}
 }

@@ -18,15 +18,15 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	}
 	program, err := r.program.Find(ctx)
 	if err != nil {
-		return runner.Result{}, because(ctx, err)
+		return runner.Result{}, base.JoinCause(ctx, err)
 	}
 	image, err := r.chooseImage(ctx, job, out)
 	if err != nil {
-		return runner.Result{}, because(ctx, err)
+		return runner.Result{}, base.JoinCause(ctx, err)
 	}
 	siblings, err := r.siblings(ctx)
 	if err != nil {
-		return runner.Result{}, because(ctx, err)
+		return runner.Result{}, base.JoinCause(ctx, err)
 	}
 	files, err := makeRunFiles(job, out)
 	if err != nil {

@@ -20,7 +20,7 @@ type follower struct {
 	keeper keeper
 	dir    *supervisor.Dir
 	output *supervisor.Follower
-	known  *supervisor.Claim // as it was read last, since somebody may remove the file
+	known  *supervisor.Claim // as read last: the file may be removed later
 }
 
 // newFollower follows the run in job's directory from byte from of its output.
@@ -96,9 +96,7 @@ func (f *follower) result(ctx context.Context) (runner.Result, error) {
 			_, _ = unix.Wait4(c.Supervisor.PID, nil, unix.WNOHANG, nil)
 		}
 	}
-	var end supervisor.Exit
-	err := base.Persist(ctx, func(err error) { f.output.Say("waiting for how the benchmark ended: %v", err) },
-		func() (err error) { end, err = f.end(); return err })
+	end, err := base.Persist(ctx, func(err error) { f.output.Say("waiting for how the benchmark ended: %v", err) }, f.end)
 	if base.Transient(err) {
 		return result, context.Cause(ctx)
 	}

@@ -139,22 +139,19 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return runner.Result{}, r.withoutFiles(job, from)
 	}
-	var f *follower
-	err := base.Persist(ctx, nil, func() (err error) {
-		f, err = newFollower(job, keeper{dir: dir}, int64(from), out)
-		return err
+	f, err := base.Persist(ctx, nil, func() (*follower, error) {
+		return newFollower(job, keeper{dir: dir}, int64(from), out)
 	})
 	if err != nil {
-		return runner.Result{}, fmt.Errorf("%w: %w", runner.ErrStillRunning, because(ctx, err))
+		return runner.Result{}, fmt.Errorf("%w: %w", runner.ErrStillRunning, base.JoinCause(ctx, err))
 	}
 	defer f.close()
-	var s spec
 	var found bool
-	err = base.Persist(ctx, nil, func() (err error) {
+	s, err := base.Persist(ctx, nil, func() (s spec, err error) {
 		if s, found, err = readSpec(dir); err == nil && !found {
 			err = f.unbegun()
 		}
-		return err
+		return s, err
 	})
 	switch {
 	case errors.Is(context.Cause(ctx), runner.ErrDetach):
@@ -173,10 +170,9 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	if f.claim() != nil {
 		return f.follow(ctx, s.Supervised)
 	}
-	never := false
-	err = base.Persist(ctx, nil, func() (err error) { never, err = callOff(dir); return err })
+	never, err := base.Persist(ctx, nil, func() (bool, error) { return callOff(dir) })
 	if err != nil {
-		return f.begun(), f.giveUp(because(ctx, err))
+		return f.begun(), f.giveUp(base.JoinCause(ctx, err))
 	}
 	if never {
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
@@ -184,9 +180,9 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	return f.follow(ctx, s.Supervised)
 }
 
-// withoutFiles returns the error for a job that has no directory of a run: it was
-// not started, or somebody removed it. A supervisor that lost its directory is found
-// by its command line, and ended with all that it runs.
+// withoutFiles returns the error for a job whose run has no directory. Either the run
+// was not started, or its directory was removed. A supervisor without its directory is
+// found by its command line, and ended with all that it runs.
 func (r *Runner) withoutFiles(job runner.Job, from runner.Position) error {
 	found := false
 	living := func() []procfs.Process {
@@ -213,21 +209,11 @@ func (r *Runner) supervisors(dir string) []procfs.Process {
 	all := procfs.All()
 	var found []procfs.Process
 	for _, p := range all {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
-		args := strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
-		if err == nil && slices.Equal(args[1:], want) {
+		if args := p.Args(); len(args) > 0 && slices.Equal(args[1:], want) {
 			found = append(append(found, procfs.Descendants(all, p.PID)...), p)
 		}
 	}
 	return found
-}
-
-// because returns err, together with the cause of ctx's end if it has ended.
-func because(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return fmt.Errorf("%w; %w", cause, err)
-	}
-	return err
 }
 
 // unbegun returns an error if a run that has no spec was begun all the same.

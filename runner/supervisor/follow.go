@@ -117,7 +117,7 @@ func (f *Follower) Pump(ctx context.Context, deadline time.Time) error {
 		if err != nil {
 			gone = false
 		}
-		f.wait(err)
+		f.sayWaiting(err)
 		switch {
 		case err != nil:
 			wait = base.TransientPause
@@ -167,8 +167,9 @@ func (f *Follower) Drain() error {
 		info.Size()-f.offset))
 }
 
-// wait says when something is waited for, and when no longer.
-func (f *Follower) wait(err error) {
+// sayWaiting says, once, that the follower waits for the files because of err, and
+// once that it no longer does.
+func (f *Follower) sayWaiting(err error) {
 	if f.waits == (err != nil) {
 		return
 	}

@@ -67,8 +67,8 @@ func Run(cfg Config) (Exit, error) {
 	if err := cfg.Wanted(); err != nil {
 		return Exit{}, fmt.Errorf("called off: %w", err)
 	}
-	var c Claim
-	if err := persist(func() (err error) { c, err = claim(cfg.Dir); return err }); err != nil {
+	c, err := persist(func() (Claim, error) { return claim(cfg.Dir) })
+	if err != nil {
 		return Exit{}, err
 	}
 	return run(cfg, c, signals)
@@ -78,8 +78,7 @@ func Run(cfg Config) (Exit, error) {
 // an agent that looks whether the run lives, or calls it off, has it for a moment.
 func lockSoon(dir string) (*os.File, error) {
 	for end := time.Now().Add(lockWait); ; time.Sleep(lockPause) {
-		var held *os.File
-		err := persist(func() (err error) { held, err = Lock(dir); return err })
+		held, err := persist(func() (*os.File, error) { return Lock(dir) })
 		if err != nil || held != nil || time.Now().After(end) {
 			return held, err
 		}
@@ -101,8 +100,8 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 		return Exit{}, err
 	}
 	defer out.Close()
-	var null *os.File
-	if err := persist(func() (err error) { null, err = os.Open(os.DevNull); return err }); err != nil {
+	null, err := persist(func() (*os.File, error) { return os.Open(os.DevNull) })
+	if err != nil {
 		return Exit{}, err
 	}
 	defer null.Close()
@@ -149,19 +148,21 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 	if base.Transient(err) {
 		// Only this process knows how the run ended: it stays until that can be
 		// written, and the agent takes the run for unfinished meanwhile.
-		err = persist(func() error { return ending.write(end) })
+		_, err = persist(func() (Exit, error) { return end, ending.write(end) })
 	}
 	return end, err
 }
 
-// persist calls do until the machine lets it: a disk without room, or no file to
-// be had, isn't the end of a run.
-func persist(do func() error) error { return base.Persist(context.Background(), nil, do) }
+// persist is [base.Persist] without an end: a full disk or too many open files don't
+// end a run.
+func persist[T any](do func() (T, error)) (T, error) {
+	return base.Persist(context.Background(), nil, do)
+}
 
 // createOutput makes the file that the benchmark prints to.
-func createOutput(dir string) (out *os.File, err error) {
+func createOutput(dir string) (*os.File, error) {
 	path := filepath.Join(dir, OutputFile)
-	err = persist(func() (err error) { out, err = create(path, os.O_APPEND); return err })
+	out, err := persist(func() (*os.File, error) { return create(path, os.O_APPEND) })
 	if err != nil {
 		return nil, err
 	}
@@ -169,11 +170,6 @@ func createOutput(dir string) (out *os.File, err error) {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, errNotPlain), err, out.Close())
 	}
 	return out, nil
-}
-
-// full reports whether an error is that of a disk without room.
-func full(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
 // start starts the program with both streams on out and returns its PID.

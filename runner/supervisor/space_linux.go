@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -204,7 +205,7 @@ func (s *space) extend(size, kept int64) bool {
 		if err == nil {
 			return true
 		}
-		if !full(err) {
+		if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
 			return true // the file system has no such thing
 		}
 	}

@@ -58,6 +58,15 @@ func Lookup(pid int) (Process, bool) {
 	return parseStat(text)
 }
 
+// Args returns the process's command line, and nil if that can't be read.
+func (p Process) Args() []string {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/cmdline")
+	if err != nil || len(text) == 0 {
+		return nil // it ended, or has none
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+}
+
 // Alive reports whether the process itself, and not a later one by its PID, runs.
 func (id ID) Alive() bool {
 	if id.PID <= 0 {
