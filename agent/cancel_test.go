@@ -87,6 +87,33 @@ func TestATestStoppedOnTheServerIsStoppedHere(t *testing.T) {
 	})
 }
 
+// TestATestStoppedWhileTheAgentReportsThatItRuns has somebody stop a test after the
+// agent looked at it and before the server gets the report that it runs. The server
+// then calls the test running; the benchmark is stopped nevertheless.
+func TestATestStoppedWhileTheAgentReportsThatItRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		var launched atomic.Pointer[string]
+		srv.Fault = func(kind string) error {
+			if kind == "status" {
+				if id := launched.Swap(nil); id != nil {
+					srv.Fail(*id, "Cancelled by user")
+				}
+			}
+			return nil
+		}
+		a, stop := start(t, agent.Config{Server: srv, Runner: &play{run: hangs}})
+		defer stop()
+		test := srv.Launch("a")
+		launched.Store(&test)
+		<-time.After(2 * time.Minute)
+		require.Empty(t, a.Status().Jobs)
+		require.Equal(t, []string{"queued", "dispatched", "failed", "running", "failed"}, srv.History(test))
+		_, reason := srv.Status(test)
+		require.Equal(t, "Cancelled by user on the server", reason)
+	})
+}
+
 // TestABenchmarkThatOutlivesItsCancel has a runner that can't end what it runs:
 // the job is cancelled, and its log says that the machine may not be free.
 func TestABenchmarkThatOutlivesItsCancel(t *testing.T) {

@@ -168,7 +168,7 @@ func (r *reconciler) findStopped(ctx context.Context) {
 			r.log.DebugContext(ctx, "server not asked about a test", "job", j.ID, "err", err)
 			return // asking about the others would fail as well
 		}
-		if test.Status.Stopped() {
+		if test.Stopped() {
 			r.stopped(j, test)
 		}
 	}

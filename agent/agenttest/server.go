@@ -258,10 +258,17 @@ func (s *Server) findLocked(testID string) *test {
 	return nil
 }
 
+// set sets the test's status. Like the real server, it keeps the reason of an
+// earlier end when the test is set running.
 func (t *test) set(status, reason string) {
-	t.status, t.reason = status, reason
+	t.status = status
+	if ended(status) {
+		t.reason = reason
+	}
 	t.history = append(t.history, status)
 }
+
+func ended(status string) bool { return reporter.Status(status).Ended() }
 
 // Register registers an agent.
 func (s *Server) Register(ctx context.Context, reg agent.Registration) (agent.Registered, error) {
@@ -358,7 +365,10 @@ func (s *Server) Test(ctx context.Context, testID string) (reporter.Test, error)
 		if t == nil {
 			return errNoTest()
 		}
-		answer = reporter.Test{ID: testID, CommandID: t.cmd.ID, Status: reporter.Status(t.status), Error: t.reason}
+		answer = reporter.Test{
+			ID: testID, CommandID: t.cmd.ID, Status: reporter.Status(t.status), Error: t.reason,
+			Reopened: t.status == string(reporter.Running) && slices.ContainsFunc(t.history, ended),
+		}
 		return nil
 	})
 	return answer, err

@@ -179,6 +179,11 @@ func TestReports(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, reporter.Failed, got.Status)
 	require.Equal(t, "Cancelled by user", got.Error)
+	require.False(t, got.Reopened)
+	require.NoError(t, c.ReportStatus(t.Context(), test, "running", ""))
+	got, err = c.Test(t.Context(), test)
+	require.NoError(t, err)
+	require.True(t, got.Reopened, "it had ended")
 	require.Empty(t, s.Breaches())
 	for _, r := range s.RequestLog() {
 		want := "Bearer own"

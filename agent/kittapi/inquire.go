@@ -23,7 +23,11 @@ func (c *Client) Test(ctx context.Context, testID string) (reporter.Test, error)
 	if err != nil {
 		return reporter.Test{}, err
 	}
-	return reporter.Test{ID: row.ID, CommandID: row.CommandID, Status: reporter.Status(row.Status), Error: row.Error}, nil
+	status := reporter.Status(row.Status)
+	return reporter.Test{
+		ID: row.ID, CommandID: row.CommandID, Status: status, Error: row.Error,
+		Reopened: status == reporter.Running && row.CompletedAt != "", // the server leaves it when it sets a test running
+	}, nil
 }
 
 // LogRows returns all rows of a test's log, in order. A row is the text of one

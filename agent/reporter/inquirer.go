@@ -40,7 +40,14 @@ type Test struct {
 	ID, CommandID string
 	Status        Status
 	Error         string
+
+	// Reopened reports that the test is running although it had ended before:
+	// somebody stopped it at the moment in which the agent reported that it runs.
+	Reopened bool
 }
+
+// Stopped reports whether somebody ended the test on the server without a result.
+func (t Test) Stopped() bool { return t.Status.Stopped() || t.Reopened }
 
 // A DispatchedCommand is a command that the server has marked as handed out.
 type DispatchedCommand struct {

@@ -180,7 +180,7 @@ func (s *sender) sendRunning(ctx, drain context.Context) error {
 	if rec := s.job.Record(); s.file.get().Started || rec.State.Ended() && rec.StartedAt.IsZero() {
 		return nil
 	}
-	return s.report(ctx, drain, report{
+	err := s.report(ctx, drain, report{
 		what: "status running",
 		accepted: func(ctx context.Context) (bool, error) {
 			test, err := s.test(ctx)
@@ -195,6 +195,19 @@ func (s *sender) sendRunning(ctx, drain context.Context) error {
 		},
 		done: func(c *checkpoint) { c.Started = true },
 	})
+	if err == nil {
+		s.stopReopened(ctx)
+	}
+	return err
+}
+
+// stopReopened stops a job whose test was stopped on the server between the look at
+// it and the report that it runs, which the server accepts. If the server doesn't
+// answer now, the next look at the active tests finds it.
+func (s *sender) stopReopened(ctx context.Context) {
+	if test, err := s.test(ctx); err == nil && test.Reopened {
+		s.cfg.Stopped(s.job, test)
+	}
 }
 
 // test returns the server's record of the job's test, an empty one if the server
