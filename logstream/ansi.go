@@ -6,7 +6,7 @@ import "strings"
 // OSC sequences such as titles, and the other escapes of ECMA-48. What is not a
 // whole sequence goes as far as it is one.
 func StripANSI(text string) string {
-	if !strings.ContainsAny(text, "\x1b\u009b") {
+	if strings.IndexByte(text, 0x1b) < 0 && !strings.Contains(text, "\u009b") {
 		return text
 	}
 	var b strings.Builder
