@@ -317,9 +317,11 @@ func (a *Agent) machineChanged() {
 func (a *Agent) beat() heartbeat.Beat {
 	_, uptime := a.uptime()
 	b := heartbeat.Beat{Status: heartbeat.StatusIdle, Uptime: uptime}
-	if active := a.queue.Active(); len(active) > 0 {
-		b.Status, b.Busy = heartbeat.StatusRunning, true
-		b.Task = taskName(active[0])
+	for _, j := range a.queue.Active() {
+		if a.queue.Blocked(j) == "" {
+			b.Status, b.Busy, b.Task = heartbeat.StatusRunning, true, taskName(j)
+			break
+		}
 	}
 	a.host.Fill(&b)
 	return b

@@ -80,7 +80,8 @@ type JobStatus struct {
 	StartedAt   time.Time         `json:"started_at,omitzero"`
 	EndedAt     time.Time         `json:"ended_at,omitzero"`
 	LogLines    int64             `json:"log_lines"`
-	Copy        *storage.Progress `json:"copy,omitempty"` // of the model, while it is made
+	WaitingFor  string            `json:"waiting_for,omitempty"` // why the job can't start now though its turn has come
+	Copy        *storage.Progress `json:"copy,omitempty"`        // of the model, while it is made
 	Error       string            `json:"error,omitempty"`
 	Class       string            `json:"class,omitempty"`
 	Fix         string            `json:"fix,omitempty"`
@@ -210,6 +211,7 @@ func (a *Agent) jobStatus(j *jobs.Job) JobStatus {
 		StartedAt:  rec.StartedAt,
 		EndedAt:    rec.EndedAt,
 		Copy:       a.executor.CopyProgress(j),
+		WaitingFor: a.queue.Blocked(j),
 		LogLines:   max(rec.LogLines, j.Log.Lines()),
 		Dir:        j.Dir,
 	}

@@ -21,6 +21,13 @@ var (
 	// to run the job with, so that another one may be tried.
 	ErrUnavailable = errors.New("runner unavailable")
 
+	// ErrNotReady is matched by the error of a Run that began nothing, because
+	// what this runner starts jobs with does not answer now: an engine that is
+	// being restarted, for one. The agent waits and calls Run again; see
+	// [StartChecker]. No other runner is tried, since the same job would be
+	// measured in another environment.
+	ErrNotReady = errors.New("runner not ready")
+
 	// ErrNotStarted is matched by the error of a Resume that found that the
 	// job's run was never begun.
 	ErrNotStarted = errors.New("run was never started")

@@ -16,8 +16,11 @@ import (
 // A Fallback is a Runner that tries several in order: the first that has
 // something to run the job with runs it.
 //
-// It is a [Resumer], a [Cleaner], a [Sweeper] and a [ContainerRunner] on behalf of
-// those of its members that are. A member that is no Resumer is never asked to run the same
+// A member that is only not ready, see [ErrNotReady], keeps the job: the next one is
+// not tried.
+//
+// It is a [Resumer], a [Cleaner], a [Sweeper], a [StartChecker] and a
+// [ContainerRunner] on behalf of those of its members that are. A member that is no Resumer is never asked to run the same
 // job again: its run counts as lost once the program has ended.
 type Fallback struct {
 	members []Runner
@@ -29,6 +32,8 @@ var (
 	_ Cleaner = (*Fallback)(nil)
 	_ Sweeper = (*Fallback)(nil)
 	_ Checker = (*Fallback)(nil)
+
+	_ StartChecker = (*Fallback)(nil)
 )
 
 // NewFallback returns a Fallback that tries runners in the order given. The
@@ -85,7 +90,8 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 			return Result{}, fmt.Errorf("note down which runner gets the job: %w", err)
 		}
 		result, err := runMember(ctx, r, resumable, job, out)
-		if !errors.Is(err, ErrUnavailable) {
+		notReady := errors.Is(err, ErrNotReady)
+		if !notReady && !errors.Is(err, ErrUnavailable) {
 			return result, err
 		}
 		if err := os.Remove(filepath.Join(job.Dir, fallbackFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -94,7 +100,7 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 		if ctx.Err() != nil {
 			return Result{}, context.Cause(ctx) // which may be all that made it unavailable
 		}
-		if len(f.members) == 1 {
+		if notReady || len(f.members) == 1 {
 			return Result{}, err
 		}
 		reason := reasonOf(err)
@@ -214,6 +220,20 @@ func (f *Fallback) Check() error {
 		return errs[0]
 	}
 	return errors.Join(errs...)
+}
+
+// CheckStart asks the members in turn, up to the one that would get a job.
+func (f *Fallback) CheckStart(ctx context.Context) error {
+	for _, r := range f.members {
+		checker, ok := As[StartChecker](r)
+		if !ok {
+			return nil
+		}
+		if err := checker.CheckStart(ctx); !errors.Is(err, ErrUnavailable) {
+			return err
+		}
+	}
+	return nil // Run says that there is nothing to run a job with
 }
 
 // reasonOf returns why a runner is unavailable, without the remedy, which is

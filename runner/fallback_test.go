@@ -273,3 +273,46 @@ func TestFallbackChecksItsMembers(t *testing.T) {
 	require.Equal(t, cant.err, runner.NewFallback(cant).Check())
 	require.ErrorIs(t, runner.NewFallback(cant, cant).Check(), cant.err)
 }
+
+// startable is a Fake that says whether it can start a job.
+type startable struct {
+	runnertest.Fake
+	err error
+}
+
+func (s *startable) CheckStart(context.Context) error { return s.err }
+
+func TestFallbackDoesNotReplaceARunnerThatIsNotReady(t *testing.T) {
+	t.Parallel()
+	away := fmt.Errorf("no answer: %w", runner.ErrNotReady)
+	second := &runnertest.FakeResumer{}
+	f := runner.NewFallback(&runnertest.Fake{Err: away}, second)
+	job := newJob(t)
+	var out runnertest.Recorder
+	_, err := f.Run(t.Context(), job, &out)
+	require.Equal(t, away, err)
+	require.Empty(t, second.Jobs())
+	require.Empty(t, out.Messages())
+	_, err = f.Resume(t.Context(), job, 0, &out)
+	require.ErrorIs(t, err, runner.ErrNotStarted, "it may be run again")
+}
+
+func TestFallbackCheckStart(t *testing.T) {
+	t.Parallel()
+	away := fmt.Errorf("no answer: %w", runner.ErrNotReady)
+	plain, well := &runnertest.Fake{}, &startable{}
+	waits, none := &startable{err: away}, &startable{err: unavailable("no engine here")}
+	for _, c := range []struct {
+		name    string
+		members []runner.Runner
+		want    error
+	}{
+		{"the first is ready", []runner.Runner{well, waits}, nil},
+		{"the first is not ready", []runner.Runner{waits, well}, away},
+		{"the first never is", []runner.Runner{none, waits}, away},
+		{"the first can't tell", []runner.Runner{plain, waits}, nil},
+		{"nobody has anything", []runner.Runner{none}, nil},
+	} {
+		require.Equal(t, c.want, runner.NewFallback(c.members...).CheckStart(t.Context()), c.name)
+	}
+}

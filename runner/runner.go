@@ -1,11 +1,12 @@
 // Package runner defines how the agent runs one benchmark job.
 //
-// A [Runner] runs one [Job] to its end and returns its [Result]. Three optional
+// A [Runner] runs one [Job] to its end and returns its [Result]. Optional
 // interfaces extend it. A [Resumer]'s runs outlive the program: after a restart
 // the agent asks it to resume a run where the last program left off. A [Cleaner]
 // removes what a stopped benchmark left behind outside itself. A [Sweeper] finds
-// runs that belong to no job. A [Checker] refuses jobs in advance. Use [As] to look for them: it also finds those of
-// a runner that another one wraps.
+// runs that belong to no job. A [Checker] refuses jobs in advance. A [StartChecker]
+// knows when jobs have to wait. Use [As] to look for them: it also finds those of a
+// runner that another one wraps.
 //
 // Stopping a job and detaching from it are different operations. Both end the
 // context of Run, and its cause tells them apart: [ErrDetach] leaves the
@@ -28,9 +29,9 @@ type Runner interface {
 	// that it started is gone. What the benchmark prints goes to out.
 	//
 	// The error is an [*ExitError] if the benchmark started and failed, and
-	// matches [ErrUnavailable] if this runner has nothing to run the job with,
-	// in which case nothing was started. The Result is also meaningful with an
-	// ExitError too.
+	// matches [ErrUnavailable] if this runner has nothing to run the job with, or
+	// [ErrNotReady] if it can't start a job now; in both cases nothing was started.
+	// The Result is meaningful with an ExitError too.
 	//
 	// When ctx is done Run stops the benchmark (a polite signal, job.StopGrace,
 	// then a kill) and returns an error that matches context.Cause(ctx). Only if
@@ -76,6 +77,16 @@ type Checker interface {
 	// Check returns why no job can be run, and nil if that isn't known. It returns
 	// at once: it asks nobody, reads nothing, and says what is known already.
 	Check() error
+}
+
+// A StartChecker is a Runner whose jobs may have to wait for something outside of this
+// program, such as a container engine.
+type StartChecker interface {
+	// CheckStart returns nil if Run would start a job now, as far as that is known.
+	// The error matches [ErrNotReady] if a job has to wait, and says for what; the
+	// agent then keeps its jobs and asks again. It matches [ErrUnavailable] if Run
+	// would say so.
+	CheckStart(ctx context.Context) error
 }
 
 // A Job is one benchmark to run.

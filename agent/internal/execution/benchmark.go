@@ -23,8 +23,28 @@ const (
 	abandonRetry = 10 * time.Second
 )
 
-// benchmark runs the job to its end, or follows its run after a restart.
+// benchmark runs the job to its end, or follows its run after a restart. A run that
+// began nothing, because the runner was not ready, is made again.
 func (x *execution) benchmark(ctx context.Context) {
+	for {
+		result, err := x.attempt(ctx)
+		if !errors.Is(err, runner.ErrNotReady) {
+			return
+		}
+		err = x.awaitAgain(ctx, err)
+		if errors.Is(err, runner.ErrDetach) {
+			return // the next start runs it
+		}
+		if err != nil {
+			x.recordOutcome(x.outcome(ctx, result, err))
+			return
+		}
+	}
+}
+
+// attempt runs the job once, and records its outcome unless the run is detached from
+// or the error matches runner.ErrNotReady.
+func (x *execution) attempt(ctx context.Context) (runner.Result, error) {
 	started := x.job.Record().StartedAt
 	if limit := x.cfg.MaxJobDuration; limit > 0 {
 		end := started.Add(limit)
@@ -42,9 +62,14 @@ func (x *execution) benchmark(ctx context.Context) {
 		switch {
 		case errors.Is(err, runner.ErrCannotResume), !resumes && isContextError(ctx, err):
 			err = runner.ErrCannotResume
+		case errors.Is(err, runner.ErrNotReady):
+			return result, nil // the next start runs it
 		case isContextError(ctx, err):
-			return // the benchmark keeps running; the next start finds it
+			return result, nil // the benchmark keeps running; the next start finds it
 		}
+	}
+	if errors.Is(err, runner.ErrNotReady) && ctx.Err() == nil {
+		return result, err
 	}
 	x.jobLog.EndLine() // before the agent's own words on how it ended
 	if errors.Is(err, runner.ErrStillRunning) {
@@ -56,6 +81,7 @@ func (x *execution) benchmark(ctx context.Context) {
 		x.cleanLeftovers(started, out)
 	}
 	x.recordOutcome(o)
+	return result, nil
 }
 
 // runOrResume runs the job, unless an agent before this one did. A run starts at

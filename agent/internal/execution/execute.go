@@ -4,6 +4,7 @@
 //	queue.go      which jobs wait and which hold a slot
 //	execute.go    the job's states, one after another
 //	prepare.go    the model and the lease on it
+//	notready.go   waits for a runner that can't start jobs now
 //	benchmark.go  the run: started, resumed, detached, stopped
 //	abandon.go    ends the run of a job that cannot be continued
 //	metrics.go    what the benchmark measured
@@ -122,6 +123,10 @@ type execution struct {
 
 	jobLog *logstream.Log // nil if it cannot be opened
 	lease  *storage.Lease // on the model; nil while there is none
+
+	blocked  string // what status says while the job can't start; else empty
+	told     bool   // whether the job's log says that it waits
+	notReady int    // how often a run began nothing, see awaitAgain
 }
 
 // execute takes the job from the state that it is in through all others, until it

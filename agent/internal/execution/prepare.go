@@ -31,6 +31,13 @@ func (x *execution) prepare(ctx context.Context) {
 		return
 	}
 	x.lease = lease
+	if err := x.awaitRunner(ctx); err != nil {
+		if !errors.Is(err, runner.ErrDetach) {
+			x.releaseLease()
+			x.finalize(x.job, x.jobLog, x.outcome(ctx, runner.Result{}, err))
+		}
+		return
+	}
 	// The intent is on disk before the runner hears of the job.
 	err = x.job.Transition(jobs.StateRunning, true, func(rec *jobs.Record) {
 		rec.StartedAt = time.Now()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/runner"
 )
 
 // A Queue holds the jobs that wait, in the order in which they were accepted, and
@@ -17,6 +18,7 @@ type Queue struct {
 	mu      sync.Mutex
 	waiting []*jobs.Job                           // guarded by mu, like all that follows
 	running map[*jobs.Job]context.CancelCauseFunc // what stops each; nil before it has begun
+	blocked map[*jobs.Job]string                  // why jobs in running can't start now
 	closed  bool                                  // no job gets a slot any more
 
 	changes base.Broadcast
@@ -28,7 +30,9 @@ func (q *Queue) Changed() <-chan struct{} { return q.changes.Wait() }
 
 // NewQueue returns a queue with so many slots for benchmarks.
 func NewQueue(slots int) *Queue {
-	return &Queue{slots: slots, running: map[*jobs.Job]context.CancelCauseFunc{}}
+	return &Queue{
+		slots: slots, running: map[*jobs.Job]context.CancelCauseFunc{}, blocked: map[*jobs.Job]string{},
+	}
 }
 
 // Add appends j to those that wait.
@@ -117,12 +121,44 @@ func (q *Queue) HoldsSlot(j *jobs.Job) bool {
 	return holds
 }
 
-// Close gives no slots any more.
+// Close gives no slots any more, and detaches the jobs that hold one and can't start:
+// nothing says when they could.
 func (q *Queue) Close() {
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.closed = true
+	var stops []context.CancelCauseFunc
+	for j := range q.blocked {
+		stops = append(stops, q.running[j])
+	}
 	q.changes.Send()
+	q.mu.Unlock()
+	for _, stop := range stops {
+		stop(runner.ErrDetach)
+	}
+}
+
+// block says why j, which has begun, can't start its benchmark now. An empty reason
+// says that it can.
+func (q *Queue) block(j *jobs.Job, reason string) {
+	q.mu.Lock()
+	closed, stop := q.closed, q.running[j]
+	if reason == "" {
+		delete(q.blocked, j)
+	} else {
+		q.blocked[j] = reason
+	}
+	q.mu.Unlock()
+	if closed && reason != "" {
+		stop(runner.ErrDetach)
+	}
+}
+
+// Blocked returns why j, which holds a slot, can't start its benchmark now; empty if
+// nothing keeps it from that.
+func (q *Queue) Blocked(j *jobs.Job) string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.blocked[j]
 }
 
 // othersRun reports whether a benchmark other than j runs.
