@@ -16,7 +16,7 @@ type Kind string
 
 // The kinds.
 const (
-	Auto    Kind = "auto"    // in a container, and through the local kitt where there is no image or engine
+	Auto    Kind = "auto"    // in a container, and through the local kitt where there is no image, or no Docker at all
 	Docker  Kind = "docker"  // in a container
 	Process Kind = "process" // through the local kitt
 )

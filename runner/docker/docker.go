@@ -13,11 +13,11 @@ package docker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -89,6 +89,8 @@ type Runner struct {
 	engine  *client.Client
 	program *program.Finder
 	log     *slog.Logger
+
+	answered atomic.Bool // whether the engine has ever answered this program
 }
 
 var (
@@ -96,6 +98,7 @@ var (
 	_ runner.Cleaner         = (*Runner)(nil)
 	_ runner.Sweeper         = (*Runner)(nil)
 	_ runner.Checker         = (*Runner)(nil)
+	_ runner.StartChecker    = (*Runner)(nil)
 	_ runner.ContainerRunner = (*Runner)(nil)
 )
 
@@ -131,16 +134,20 @@ func New(config Config) (*Runner, error) {
 // Close gives up the connections to the engine.
 func (r *Runner) Close() error { return r.engine.Close() }
 
-// Ping returns nil if the engine answers. Otherwise the error is a
-// [*runner.Error] that matches [runner.ErrUnavailable].
+// Ping returns nil if the engine answers. Otherwise the error is a [*runner.Error]
+// that matches [runner.ErrNotReady], or [runner.ErrUnavailable] if this machine has
+// no engine.
 func (r *Runner) Ping(ctx context.Context) error {
 	_, err := r.architecture(ctx)
 	return err
 }
 
+// CheckStart is Ping: jobs wait for an engine that does not answer.
+func (r *Runner) CheckStart(ctx context.Context) error { return r.Ping(ctx) }
+
 // Ready returns nil if a job could be run in a container: the engine answers, and
-// there is a program to run in front of the benchmark. Otherwise the error is a
-// [*runner.Error] that matches [runner.ErrUnavailable].
+// there is a program to run in front of the benchmark. Otherwise the error is that
+// of Ping, or matches [runner.ErrUnavailable].
 func (r *Runner) Ready(ctx context.Context) error {
 	if _, err := r.program.Find(ctx); err != nil {
 		return err
@@ -192,18 +199,13 @@ func (r *Runner) architecture(ctx context.Context) (string, error) {
 	defer cancel()
 	version, err := r.engine.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
+		if e := r.notInstalled(); e != nil {
+			return "", e
+		}
 		return "", r.unreachable(err)
 	}
+	r.answered.Store(true)
 	return version.Arch, nil
-}
-
-func (r *Runner) unreachable(err error) error {
-	return &runner.Error{
-		Class: runner.ClassEngine,
-		Text:  fmt.Sprintf("the Docker engine at %s does not answer: %v", r.engine.DaemonHost(), err),
-		Fix:   "sudo systemctl start docker",
-		Err:   errors.Join(runner.ErrUnavailable, err),
-	}
 }
 
 // socket returns the path of the engine's socket, as the benchmark needs it.

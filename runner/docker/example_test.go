@@ -17,8 +17,8 @@ func Example() {
 	}
 	defer r.Close()
 
-	// Without an engine another runner may have the job; see runner.NewFallback.
-	err = r.Ping(context.Background())
-	fmt.Println(errors.Is(err, runner.ErrUnavailable))
+	// Jobs wait for an engine that does not answer.
+	err = r.CheckStart(context.Background())
+	fmt.Println(errors.Is(err, runner.ErrNotReady))
 	// Output: true
 }

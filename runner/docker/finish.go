@@ -27,11 +27,31 @@ func (f *follower) discard(ctx context.Context, id string) {
 	}
 }
 
+// errNotBegun is matched by the error of an outcome that says that no benchmark was
+// begun.
+var errNotBegun = errors.New("not begun")
+
+// notBegun returns the error for a container that ended before a benchmark was begun
+// in it. The image is there, so no other runner may have the job: it would measure
+// another environment. If it was ended from outside, as by an engine that is being
+// restarted, the job may be run again.
+func (f *follower) notBegun(reason string, fromOutside bool) error {
+	e := &runner.Error{
+		Class: runner.ClassUnavailable,
+		Text:  "the benchmark can't be started: " + reason,
+		Fix:   "kitt-agent build",
+		Err:   errNotBegun,
+	}
+	if fromOutside || !f.awayFrom.IsZero() {
+		e.Class, e.Fix, e.Err = runner.ClassEngine, "", errors.Join(errNotBegun, runner.ErrNotReady)
+	}
+	return e
+}
+
 // finish notes down how the container ended and removes it.
 func (f *follower) finish(ctx context.Context) (runner.Result, error) {
 	e, err := f.source.outcome(ctx)
-	if errors.Is(err, runner.ErrUnavailable) {
-		// Nothing was begun, so that another runner may have the job.
+	if errors.Is(err, errNotBegun) {
 		return f.begun(), f.undo(ctx, err)
 	}
 	if err != nil {

@@ -106,7 +106,7 @@ func (f *follower) resumeContainer(ctx context.Context) (runner.Result, error) {
 	if state.Status == container.StateCreated {
 		f.rec.Boot, f.rec.Kills = base.BootID(), kernelKills()
 		if err = writeRecord(f.job, f.rec); err == nil {
-			err = f.r.start(ctx, id)
+			err = f.start(ctx)
 		}
 		if err != nil {
 			return f.begun(), f.undo(ctx, err)

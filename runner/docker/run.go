@@ -46,18 +46,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	}
 	f := &follower{r: r, job: job, out: out, rec: rec}
 	f.source, files.f = files, f
-	f.id, f.rec.Supervised, err = r.create(ctx, job, image, program)
-	f.rec.Container = f.id
-	if !f.rec.Supervised {
-		f.source = newEngineLog(f, 0)
-	}
-	if err == nil {
-		err = writeRecord(job, f.rec)
-	}
-	if err == nil {
-		err = r.start(ctx, f.id)
-	}
-	if err != nil {
+	if err := f.begin(ctx, image, program); err != nil {
 		return f.begun(), f.undo(ctx, err)
 	}
 	return f.follow(ctx)

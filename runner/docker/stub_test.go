@@ -320,13 +320,15 @@ func TestEndThatCantBeNotedDown(t *testing.T) {
 func TestEngineAway(t *testing.T) {
 	t.Parallel()
 	r := newRunner(t, docker.Config{Host: "unix://" + filepath.Join(t.TempDir(), "none.sock"), DefaultImage: "kitt:latest"})
-	err := r.Ping(t.Context())
-	require.ErrorIs(t, err, runner.ErrUnavailable)
+	err := r.CheckStart(t.Context())
+	require.ErrorIs(t, err, runner.ErrNotReady)
+	require.NotErrorIs(t, err, runner.ErrUnavailable, "the image may be there")
 	var e *runner.Error
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, runner.ClassEngine, e.Class)
 	_, err = r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
-	require.ErrorIs(t, err, runner.ErrUnavailable)
+	require.ErrorIs(t, err, runner.ErrNotReady)
+	require.NotErrorIs(t, err, runner.ErrUnavailable)
 	_, err = r.Engines(t.Context())
 	require.Error(t, err)
 	_, err = docker.New(docker.Config{Host: "nonsense"})
@@ -349,7 +351,8 @@ func TestHungEngine(t *testing.T) {
 		Host: "tcp://" + server.Listener.Addr().String(), DefaultImage: "kitt:latest", Timeout: 100 * time.Millisecond,
 	})
 	_, err := r.Run(t.Context(), stubJob(t), &runnertest.Recorder{})
-	require.ErrorIs(t, err, runner.ErrUnavailable)
+	require.ErrorIs(t, err, runner.ErrNotReady)
+	require.NotErrorIs(t, err, runner.ErrUnavailable)
 }
 
 func TestResumeStartsWhatWasCreated(t *testing.T) {

@@ -179,8 +179,8 @@ func (s *runFiles) outcome(ctx context.Context) (*end, error) {
 	case err != nil:
 		return nil, lost("how it ended can't be read: " + err.Error())
 	case found:
-		if err := exit.Err(); errors.Is(err, runner.ErrUnavailable) {
-			return nil, err
+		if exit.Error != "" {
+			return nil, s.f.notBegun(exit.Error, false)
 		}
 		return &end{
 			Code: exit.Code, Signal: exit.Signal, Started: exit.Started, Finished: exit.Ended,
@@ -208,7 +208,7 @@ func (s *runFiles) outcome(ctx context.Context) (*end, error) {
 		}
 	}
 	if !begun {
-		return nil, supervisor.NotStartable(fmt.Sprintf("its container ended with status %d%s", e.Code, s.f.lastWords(ctx)))
+		return nil, s.f.notBegun(fmt.Sprintf("its container ended with status %d%s", e.Code, s.f.lastWords(ctx)), e.Code > 128)
 	}
 	if e.Code > 128 {
 		e.Signal = unix.SignalName(unix.Signal(e.Code - 128))

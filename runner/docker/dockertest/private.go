@@ -123,9 +123,22 @@ func (p *Private) Kill() error {
 // KillContainerd kills containerd, which leaves containers and their shims running,
 // and starts it again.
 func (p *Private) KillContainerd() error {
-	if err := end(p.containerd, unix.SIGKILL); err != nil {
+	if err := p.StopContainerd(); err != nil {
 		return err
 	}
+	return p.StartContainerd()
+}
+
+// StopContainerd kills containerd alone, which leaves containers and their shims
+// running.
+func (p *Private) StopContainerd() error {
+	err := end(p.containerd, unix.SIGKILL)
+	p.containerd = nil
+	return err
+}
+
+// StartContainerd starts containerd after StopContainerd.
+func (p *Private) StartContainerd() error {
 	var err error
 	p.containerd, err = p.startProgram("containerd", p.containerdArgs...)
 	return err
