@@ -58,6 +58,7 @@ type daemon struct {
 	prog program
 	home string
 	port int
+	env  []string // more variables than the test's own
 
 	out basetest.Buffer
 
@@ -107,7 +108,7 @@ func (d *daemon) start(flags ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.cmd = exec.Command(d.prog.path, append([]string{"start"}, flags...)...)
-	d.cmd.Env = append(os.Environ(), "KITT_HOME="+d.home, "PATH="+d.prog.bin+":"+os.Getenv("PATH"))
+	d.cmd.Env = append(append(os.Environ(), d.env...), "KITT_HOME="+d.home, "PATH="+d.prog.bin+":"+os.Getenv("PATH"))
 	d.cmd.Stderr = &d.out
 	// The children of a killed agent must not hold on to our output.
 	d.cmd.WaitDelay = time.Second

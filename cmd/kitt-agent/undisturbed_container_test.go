@@ -48,17 +48,7 @@ type contained struct{ engine *dockertest.Private }
 
 func newContained(b *testing.B, prog program) *contained {
 	b.Helper()
-	// Not b.TempDir, whose name is too long for the path of a socket.
-	dir, err := os.MkdirTemp("", "kitt-engine")
-	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, os.RemoveAll(dir)) })
-	engine, err := dockertest.StartPrivate(b.Context(), dir, "--live-restore")
-	if err != nil {
-		b.Skipf("SKIPPED because no Docker engine of our own can be started: %v", err)
-	}
-	b.Cleanup(func() { require.NoError(b, engine.Close()) })
-	require.NoError(b, engine.Build(b.Context(), "kitt:latest", filepath.Join(prog.bin, "kitt"), ""))
-	return &contained{engine}
+	return &contained{privateEngine(b, prog, "--live-restore")}
 }
 
 // harm does something to the engine once it has started the job's container: an

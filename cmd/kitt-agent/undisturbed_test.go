@@ -213,7 +213,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func waitFor(b *testing.B, ctx context.Context, what string, ok func() bool) {
+func waitFor(b testing.TB, ctx context.Context, what string, ok func() bool) {
 	b.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/runner/docker/dockertest"
+)
+
+// privateEngine starts an engine of the test's own, with the image kitt:latest.
+func privateEngine(t testing.TB, prog program, options ...string) *dockertest.Private {
+	t.Helper()
+	// Not t.TempDir, whose name is too long for the path of a socket.
+	dir, err := os.MkdirTemp("", "kitt-engine")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	p, err := dockertest.StartPrivate(t.Context(), dir, options...)
+	if err != nil {
+		t.Skipf("SKIPPED because no Docker engine of our own can be started: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	require.NoError(t, p.Build(t.Context(), "kitt:latest", filepath.Join(prog.bin, "kitt"), ""))
+	return p
+}
+
+// TestJobsWaitForTheEngine starts the agent before the engine, as a boot may, with 14
+// jobs, kills the engine again among them, and kills the agent while the jobs wait. The
+// local kitt, which is there, runs none of them.
+func TestJobsWaitForTheEngine(t *testing.T) {
+	t.Parallel()
+	prog := buildProgram(t)
+	p := privateEngine(t, prog, "--live-restore")
+	require.NoError(t, p.Kill())
+	server, err := kittapitest.NewServer(kittapitest.Config{})
+	require.NoError(t, err)
+	defer server.Close()
+	server.AddAgent("chaos")
+	d := newDaemon(t, prog, server.URL, "auto")
+	d.env = []string{"DOCKER_HOST=" + p.Host}
+	d.start()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	require.NoError(t, server.WaitForAgent(ctx, "chaos"), tail(d))
+	var ids []string
+	for range 14 {
+		id, _, err := server.Launch("chaos", "fake:lines.20_delay.5ms")
+		require.NoError(t, err)
+		ids = append(ids, id)
+	}
+	waitFor(t, ctx, "the first job waits", func() bool { return says(server.Lines(ids[0]), "Waiting to start") })
+	require.Contains(t, d.status(), "does not answer")
+	d.kill()
+	d.start()
+	waitFor(t, ctx, "the first job waits again", func() bool {
+		return strings.Contains(d.status(), `"waiting_for"`)
+	})
+
+	require.NoError(t, p.Start(ctx))
+	require.NoError(t, server.WaitForEnd(ctx, ids[3]), tail(d))
+	require.NoError(t, p.Kill())
+	pause(5 * time.Second)
+	require.NoError(t, p.Start(ctx))
+	for _, id := range ids {
+		require.NoError(t, server.WaitForEnd(ctx, id), tail(d))
+		row, _ := server.Test(id)
+		require.Equal(t, []string{"queued", "dispatched", "running", "completed"}, row.History, row.Error)
+		require.Len(t, numbersOf(server.Lines(id)), 20, strings.Join(server.Lines(id), "\n"))
+		require.True(t, says(server.Lines(id), "running in a container"))
+		require.False(t, says(server.Lines(id), "on this machine"), "%q", server.Lines(id))
+	}
+	d.stop()
+}
+
+// status returns what `kitt-agent status --json` prints.
+func (d *daemon) status() string {
+	cmd := exec.Command(d.prog.path, "status", "--json")
+	cmd.Env = append(os.Environ(), "KITT_HOME="+d.home)
+	text, _ := cmd.Output() // its exit status says how the agent is
+	return string(text)
+}
+
+// says reports whether one of the lines holds text.
+func says(lines []string, text string) bool {
+	for _, line := range lines {
+		if strings.Contains(line, text) {
+			return true
+		}
+	}
+	return false
+}
