@@ -15,6 +15,7 @@ import (
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
+	"github.com/kirizan/kitt-agent/storage/internal/modelset"
 )
 
 // Bounds of the search for a model by its name.
@@ -137,7 +138,7 @@ func searchFor(ctx context.Context, src *modelcopy.Source, t *opTimer, name stri
 				switch {
 				case d.Name() == name && (d.IsDir() || d.Type().IsRegular() || d.Type() == fs.ModeSymlink):
 					match(below)
-				case d.IsDir() && at.depth < searchDepth && !strings.HasPrefix(d.Name(), "."):
+				case d.IsDir() && at.depth < searchDepth && !strings.HasPrefix(d.Name(), ".") && !modelset.Foreign(d.Name()):
 					queue = append(queue, level{below, at.depth + 1})
 				}
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
+	"github.com/kirizan/kitt-agent/storage/internal/modelset"
 )
 
 // Usage implements [Storage]. It returns in time even if the disk hangs.
@@ -55,7 +56,7 @@ func (d *modelDir) inventory() (copies []*manifest, others []string, err error) 
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if strings.HasPrefix(name, ".") {
+		if strings.HasPrefix(name, ".") || modelset.Foreign(name) {
 			continue
 		}
 		if slices.ContainsFunc(copies, func(m *manifest) bool { return beneath.Inside(name, m.Path) }) {

@@ -3,6 +3,7 @@ package modelcopy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
+	"github.com/kirizan/kitt-agent/storage/internal/modelset"
 )
 
 // Bounds of one model.
@@ -165,6 +167,9 @@ func (s *scanner) readBatch(ctx context.Context, batch []*scanDir) (more []*scan
 	part := make([]found, 0, scanPart)
 	for _, d := range batch {
 		for _, name := range d.names {
+			if s.ignored(d, name) {
+				continue
+			}
 			if part = append(part, found{dir: d, name: name}); len(part) < cap(part) {
 				continue
 			}
@@ -176,6 +181,15 @@ func (s *scanner) readBatch(ctx context.Context, batch []*scanDir) (more []*scan
 		d.names = nil
 	}
 	return s.addAll(ctx, part, more)
+}
+
+// ignored reports whether the name in d is not part of the model.
+func (s *scanner) ignored(d *scanDir, name string) bool {
+	if !modelset.Ignored(path.Join(d.path, name)) {
+		return false
+	}
+	s.note(fmt.Sprintf("left out %q: not part of the model", path.Join(d.src, name)))
+	return true
 }
 
 // addAll examines the names of part, puts them into the tree and appends the
