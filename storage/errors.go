@@ -6,6 +6,7 @@ import "github.com/kirizan/kitt-agent/fault"
 const (
 	ClassInvalid    = "model-invalid"      // the name cannot be a model's
 	ClassNotFound   = "model-not-found"    // there is no such model
+	ClassIncomplete = "model-incomplete"   // files of the model are missing
 	ClassAmbiguous  = "model-ambiguous"    // several models match
 	ClassUnmounted  = "share-unmounted"    // the share could not be mounted
 	ClassHung       = "share-hung"         // an operation did not return in time

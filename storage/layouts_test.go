@@ -1,7 +1,9 @@
 package storage_test
 
 import (
+	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,4 +49,83 @@ func TestWhatADownloadLeavesIsNotPartOfAModel(t *testing.T) {
 	require.Empty(t, names(t, filepath.Join(lease.Path, ".cache")))
 	require.Equal(t, []string{"tokenizer.json"}, names(t, filepath.Join(lease.Path, "sub")))
 	require.Contains(t, log.String(), `left out "org/Model/sub/old.bin.incomplete": not part of the model`)
+}
+
+// pointer is what git has in place of a large file until git-lfs fetches it.
+const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 4976698672\n"
+
+// index is a model.safetensors.index.json that names shards.
+func index(shards ...string) string {
+	names := make([]string, len(shards))
+	for i, s := range shards {
+		names[i] = fmt.Sprintf("%q:%q", fmt.Sprint("tensor", i), s)
+	}
+	return `{"metadata":{"total_size":1},"weight_map":{` + strings.Join(names, ",") + `}}`
+}
+
+// incompleteModels are trees of which files are missing, and what the error names.
+var incompleteModels = []struct {
+	name  string
+	files map[string]string
+	named []string
+}{
+	{"pointers", map[string]string{"model.safetensors": pointer, "tokenizer.json": pointer, "config.json": "{}"},
+		[]string{"git-lfs has not fetched 2 of its files", `"model.safetensors", "tokenizer.json"`, "git lfs pull"}},
+	{"an index without a shard", map[string]string{"model.safetensors.index.json": index("model-1.safetensors", "model-2.safetensors"), "model-1.safetensors": "1"},
+		[]string{"model.safetensors.index.json names files that are missing", `"model-2.safetensors"`}},
+	{"an index without any shard", map[string]string{"sub/pytorch_model.bin.index.json": index("a.bin", "b.bin"), "config.json": "{}"},
+		[]string{`"sub/a.bin", "sub/b.bin"`}},
+	{"parts", map[string]string{"big-00001-of-00003.gguf": "1", "big-00003-of-00003.gguf": "3"},
+		[]string{`"big-00002-of-00003.gguf"`, "download or copy the rest of it"}},
+	{"many parts", map[string]string{"big-00001-of-000163.safetensors": "1"},
+		[]string{`"big-00002-of-000163.safetensors"`, "and 157 more"}},
+	{"a download in progress", map[string]string{"model-00001-of-00002.safetensors": "1", "model-00002-of-00002.safetensors.incomplete": "2"},
+		[]string{`"model-00002-of-00002.safetensors"`}},
+}
+
+func TestAnIncompleteModelIsNotCopied(t *testing.T) {
+	t.Parallel()
+	for _, tt := range incompleteModels {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			write(t, filepath.Join(b.share, "org/Model"), tt.files)
+			_, err := b.Acquire(t.Context(), storage.Request{Model: "org/Model", Holder: "job"})
+			require.Equal(t, storage.ClassIncomplete, classOf(err), err)
+			for _, text := range append(tt.named, "org/Model") {
+				require.ErrorContains(t, err, text)
+			}
+			require.Empty(t, names(t, b.dir))
+		})
+	}
+}
+
+func TestACompleteModelMayHaveAnIndexOfAnotherFormat(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	write(t, filepath.Join(b.share, "org/Model"), map[string]string{
+		"model.safetensors.index.json":     index("model-00001-of-00001.safetensors"),
+		"model-00001-of-00001.safetensors": "1",
+		"pytorch_model.bin.index.json":     index("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"),
+		"broken.index.json":                `{"weight_map":`,
+		"README.md":                        strings.Repeat("about git-lfs ", 10),
+	})
+	require.Len(t, names(t, b.get(t, "org/Model")), 5)
+}
+
+func TestAWeightThatIsALinkToNothingIsMissing(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{"outside": "../../blobs/none", "inside": "none"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			model := filepath.Join(b.share, "m/snapshots/r")
+			write(t, model, map[string]string{"config.json": "{}"})
+			link(t, text, filepath.Join(model, "model.safetensors"))
+			link(t, text, filepath.Join(model, "README.md"))
+			_, err := b.Acquire(t.Context(), storage.Request{Model: "m/snapshots/r", Holder: "job"})
+			require.Equal(t, storage.ClassIncomplete, classOf(err), err)
+			require.ErrorContains(t, err, `"model.safetensors"`)
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
+	"github.com/kirizan/kitt-agent/storage/internal/modelset"
 )
 
 // Which paths a request may name, and where the storage looks for them. Package
@@ -27,9 +28,6 @@ const cleanupAll = "__cleanup__"
 // identifierPattern matches names of models that engines fetch themselves:
 // qwen2.5:7b, org/model, hf.co/org/model:Q4_K_M.
 var identifierPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*){0,3}(:[A-Za-z0-9._-]+)?$`)
-
-// weightFile matches names of files with weights, which are never identifiers.
-var weightFile = regexp.MustCompile(`(?i)\.(gguf|ggml|safetensors|bin|pt|pth|onnx)$`)
 
 // A modelName is the parsed name of a model in a request.
 type modelName struct {
@@ -80,7 +78,7 @@ func (n modelName) rel() string { return strings.Join(n.parts, "/") }
 
 // identifier reports whether the name may be one that an engine knows.
 func (n modelName) identifier() bool {
-	return n.abs == "" && identifierPattern.MatchString(n.text) && !weightFile.MatchString(n.text)
+	return n.abs == "" && identifierPattern.MatchString(n.text) && !modelset.Weights(n.text)
 }
 
 // below returns the path of abs relative to dir, if it is strictly below it.

@@ -13,6 +13,7 @@ import (
 // Classes of failure. Package storage has constants with the same values.
 const (
 	Invalid    = "model-invalid"
+	Incomplete = "model-incomplete"
 	Stale      = "share-stale"
 	Permission = "permission"
 	Escape     = "path-escape"

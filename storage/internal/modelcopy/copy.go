@@ -127,6 +127,9 @@ func (c *copier) attempt(ctx context.Context, timers []*OpTimer) (err error) {
 	if c.tree, err = scan(ctx, c.src, c.Model, timers, false, c.Note); err != nil {
 		return err
 	}
+	if err := checkComplete(ctx, c.src, c.tree, c.Model, timers); err != nil {
+		return err
+	}
 	if err := c.openStage(); err != nil {
 		return iofault.Explain("prepare", c.Stage, err)
 	}

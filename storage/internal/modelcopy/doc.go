@@ -1,8 +1,8 @@
 // Package modelcopy copies a model, a directory tree or one file, from a share
 // into a staging directory, and resumes a copy that was interrupted.
 //
-// [Copy] does one copy. It scans the model, asks its caller for space, copies
-// pieces of files in parallel, makes links, verifies the files, and scans the
+// [Copy] does one copy. It scans the model, makes sure that no file is missing, asks
+// its caller for space, copies pieces of files in parallel, makes links, verifies the files, and scans the
 // model again: what changed during the copy is copied a second time and then
 // rejected. Pieces are hashed (XXH3-128) while they pass through memory. The
 // files' hashes are in the [Result], from which the caller writes its manifest.

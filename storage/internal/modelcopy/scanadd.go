@@ -42,6 +42,9 @@ func (s *scanner) addLink(f *found, at, src string) (done bool, err error) {
 	case f.real == "" && f.err == nil: // stays in the tree
 	case errors.Is(f.err, fs.ErrNotExist):
 		s.note(fmt.Sprintf("left out %q: a link to nothing", src))
+		if len(s.tree.dangling) < maxDangling {
+			s.tree.dangling = append(s.tree.dangling, at)
+		}
 		return true, nil
 	case f.err != nil:
 		return true, iofault.Explain("follow the link", src, f.err)
@@ -53,6 +56,9 @@ func (s *scanner) addLink(f *found, at, src string) (done bool, err error) {
 	s.put(entry{path: at, link: text, stamp: f.meta.stamp, kind: KindSymlink})
 	return true, nil
 }
+
+// maxDangling is how many links to nothing are kept.
+const maxDangling = 1000
 
 // addDir puts a directory into the tree, unless it contains itself.
 func (s *scanner) addDir(f *found, at, src string, m meta, followed bool) (*scanDir, error) {

@@ -58,6 +58,8 @@ type tree struct {
 	files   int
 	bytes   int64 // of all files
 	print   fingerprint
+
+	dangling []string // paths of links to nothing, which are left out
 }
 
 // A fingerprint is equal for two scans that found the same tree. It is the sum of
