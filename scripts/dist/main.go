@@ -191,7 +191,7 @@ func (r *release) build(p program) error {
 	flags := "-s -w -buildid= -X main.version=" + r.version + " -X main.commit=" + r.commit
 	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + p.arch, "GOFLAGS=-mod=readonly"}
 	tags := "kitt_supervise"
-	if err := r.supervisor(p.arch); err != nil {
+	if err := r.tools(p.arch); err != nil {
 		return err
 	}
 	if p.nvml {

@@ -15,10 +15,7 @@ import (
 	"github.com/kirizan/kitt-agent/internal/base"
 )
 
-const (
-	module = "github.com/kirizan/kitt-agent"
-	source = "runner/supervisor/" + Name // in the module
-)
+const module = "github.com/kirizan/kitt-agent"
 
 // buildLimit is how long the go command may take.
 const buildLimit = 3 * time.Minute
@@ -32,13 +29,14 @@ func (s Source) built(ctx context.Context) (Program, error) {
 	if err != nil {
 		return Program{}, err
 	}
-	version, sources := ours()
-	path := filepath.Join(dir, fmt.Sprintf("%s-%s-%s", Name, version, runtime.GOARCH))
+	source := s.Tool.describe().source
+	version, sources := ours(source)
+	path := filepath.Join(dir, fmt.Sprintf("%s-%s-%s", s.Tool, version, runtime.GOARCH))
 	p := Program{Path: path}
 	if sources == "" && version == devel {
 		return p, errors.New("neither its sources nor its version are known")
 	}
-	if version != devel && p.check(ctx) == nil {
+	if version != devel && s.Tool.check(ctx, p) == nil {
 		return p, nil
 	}
 	command, err := exec.LookPath("go")
@@ -66,15 +64,16 @@ func (s Source) built(ctx context.Context) (Program, error) {
 		return p, fmt.Errorf("go %s: %w: %s", cmd.Args[1], err, base.OneLine(base.Printable(string(out), 300)))
 	}
 	// A container that is just being started has the file of before.
-	return p, os.Rename(filepath.Join(work, Name), path)
+	return p, os.Rename(filepath.Join(work, s.Tool.String()), path)
 }
 
 // devel is the version of a program that was built from sources.
 const devel = "devel"
 
 // ours returns the version of this module that the running program was built
-// with, and the directory of its sources if they are on this machine.
-func ours() (version, sources string) {
+// with, and the directory of its sources if they, source among them, are on this
+// machine.
+func ours(source string) (version, sources string) {
 	version = devel
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range append([]*debug.Module{&info.Main}, info.Deps...) {

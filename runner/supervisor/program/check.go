@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/internal/base"
-	"github.com/kirizan/kitt-agent/runner/supervisor"
 )
 
 // checkLimit is how long a program may take to say what it is.
@@ -21,8 +20,8 @@ const checkLimit = 10 * time.Second
 // machines are those that programs are made for, by Go's names.
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-// check returns why the program can't run in a container.
-func (p Program) check(ctx context.Context) error {
+// check returns why the program can't be the tool.
+func (t Tool) check(ctx context.Context, p Program) error {
 	if err := static(p.Path); err != nil {
 		return fmt.Errorf("%s: %w", p.Path, err)
 	}
@@ -38,7 +37,7 @@ func (p Program) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if got := string(bytes.TrimSpace(out)); got != supervisor.CheckWord {
+	if got := string(bytes.TrimSpace(out)); got != t.describe().checkWord {
 		return fmt.Errorf("%s: it is another program: it says %q", p.Path, base.Printable(got, 60))
 	}
 	return nil

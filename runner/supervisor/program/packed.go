@@ -4,8 +4,9 @@ package program
 
 import _ "embed"
 
-// packed is the program for this architecture, compressed by gzip. scripts/dist
-// makes it before it builds with the tag.
-//
-//go:embed packed.gz
-var packed []byte
+// The programs for this architecture, compressed by gzip. scripts/dist makes them
+// before it builds with the tag.
+var (
+	//go:embed kitt-supervise.gz
+	packedSupervisor []byte
+)

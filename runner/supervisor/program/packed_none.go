@@ -2,5 +2,5 @@
 
 package program
 
-// packed is empty: only released programs hold the supervisor.
-var packed []byte
+// Nothing is packed: only released programs hold the tools.
+var packedSupervisor []byte

@@ -1,5 +1,6 @@
-// Package program finds the supervisor's program: a static one that runs in any
-// container, whatever its image holds.
+// Package program finds the small programs that an agent needs as files of their
+// own. A [Tool] names one of them; the [Supervisor] is a static program that runs in
+// any container, whatever its image holds.
 //
 // An agent is usually linked dynamically, so it can't be that program itself. A
 // [Finder] takes the first of these that works:
@@ -8,7 +9,7 @@
 //  2. what the running program holds: released ones are built with the tag
 //     kitt_supervise and unpack it into Source.Dir
 //  3. the running program itself, if it is static and Source.Self says how
-//  4. the file kitt-supervise next to the running program
+//  4. the file of the tool's name next to the running program
 //  5. one that the go command builds into Source.Dir
 //
 // That a file works means that it is static, made for this machine, and does
@@ -29,18 +30,18 @@ import (
 	"github.com/kirizan/kitt-agent/runner"
 )
 
-// Name is the name of the program's file.
-const Name = "kitt-supervise"
-
 // A Source says where to look. Its zero value leaves out what can't be known
 // without being told: the running program itself.
 type Source struct {
+	// Tool is the program that is looked for. Defaults to Supervisor.
+	Tool Tool
+
 	// Path is the program's file. It is used as it is, or an error. Empty means
 	// that the others are tried.
 	Path string
 
-	// Self are the arguments with which the running program calls
-	// [supervisor.Main] with those that follow. Nil means that it doesn't.
+	// Self are the arguments with which the running program does what the tool does
+	// with those that follow. Nil means that it can't.
 	Self []string
 
 	// Dir is where a program is unpacked or built; it is made. Empty means
@@ -48,8 +49,7 @@ type Source struct {
 	Dir string
 }
 
-// A Program is a file and the arguments that it takes before the supervisor's
-// own.
+// A Program is a file and the arguments that it takes before the tool's own.
 type Program struct {
 	Path string   // absolute, without symbolic links
 	Args []string // may be empty
@@ -132,7 +132,7 @@ func (s Source) find(ctx context.Context) (Program, error) {
 	all := []candidate{
 		{"held by this program", s.unpacked},
 		{"this program itself", s.self},
-		{"next to this program", func(context.Context) (Program, error) { return beside() }},
+		{"next to this program", s.beside},
 		{"built by go", s.built},
 	}
 	if s.Path != "" {
@@ -146,7 +146,7 @@ func (s Source) find(ctx context.Context) (Program, error) {
 			p.Path, err = real(p.Path)
 		}
 		if err == nil {
-			err = p.check(ctx)
+			err = s.Tool.check(ctx, p)
 		}
 		if err == nil {
 			return p, nil
@@ -155,8 +155,8 @@ func (s Source) find(ctx context.Context) (Program, error) {
 	}
 	return Program{}, &runner.Error{
 		Class: runner.ClassUnavailable,
-		Text:  "containers can't be used, because there is no " + Name + " to run in them: " + oneLine(errs),
-		Fix:   "install a released kitt-agent, or put a static " + Name + " next to it",
+		Text:  fmt.Sprintf("containers can't be used, because there is no %s %s: %s", s.Tool, s.Tool.describe().purpose, oneLine(errs)),
+		Fix:   fmt.Sprintf("install a released kitt-agent, or put a static %s next to it", s.Tool),
 		Err:   errors.Join(append(errs, runner.ErrUnavailable)...),
 	}
 }
@@ -194,22 +194,22 @@ func (s Source) dir() (string, error) {
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-// self returns the running program, if it says that it can be the supervisor.
+// self returns the running program, if it says that it can do what the tool does.
 func (s Source) self(context.Context) (Program, error) {
 	if s.Self == nil {
-		return Program{}, errors.New("it is no supervisor")
+		return Program{}, fmt.Errorf("it can't be %s", s.Tool)
 	}
 	exe, err := os.Executable()
 	return Program{Path: exe, Args: slices.Clone(s.Self)}, err
 }
 
-// beside returns the file of that name next to the running program.
-func beside() (Program, error) {
+// beside returns the file of the tool's name next to the running program.
+func (s Source) beside(context.Context) (Program, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return Program{}, err
 	}
-	path := filepath.Join(filepath.Dir(exe), Name)
+	path := filepath.Join(filepath.Dir(exe), s.Tool.String())
 	_, err = os.Stat(path)
 	return Program{Path: path}, err
 }

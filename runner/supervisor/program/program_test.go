@@ -100,7 +100,7 @@ func TestNothingWorks(t *testing.T) {
 	_, err := program.NewFinder(program.Source{Dir: t.TempDir()}).Find(t.Context())
 	require.ErrorIs(t, err, runner.ErrUnavailable)
 	for _, why := range []string{
-		"held by this program: it holds none", "this program itself: it is no supervisor",
+		"held by this program: it holds none", "this program itself: it can't be kitt-supervise",
 		"next to this program: ", "built by go: there is no go command",
 	} {
 		require.ErrorContains(t, err, why)

@@ -20,6 +20,7 @@ const maxProgram = 16 << 20
 // unpacked returns what the running program holds. Its name says what is in it,
 // so another version of the agent unpacks another file.
 func (s Source) unpacked(context.Context) (Program, error) {
+	packed := s.Tool.describe().packed
 	if len(packed) == 0 {
 		return Program{}, errors.New("it holds none, because it isn't a released one")
 	}
@@ -27,7 +28,7 @@ func (s Source) unpacked(context.Context) (Program, error) {
 	if err != nil {
 		return Program{}, err
 	}
-	path := filepath.Join(dir, fmt.Sprintf("%s-%x", Name, sha256.Sum256(packed))[:len(Name)+17])
+	path := filepath.Join(dir, fmt.Sprintf("%s-%.8x", s.Tool, sha256.Sum256(packed)))
 	text, err := unpack(packed)
 	if err != nil {
 		return Program{}, err
