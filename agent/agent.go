@@ -92,6 +92,7 @@ func (a *Agent) compose() {
 		AgentID:    a.agentID,
 		Reachable:  func() bool { return a.beats.State().FailingFor == 0 },
 		Reregister: a.beats.Nudge,
+		Heartbeat:  a.beats.Nudge,
 		OpenLog:    a.logs.Open,
 		Stopped:    a.stoppedOnServer,
 		Delivered:  a.delivered,

@@ -15,8 +15,8 @@ import (
 	"github.com/kirizan/kitt-agent/agent/reporter"
 )
 
-// encodedServer takes results as they are encoded, and is away for results at
-// first.
+// encodedServer takes results as they are encoded. At first it takes none, and from
+// the first one on no heartbeats.
 type encodedServer struct {
 	*agenttest.Server
 
@@ -52,6 +52,15 @@ func (s *encodedServer) ReportEncodedResult(ctx context.Context, id string, r re
 	return s.ReportResult(ctx, id, decoded)
 }
 
+func (s *encodedServer) fault(kind string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away && len(s.bodies) > 0 && (kind == "register" || kind == "heartbeat") {
+		return agenttest.ErrDown
+	}
+	return nil
+}
+
 func (s *encodedServer) set(away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,6 +74,7 @@ func TestAResultIsEncodedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		srv, dir := &encodedServer{Server: &agenttest.Server{}, away: true}, t.TempDir()
+		srv.Fault = srv.fault
 		cfg := agent.Config{Server: srv, Runner: &play{run: prints(1, 0)}, Dir: dir}
 		_, stop := start(t, cfg)
 		id := srv.Launch("<m>")

@@ -86,6 +86,7 @@ type JobStatus struct {
 	Class       string            `json:"class,omitempty"`
 	Fix         string            `json:"fix,omitempty"`
 	CancelledBy string            `json:"cancelled_by,omitempty"`
+	Refused     string            `json:"refused,omitempty"` // which reports the server did not take, though it takes others, and why
 	Dir         string            `json:"dir"`
 }
 
@@ -164,9 +165,29 @@ func (a *Agent) Status() Status {
 		s.Warnings = append(s.Warnings, "GPU trouble: "+telemetry.Fault)
 	}
 	s.Warnings = append(s.Warnings, a.host.Warnings()...)
+	s.Warnings = append(s.Warnings, a.refusedWarnings()...)
 	s.Draining = a.stopWhenIdle.Load()
 	s.Warnings = append(s.Warnings, a.notices.Warnings()...)
 	return s
+}
+
+// refusedWarnings says of which jobs the server did not take all reports.
+func (a *Agent) refusedWarnings() []string {
+	var latest *jobs.Job
+	n := 0
+	for _, j := range a.registry.all() {
+		if a.outbox.Refused(j) != "" {
+			latest, n = j, n+1
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("Job %s: %s", latest.ID, a.outbox.Refused(latest))
+	if n > 1 {
+		text += fmt.Sprintf(" (and reports of %d other jobs)", n-1)
+	}
+	return []string{text}
 }
 
 // Jobs returns the status of all jobs in the agent's directory, in the order in which
@@ -213,6 +234,7 @@ func (a *Agent) jobStatus(j *jobs.Job) JobStatus {
 		Copy:       a.executor.CopyProgress(j),
 		WaitingFor: a.queue.Blocked(j),
 		LogLines:   max(rec.LogLines, j.Log.Lines()),
+		Refused:    a.outbox.Refused(j),
 		Dir:        j.Dir,
 	}
 	if rec.Outcome != nil {

@@ -98,7 +98,11 @@ func (c *Client) send(ctx context.Context, r request) error {
 		return fmt.Errorf("answer is larger than %d MiB", limit>>20)
 	default:
 		if err := r.answer(body); err != nil {
-			return fmt.Errorf("%s is not an answer of a KITT server (%s): %w", resp.Status, contentType(resp), err)
+			err = fmt.Errorf("%s is not an answer of a KITT server (%s): %w", resp.Status, contentType(resp), err)
+			if contentType(resp) != "application/json" { // JSON may be the server's own, cut short
+				err = &reporter.BlockedError{Code: resp.StatusCode, Err: err}
+			}
+			return err
 		}
 		return nil
 	}
@@ -187,10 +191,24 @@ func (c *Client) fault(r request, resp *http.Response, body []byte) error {
 	default:
 		err = fmt.Errorf("%s (%s)", resp.Status, contentType(resp))
 	}
+	if blocks(resp.StatusCode) {
+		err = &reporter.BlockedError{Code: resp.StatusCode, Err: err}
+	}
 	if after, ok := retryAfter(resp.Header); ok {
 		return &reporter.RetryAfterError{After: after, Err: err}
 	}
 	return err
+}
+
+// blocks reports whether a status that is not the server's own is about the request
+// itself: a 4xx, unless it asks for a login or for patience.
+func blocks(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusProxyAuthRequired, http.StatusRequestTimeout,
+		http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return status/100 == 4
 }
 
 // apiError returns the text of the API's error object, and whether body is one: an

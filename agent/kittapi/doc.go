@@ -18,8 +18,9 @@
 //	401                                   an outage that matches ErrUnauthorized
 //	500                                   an outage that matches reporter.ErrServerFailed
 //	any of these with Retry-After         an outage in an *reporter.RetryAfterError
-//	HTML, redirects, incomplete or
-//	too large answers                     an outage
+//	any other 4xx, HTML with 2xx          an outage in a *reporter.BlockedError
+//	redirects, incomplete or too large
+//	answers, everything else              an outage
 //
 // # Two tokens
 //

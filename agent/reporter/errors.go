@@ -24,6 +24,21 @@ func (e *RejectedError) Rejected() bool { return true }
 // (HTTP 500). The same report, sent again and again, may be the reason.
 var ErrServerFailed = errors.New("the server failed at this request")
 
+// A BlockedError is an answer that something between the agent and the server gave
+// in its place, such as a proxy that limits the size of requests or a firewall that
+// objects to their content. If other requests get through meanwhile, it concerns
+// this request alone, and the agent gives up on it; otherwise it is an outage.
+type BlockedError struct {
+	Code int   // HTTP status
+	Err  error // what it answered
+}
+
+// Error returns the text of the underlying error.
+func (e *BlockedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the underlying error.
+func (e *BlockedError) Unwrap() error { return e.Err }
+
 // A RetryAfterError is an outage for which the server named a time.
 type RetryAfterError struct {
 	After time.Duration // until the next try, of which the agent waits 10 minutes at most

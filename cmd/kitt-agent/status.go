@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -202,8 +203,8 @@ func writeJobs(out io.Writer, jobs []agent.JobStatus, now time.Time) error {
 			state += fmt.Sprintf(" (%s of %s)", size(j.Copy.BytesDone), size(j.Copy.BytesTotal))
 		}
 		note := ""
-		if j.Error != "" {
-			note = "\t" + printable(j.Error)
+		if text := cmp.Or(j.Error, j.Refused); text != "" {
+			note = "\t" + printable(text)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d%s\n", printable(j.CommandID), printable(j.TestID), printable(state),
 			printable(j.Model), printable(j.Engine), printable(j.Suite), jobTime(j, now), j.LogLines, note)

@@ -31,23 +31,35 @@ type breaker struct {
 }
 
 func newBreaker() *breaker {
+	return &breaker{retry: newRetry()}
+}
+
+// newRetry returns the waits between failed attempts.
+func newRetry() *backoff.ExponentialBackOff {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval = 500 * time.Millisecond
 	retry.RandomizationFactor = 1 // full jitter: between none and twice the wait
 	retry.Multiplier = 2
 	retry.MaxInterval = 15 * time.Second // so at most 30 s
-	return &breaker{retry: retry}
+	return retry
 }
 
 // do calls send once: immediately while the breaker is closed, after the common
 // wait during an outage. It returns send's error, or ctx's if that ended first.
 func (b *breaker) do(ctx context.Context, send func(context.Context) error) error {
+	return b.doSince(ctx, -1, send)
+}
+
+// doSince is do for a request that failed before, when others had got through since
+// times. If more have by now, another failure says nothing about the server, and
+// holds nobody else up. A negative since means that it has not failed.
+func (b *breaker) doSince(ctx context.Context, since int, send func(context.Context) error) error {
 	probe, err := b.admit(ctx)
 	if err != nil {
 		return err
 	}
 	err = send(ctx)
-	b.record(err, probe, ctx.Err() != nil)
+	b.record(err, probe, ctx.Err() != nil, since)
 	return err
 }
 
@@ -93,7 +105,7 @@ func waitFor(ctx context.Context, d time.Duration, changed <-chan struct{}) erro
 
 // record opens or closes the breaker after a request. A request whose sender gave
 // up says nothing about the server.
-func (b *breaker) record(err error, probe, abandoned bool) {
+func (b *breaker) record(err error, probe, abandoned bool, since int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if probe {
@@ -105,6 +117,8 @@ func (b *breaker) record(err error, probe, abandoned bool) {
 		b.retry.Reset()
 		b.successes++
 	case abandoned:
+	case since >= 0 && b.successes > since && !asksForPatience(err):
+		b.openUntil = time.Time{}
 	case probe || b.openUntil.IsZero():
 		wait := b.retry.NextBackOff()
 		if after, ok := errors.AsType[*reporter.RetryAfterError](err); ok {
@@ -129,6 +143,20 @@ func (b *breaker) succeeded() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.successes
+}
+
+// closesAt returns when requests are made again after a failure; zero while they are
+// made anyway.
+func (b *breaker) closesAt() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.openUntil
+}
+
+// asksForPatience reports whether err names a time before which nobody may send.
+func asksForPatience(err error) bool {
+	_, ok := errors.AsType[*reporter.RetryAfterError](err)
+	return ok
 }
 
 // isAnswer reports whether err, nil included, is the server's own answer and not an

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/internal/base"
 )
 
@@ -31,6 +34,32 @@ type checkpoint struct {
 
 	// Rejected is the server's reason why it rejected a report.
 	Rejected string `json:"refused,omitempty"`
+
+	RefusedLines int64 `json:"refused_lines,omitempty"` // lines of which the server has a note instead
+	RefusedData  bool  `json:"refused_data,omitempty"`  // whether the result was accepted only without its data
+
+	RefusedReason bool `json:"refused_reason,omitempty"` // whether the final status was accepted only without its reason
+}
+
+// refused says which parts of the reports the server has only in a reduced form;
+// empty for none.
+func (c checkpoint) refused() string {
+	var parts []string
+	if c.RefusedLines == 1 {
+		parts = append(parts, "1 line of the log")
+	} else if c.RefusedLines > 1 {
+		parts = append(parts, fmt.Sprintf("%d lines of the log", c.RefusedLines))
+	}
+	if c.RefusedData {
+		parts = append(parts, "the result's data (kept in "+jobs.ResultFile+")")
+	}
+	if c.RefusedReason {
+		parts = append(parts, "the reason of the failure")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "The server did not take " + strings.Join(parts, " and ") + ": " + c.Rejected
 }
 
 // complete reports whether nothing is left to send.

@@ -9,7 +9,8 @@
 //
 //	checkpoint.go  what the server has accepted of one job, on disk
 //	sender.go      one job's reports, in order
-//	report.go      one report: retries, doubts, rejections
+//	report.go      one report: retries, doubts, reduced forms
+//	trial.go       when a report that fails counts as refused, and others not
 //	logsender.go   the log, line by line, or joined when lines wait (batch.go)
 //	result.go      the result, sent from its file (resultfile.go)
 //	breaker.go     the common view of whether the server can be reached

@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -31,7 +32,12 @@ type logSender struct {
 
 	sent      time.Time // when the last request was made
 	joinUntil time.Time // lines are joined up to then
+
+	aloneUntil int64 // records before this one are sent one by one: together they were refused
 }
+
+// isAlone reports whether a record is not to be joined with others.
+func (s *logSender) isAlone(r logstream.Record) bool { return r.Seq < s.aloneUntil }
 
 func (s *logSender) run(ctx, drain context.Context) error {
 	if err := s.reconcile(ctx, drain); err != nil {
@@ -57,8 +63,14 @@ func (s *logSender) run(ctx, drain context.Context) error {
 				return err
 			}
 		}
-		next, lines := s.waiting.take(join)
-		if err := s.post(ctx, drain, next, lines); err != nil {
+		before := s.waiting
+		next, lines := s.waiting.take(join && !s.isAlone(before.records[0]))
+		err := s.post(ctx, drain, next, lines)
+		if errors.Is(err, errSplit) {
+			s.waiting, s.aloneUntil = before, next // each of them alone, to find the one that is refused
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -133,8 +145,20 @@ func (s *logSender) post(ctx, drain context.Context, next int64, lines []string)
 		send: func(ctx context.Context) error {
 			return s.cfg.Reporter.ReportLog(ctx, s.job.TestID(), strings.Join(lines, "\n"))
 		},
-		done: done,
+		splits: len(lines) > 1,
+		reduced: func(ctx context.Context) error {
+			return s.cfg.Reporter.ReportLog(ctx, s.job.TestID(), refusalNote(lines[0]))
+		},
+		replaced: s.refusedLine,
+		endless:  func() bool { return !s.job.State().Ended() }, // there is time
+		done:     done,
 	})
+}
+
+// refusalNote is what the server gets in place of a line that is refused. It has
+// nothing of the line.
+func refusalNote(line string) string {
+	return fmt.Sprintf("(A line of %d bytes was refused on its way to the server. It is in the agent's log of this job)", len(line))
 }
 
 // held returns how many lines of the log the server holds, 0 if it cannot be asked.
@@ -166,8 +190,13 @@ func (s *logSender) reconcile(ctx, drain context.Context) error {
 			held, err = s.held(ctx)
 			return err
 		},
-		done: func(*checkpoint) {},
+		done:     func(*checkpoint) {},
+		question: true,
 	})
+	if errors.Is(err, errUnanswered) {
+		s.sender.log.Warn("server does not say which lines it holds, continuing after the last that it accepted", "job", s.job.ID)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

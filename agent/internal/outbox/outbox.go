@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -28,6 +29,10 @@ type Config struct {
 	// for a new registration, after the server forgot the agent.
 	Reachable  func() bool
 	Reregister func()
+
+	// Heartbeat asks for a heartbeat now, whose outcome tells whether the server
+	// refuses one report or is away. It never waits.
+	Heartbeat func()
 
 	// OpenLog opens a job's log. The outbox calls release once when done.
 	OpenLog func(j *jobs.Job) (log *logstream.Log, release func(), err error)
@@ -66,6 +71,8 @@ type status struct {
 	delivered bool      // whether everything is accepted
 	rejection string    // the server's reason for rejecting reports without permission
 	retryAt   time.Time // when rejected reports are sent again; zero for never
+	refused   string    // which parts the server has only in a reduced form
+	stuck     string    // which report fails while heartbeats get through
 }
 
 // New returns an outbox that sends nothing until Run is called.
@@ -122,7 +129,9 @@ func (o *Outbox) Deliver(j *jobs.Job) {
 // Recover delivers what is undelivered of a job that was read from disk, and
 // reports whether there is any.
 func (o *Outbox) Recover(j *jobs.Job) (undelivered bool) {
-	if j.State().Ended() && (o.cfg.Reporter == nil || peekCheckpoint(j.Path(jobs.DeliveryFile)).complete()) {
+	known := peekCheckpoint(j.Path(jobs.DeliveryFile))
+	o.setRefused(j, known)
+	if j.State().Ended() && (o.cfg.Reporter == nil || known.complete()) {
 		o.setDelivered(j, true)
 		return false
 	}
@@ -141,9 +150,38 @@ func (o *Outbox) Delivered(j *jobs.Job) bool {
 	return s != nil && s.delivered
 }
 
-// ResultAccepted reads from disk whether the server has accepted the job's result.
+// ResultAccepted reads from disk whether the server has accepted the job's result
+// with its data.
 func (o *Outbox) ResultAccepted(j *jobs.Job) bool {
-	return o.cfg.Reporter == nil || peekCheckpoint(j.Path(jobs.DeliveryFile)).Result
+	if o.cfg.Reporter == nil {
+		return true
+	}
+	c := peekCheckpoint(j.Path(jobs.DeliveryFile))
+	return c.Result && !c.RefusedData
+}
+
+// Refused says which parts of the job's reports the server has only in a reduced
+// form, or does not take while it takes others, and why; empty for none.
+func (o *Outbox) Refused(j *jobs.Job) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s := o.status[j]; s != nil {
+		return cmp.Or(s.stuck, s.refused)
+	}
+	return ""
+}
+
+func (o *Outbox) setStuck(j *jobs.Job, text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.statusLocked(j).stuck = text
+}
+
+func (o *Outbox) setRefused(j *jobs.Job, c checkpoint) {
+	text := c.refused()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.statusLocked(j).refused = text
 }
 
 // Forget drops what memory holds about a job that is removed.

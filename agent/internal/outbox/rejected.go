@@ -14,6 +14,10 @@ import (
 // a proxy in front of it may have answered, or the token may be right by then.
 const retryRejected = 15 * time.Minute
 
+// retryRefused is when reports are sent again that were refused while others got
+// through.
+const retryRefused = 2 * time.Minute
+
 // rejected records that the server rejected a report. It is logged once, and the
 // report stays on this machine.
 func (s *sender) rejected(r report, rejected *reporter.RejectedError) {
@@ -25,12 +29,55 @@ func (s *sender) rejected(r report, rejected *reporter.RejectedError) {
 	})
 	s.cfg.Notices.Warn(warning)
 	if rejected.Code == http.StatusForbidden {
-		s.rejection = warning
+		s.rejection, s.retryIn = warning, retryRejected
 	}
 	s.checkpoint(func(c *checkpoint) { c.Rejected = base.Printable(rejected.Message, 80) })
 }
 
-// deferRejected schedules reports that were rejected with 403 for another try, or
+// leaveForLater records that a report alone is refused in every form, while others get
+// through. It stays on this machine and is sent again later.
+func (s *sender) leaveForLater(r report, cause error) {
+	text := base.Printable(cause.Error(), 500)
+	warning := fmt.Sprintf("Reports are refused on their way to the server, while others get through (%s). "+
+		"They are kept on this machine and sent again later", text)
+	s.cfg.Notices.LogOnce(warning, func() {
+		s.log.Error("report refused while others get through, sending it again later",
+			"job", s.job.ID, "report", r.what, "err", text, "in", retryRefused)
+	})
+	s.cfg.Notices.Warn(warning)
+	s.rejection, s.retryIn = warning, retryRefused
+	s.checkpoint(func(c *checkpoint) { c.Rejected = base.Printable(text, 80) })
+}
+
+// refusedLine records that the server got a note in place of a line.
+func (s *sender) refusedLine(cause error) {
+	s.log.Warn("a line of the log is refused while others get through; the server got a note in its place",
+		"job", s.job.ID, "err", cause)
+	s.refusedPart(cause, func(c *checkpoint) { c.RefusedLines++ })
+}
+
+// refusedData records that the server got the result without its data.
+func (s *sender) refusedData(cause error) {
+	s.log.Warn("result is refused with its data, sent without; the data is kept",
+		"job", s.job.ID, "file", s.job.Path(jobs.ResultFile), "err", cause)
+	s.refusedPart(cause, func(c *checkpoint) { c.RefusedData = true })
+}
+
+// refusedReason records that the server got the final status without its reason.
+func (s *sender) refusedReason(cause error) {
+	s.log.Warn("status is refused with its reason, sent without", "job", s.job.ID, "err", cause)
+	s.refusedPart(cause, func(c *checkpoint) { c.RefusedReason = true })
+}
+
+func (s *sender) refusedPart(cause error, count func(*checkpoint)) {
+	s.checkpoint(func(c *checkpoint) {
+		count(c)
+		c.Rejected = base.Printable(cause.Error(), 80)
+	})
+	s.setRefused(s.job, s.file.get())
+}
+
+// deferRejected schedules reports that were rejected or refused for another try, or
 // withdraws the warning once all are accepted.
 func (s *sender) deferRejected() {
 	complete := s.file.get().complete()
@@ -39,7 +86,7 @@ func (s *sender) deferRejected() {
 	withdrawn := ""
 	switch {
 	case s.rejection != "":
-		status.rejection, status.retryAt = s.rejection, time.Now().Add(retryRejected)
+		status.rejection, status.retryAt = s.rejection, time.Now().Add(s.retryIn)
 	case complete:
 		withdrawn, status.rejection = status.rejection, ""
 	}
@@ -50,8 +97,8 @@ func (s *sender) deferRejected() {
 	}
 }
 
-// RetryRejected sends the reports again that the server rejected with 403, if that
-// was a while ago.
+// RetryRejected sends the reports again that were rejected with 403 or refused, if
+// that was a while ago.
 func (o *Outbox) RetryRejected() {
 	for _, j := range o.dueForRetry(time.Now()) {
 		o.Deliver(j)

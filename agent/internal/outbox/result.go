@@ -72,11 +72,14 @@ func (o *outgoingResult) known(ctx context.Context, ask reporter.Inquirer) (bool
 	return ask.HasResult(ctx, o.file.model, o.file.engine, o.file.timestamp)
 }
 
-// dropData leaves the data out from now on, and reports whether there was any.
-func (o *outgoingResult) dropData() bool {
-	had := o.encoded.Size > 0
-	o.encoded.Data, o.encoded.Size, o.decoded = nil, 0, nil
-	return had
+// sendWithoutData returns what sends the report without its data; nil if it has none.
+func (o *outgoingResult) sendWithoutData(s *sender) func(context.Context) error {
+	if o.encoded.Size == 0 {
+		return nil
+	}
+	bare := &outgoingResult{encoded: o.encoded}
+	bare.encoded.Data, bare.encoded.Size = nil, 0
+	return func(ctx context.Context) error { return s.sendOnce(ctx, bare) }
 }
 
 // Close closes the file.

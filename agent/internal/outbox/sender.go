@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/reporter"
@@ -18,6 +19,14 @@ var (
 	// sends it again, since the configuration may have been wrong; one without
 	// permission is sent again before that.
 	errRejected = errors.New("rejected")
+
+	// errSplit ends a report that holds several and is refused: each is to be sent by
+	// itself.
+	errSplit = errors.New("refused together")
+
+	// errUnanswered ends a question that the server does not answer, though it answers
+	// others.
+	errUnanswered = errors.New("not answered")
 )
 
 // A sender sends the reports of one job, one after another. Its methods take two
@@ -30,7 +39,10 @@ type sender struct {
 	ask  reporter.Inquirer // nil if the server cannot be asked
 
 	hasSlot   bool
-	rejection string // the server's reason for rejecting reports without permission
+	rejection string        // why reports were rejected that are to be sent again later
+	retryIn   time.Duration // when that is
+
+	refusedBefore bool // whether a report of this job was refused for what it held
 }
 
 // send sends all reports of j, each after the one before is accepted. It returns
@@ -153,7 +165,8 @@ func (s *sender) findTest(ctx, drain context.Context) error {
 			id, err = finder.FindTest(ctx, s.cfg.AgentName, s.job.ID)
 			return err
 		},
-		done: func(*checkpoint) {},
+		done:    func(*checkpoint) {},
+		endless: func() bool { return true }, // without a test nothing else can be sent
 	})
 	if err != nil {
 		return err
@@ -251,27 +264,25 @@ func (s *sender) sendResult(ctx, drain context.Context) error {
 		accepted: func(ctx context.Context) (bool, error) {
 			return result.known(ctx, s.ask)
 		},
-		send: func(ctx context.Context) error {
-			s.checkpoint(func(c *checkpoint) { c.Tried = true })
-			id := s.cfg.AgentID()
-			err := result.send(ctx, s.cfg.Reporter, id)
-			if rejected, ok := errors.AsType[*reporter.RejectedError](err); ok && rejected.Code == http.StatusNotFound {
-				// The server has forgotten the agent; the next heartbeat registers it.
-				s.cfg.Reregister()
-				return fmt.Errorf("agent %s: %v", id, rejected)
-			}
-			return err
-		},
-		shrink: func() bool {
-			if !result.dropData() {
-				return false
-			}
-			s.log.Warn("server fails at this result, sending it without its data; the file is kept",
-				"job", s.job.ID, "file", s.job.Path(jobs.ResultFile))
-			return true
-		},
-		done: func(c *checkpoint) { c.Result = true },
+		send:     func(ctx context.Context) error { return s.sendOnce(ctx, result) },
+		patient:  true, // the status comes after it
+		reduced:  result.sendWithoutData(s),
+		replaced: s.refusedData,
+		done:     func(c *checkpoint) { c.Result = true },
 	})
+}
+
+// sendOnce sends result once.
+func (s *sender) sendOnce(ctx context.Context, result *outgoingResult) error {
+	s.checkpoint(func(c *checkpoint) { c.Tried = true })
+	id := s.cfg.AgentID()
+	err := result.send(ctx, s.cfg.Reporter, id)
+	if rejected, ok := errors.AsType[*reporter.RejectedError](err); ok && rejected.Code == http.StatusNotFound {
+		// The server has forgotten the agent; the next heartbeat registers it.
+		s.cfg.Reregister()
+		return fmt.Errorf("agent %s: %v", id, rejected)
+	}
+	return err
 }
 
 // result opens the job's report. One that cannot be read is made from the job's
@@ -309,8 +320,21 @@ func (s *sender) sendFinalStatus(ctx, drain context.Context) error {
 		send: func(ctx context.Context) error {
 			return s.cfg.Reporter.ReportStatus(ctx, s.job.TestID(), status, outcome.Error)
 		},
-		done: func(c *checkpoint) { c.Terminal = true },
+		reduced:  s.statusWithoutReason(status, outcome.Error),
+		replaced: s.refusedReason,
+		done:     func(c *checkpoint) { c.Terminal = true },
 	})
+}
+
+// statusWithoutReason returns what sends the final status without its reason, in which
+// a proxy may find something; nil if there is none.
+func (s *sender) statusWithoutReason(status reporter.Status, reason string) func(context.Context) error {
+	if reason == "" {
+		return nil
+	}
+	return func(ctx context.Context) error {
+		return s.cfg.Reporter.ReportStatus(ctx, s.job.TestID(), status, "The reason is in the agent's log of this job")
+	}
 }
 
 // statusOf returns the status that the server knows for a job that has ended. It
