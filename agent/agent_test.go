@@ -164,7 +164,7 @@ func TestLinesAreSentOneByOneWhileTheServerKeepsUpAndJoinedInAFlood(t *testing.T
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		srv := &agenttest.Server{}
+		srv := &agenttest.Server{Fault: slowLog(3 * time.Millisecond)} // as fast as the real one
 		_, stop := start(t, agent.Config{Server: srv, Runner: &play{run: prints(10_000, 0)}})
 		defer stop()
 		flood := srv.Launch("m")

@@ -11,7 +11,8 @@
 //	sender.go      one job's reports, in order
 //	report.go      one report: retries, doubts, reduced forms
 //	trial.go       when a report that fails counts as refused, and others not
-//	logsender.go   the log, line by line, or joined when lines wait (batch.go)
+//	logsender.go   the log, line by line, or joined (batch.go) when single requests
+//	               could not catch up with the lines that wait (pacer.go)
 //	result.go      the result, sent from its file (resultfile.go)
 //	breaker.go     the common view of whether the server can be reached
 //	rejected.go    what becomes of a report that the server rejects

@@ -11,14 +11,8 @@ import (
 	"github.com/kirizan/kitt-agent/logstream"
 )
 
-// How lines are sent. The server shows each request as one line, so one line per
-// request is the only form that reads well. But the cost is per request, so lines
-// that wait are joined.
+// Limits of a request that joins lines.
 const (
-	joinBacklog  = 32                     // more lines waiting than this are joined,
-	joinAge      = 400 * time.Millisecond // and so are lines that have waited this long,
-	joinFor      = 500 * time.Millisecond // and those that follow within this time,
-	joinPace     = 50 * time.Millisecond  // in requests at least so far apart, unless they are full
 	maxJoinLines = 2000
 	maxJoinBytes = 128 << 10 // larger bodies may not get an answer when they are refused
 )
@@ -30,8 +24,7 @@ type logSender struct {
 	reader  *logstream.Reader
 	waiting batch
 
-	sent      time.Time // when the last request was made
-	joinUntil time.Time // lines are joined up to then
+	pace pacer
 
 	aloneUntil int64 // records before this one are sent one by one: together they were refused
 }
@@ -57,7 +50,7 @@ func (s *logSender) run(ctx, drain context.Context) error {
 			}
 			s.waiting.add(records)
 		}
-		join := s.join(s.waiting.records[0])
+		join := s.pace.join(s.log.Len()-s.waiting.records[0].Seq, time.Now(), drain.Err() != nil)
 		if join {
 			if err := s.gather(ctx, drain); err != nil {
 				return err
@@ -76,20 +69,10 @@ func (s *logSender) run(ctx, drain context.Context) error {
 	}
 }
 
-// join reports whether lines are joined now, of which first has waited longest. In
-// a flood they are joined for a while, even when few are waiting at one moment.
-func (s *logSender) join(first logstream.Record) bool {
-	now := time.Now()
-	if s.log.Len()-first.Seq > joinBacklog || now.Sub(first.Time) > joinAge {
-		s.joinUntil = now.Add(joinFor)
-	}
-	return now.Before(s.joinUntil)
-}
-
 // gather adds records to those that wait, until they fill a request or until the
 // next one is due.
 func (s *logSender) gather(ctx, drain context.Context) error {
-	due, cancel := context.WithDeadline(drain, s.sent.Add(joinPace))
+	due, cancel := context.WithDeadline(drain, s.pace.sent.Add(joinPace))
 	defer cancel()
 	for !s.waiting.full() {
 		wait := due
@@ -134,7 +117,7 @@ func (s *logSender) post(ctx, drain context.Context, next int64, lines []string)
 		s.checkpoint(done)
 		return nil
 	}
-	s.sent = time.Now()
+	s.pace.sending(len(lines), time.Now())
 	want := s.file.get().Lines + int64(len(lines))
 	return s.report(ctx, drain, report{
 		what: "log",
@@ -143,7 +126,12 @@ func (s *logSender) post(ctx, drain context.Context, next int64, lines []string)
 			return held >= want, err
 		},
 		send: func(ctx context.Context) error {
-			return s.cfg.Reporter.ReportLog(ctx, s.job.TestID(), strings.Join(lines, "\n"))
+			begun := time.Now()
+			err := s.cfg.Reporter.ReportLog(ctx, s.job.TestID(), strings.Join(lines, "\n"))
+			if err == nil && len(lines) == 1 {
+				s.pace.answered(time.Since(begun))
+			}
+			return err
 		},
 		splits: len(lines) > 1,
 		reduced: func(ctx context.Context) error {
