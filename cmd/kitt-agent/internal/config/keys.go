@@ -93,7 +93,7 @@ var keys = []Key{
 		Meaning: "seconds between heartbeats",
 		set:     heartbeatInterval},
 	{Name: "runner", Env: "KITT_RUNNER", Allowed: "auto, docker, process or simulated", Default: "auto",
-		Meaning: "how benchmarks run; auto takes a container, and the local kitt where there is no image",
+		Meaning: "how benchmarks run; auto takes a container, and the local kitt where there is no image, or no Docker on the machine",
 		set:     word(func(c *Config) *string { return &c.Runner }, "auto", "docker", "process", "simulated")},
 	{Name: "simulated.speed", Env: "KITT_SIMULATED_SPEED", Allowed: "0 for none, or up to 1000", Default: "1",
 		Meaning: "factor on the delays of simulated benchmarks, which are 0.5 to 1.5 s a line",
