@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/internal/notices"
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
 	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/logstream"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
 )
@@ -25,6 +27,7 @@ import (
 // concurrent use.
 type Agent struct {
 	cfg      Config
+	secrets  logstream.Redactor
 	notices  *notices.Board
 	settings *settings
 	host     *hostmonitor.Monitor
@@ -57,9 +60,11 @@ func New(cfg Config) (*Agent, error) {
 	if err := errors.Join(cfg.validate(), settingsErr); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
+	secrets := logstream.NewRedactor(cfg.Secrets)
+	cfg.Logger = slog.New(secrets.Handler(cfg.Logger.Handler()))
 	a := &Agent{
-		cfg: cfg, settings: settings, ready: make(chan struct{}),
-		notices: &notices.Board{}, registry: newRegistry(), queue: execution.NewQueue(cfg.MaxConcurrentJobs),
+		cfg: cfg, secrets: secrets, settings: settings, ready: make(chan struct{}),
+		notices: &notices.Board{Secrets: secrets}, registry: newRegistry(), queue: execution.NewQueue(cfg.MaxConcurrentJobs),
 		host: hostmonitor.New(hostmonitor.Config{
 			Detector: cfg.Detector, Usage: cfg.Storage.Usage, Engines: cfg.Engines, Warnings: cfg.Warnings, Logger: cfg.Logger,
 		}),
@@ -104,7 +109,7 @@ func (a *Agent) compose() {
 		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
 		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
 		GPUs: a.gpus, Image: a.settings.image, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
-		Queue: a.queue, Logs: a.logs, Notices: a.notices, Logger: a.cfg.Logger,
+		Queue: a.queue, Logs: a.logs, Notices: a.notices, Secrets: a.secrets, Logger: a.cfg.Logger,
 	})
 	a.reconciler = newReconciler(a.cfg, a.registry, a.queue, a.notices)
 	a.intake = &intake{

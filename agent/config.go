@@ -122,7 +122,8 @@ type Config struct {
 	// Keep bounds what is kept of jobs that were delivered.
 	Keep Retention
 
-	// Secrets are texts that are blotted out of every job's log.
+	// Secrets are texts that nobody may see. They are replaced in jobs' logs,
+	// results and errors, and in what the agent logs. See [logstream.NewRedactor].
 	Secrets []string
 
 	// Engines, if set, returns the engines that are installed on the machine

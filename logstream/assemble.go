@@ -10,7 +10,7 @@ import (
 // assembler makes lines of what a benchmark prints. It holds the line that is
 // open, and what of it was shown.
 type assembler struct {
-	secrets redactor
+	secrets Redactor
 
 	open     []byte   // the line so far, from its last carriage return on
 	begin    Position // where open begins

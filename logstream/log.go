@@ -65,7 +65,7 @@ func Open(path string, opts Options) (*Log, error) {
 		path:     path,
 		readOnly: opts.ReadOnly,
 		log:      opts.Logger,
-		lines:    assembler{secrets: newRedactor(opts.Secrets)},
+		lines:    assembler{secrets: NewRedactor(opts.Secrets)},
 		changed:  make(chan struct{}),
 	}
 	if l.log == nil {

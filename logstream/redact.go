@@ -21,16 +21,16 @@ const (
 	redacted = "[redacted]"
 )
 
-// redactor replaces secrets. Its zero value knows none.
-type redactor struct {
+// A Redactor replaces secrets with [redacted]. Its zero value knows none.
+type Redactor struct {
 	needles [][]byte
 }
 
-// newRedactor returns what replaces secrets, each line of one that has several
-// by itself, and the forms in which they go into URLs, JSON and HTTP's basic
-// authentication.
-func newRedactor(secrets []string) redactor {
-	var r redactor
+// NewRedactor returns a Redactor for secrets. It replaces each line of a secret by
+// itself, also in the forms in which secrets go into URLs, JSON and HTTP's basic
+// authentication. Lines of less than 6 bytes are not replaced: they may be anything.
+func NewRedactor(secrets []string) Redactor {
+	var r Redactor
 	add := func(needle string) {
 		if len(needle) >= minSecret && !slices.ContainsFunc(r.needles, func(n []byte) bool { return string(n) == needle }) {
 			r.needles = append(r.needles, []byte(needle))
@@ -68,7 +68,7 @@ func inBase64(secret string, before int) string {
 
 // replace returns text without secrets. It returns text itself if it has none,
 // and never changes it.
-func (r redactor) replace(text []byte) []byte {
+func (r Redactor) replace(text []byte) []byte {
 	var hits []span
 	for _, needle := range r.needles {
 		for at := 0; ; {
@@ -102,7 +102,7 @@ type span struct{ from, to int }
 
 // partial returns how many bytes at the end of text may be the beginning of a
 // secret whose rest is still to come; 0 if they are fewer than least.
-func (r redactor) partial(text []byte, least int) int {
+func (r Redactor) partial(text []byte, least int) int {
 	most := 0
 	for _, needle := range r.needles {
 		for n := min(len(needle)-1, len(text)); n >= least && n > most; n-- {

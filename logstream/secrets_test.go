@@ -55,7 +55,7 @@ func TestSecretsAreReplaced(t *testing.T) {
 func TestSecretsInBase64AreReplaced(t *testing.T) {
 	t.Parallel()
 	const secret = "hf_abcdefghij"
-	r := newRedactor([]string{secret})
+	r := NewRedactor([]string{secret})
 	for before := range 7 {
 		for after := range 4 {
 			plain := strings.Repeat("u", before) + secret + strings.Repeat("v", after)

@@ -56,6 +56,7 @@ type Config struct {
 	Queue   *Queue
 	Logs    *Logs
 	Notices *notices.Board
+	Secrets logstream.Redactor // for how jobs ended and what they measured
 	Logger  *slog.Logger
 }
 
@@ -189,6 +190,7 @@ func (x *execution) startPreparing() {
 
 // recordOutcome records how the job's work ended. What is left is its report.
 func (x *execution) recordOutcome(o jobs.Outcome) {
+	o = x.withoutSecrets(o)
 	err := x.job.Transition(jobs.StateFinishing, false, func(rec *jobs.Record) { rec.Outcome = &o })
 	if err != nil {
 		x.log.Error("state not written", "job", x.job.ID, "err", err)
@@ -232,6 +234,7 @@ func (e *Executor) FinalizeWaiting(j *jobs.Job, o jobs.Outcome) {
 // finalize ends a job: the log gets its last lines, then the state is written, then
 // all who wait hear of it. log may be nil.
 func (e *Executor) finalize(j *jobs.Job, log *logstream.Log, o jobs.Outcome) {
+	o = e.withoutSecrets(o)
 	if log != nil {
 		if text := logReason(o); text != "" {
 			log.Note(text)

@@ -27,6 +27,7 @@ func (x *execution) readMetrics() map[string]any {
 		x.jobLog.Note(fmt.Sprintf("Warning: %s cannot be used (%v); it is kept in %s", runner.MetricsFile, err, x.job.ResultsDir()))
 		return nil
 	}
+	x.cfg.Secrets.Value(data)
 	x.fillIn(data)
 	if checker, ok := reporter.As[reporter.Checker](x.cfg.Reporter); ok {
 		var changes []string

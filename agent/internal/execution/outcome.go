@@ -58,6 +58,12 @@ func Failed(err error) jobs.Outcome {
 	return o
 }
 
+// withoutSecrets returns o without secrets in its texts.
+func (e *Executor) withoutSecrets(o jobs.Outcome) jobs.Outcome {
+	o.Error, o.Fix = e.cfg.Secrets.Text(o.Error), e.cfg.Secrets.Text(o.Fix)
+	return o
+}
+
 // cutShort reports whether the benchmark was ended from outside, so that it had no
 // chance to stop its engines itself.
 func cutShort(o jobs.Outcome) bool {

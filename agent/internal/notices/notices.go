@@ -6,14 +6,18 @@ package notices
 import (
 	"slices"
 	"sync"
+
+	"github.com/kirizan/kitt-agent/logstream"
 )
 
 // A Board holds notices. Its zero value is empty, and its methods are safe for
 // concurrent use.
 type Board struct {
+	Secrets logstream.Redactor // for what Warnings returns
+
 	mu       sync.Mutex
 	logged   map[string]bool // guarded by mu
-	warnings []string        // guarded by mu; never changed in place
+	warnings []string        // guarded by mu
 }
 
 // LogOnce calls log, unless it was called under the same key before.
@@ -35,7 +39,7 @@ func (b *Board) Warn(sentence string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !slices.Contains(b.warnings, sentence) {
-		b.warnings = append(slices.Clone(b.warnings), sentence)
+		b.warnings = append(b.warnings, sentence)
 	}
 }
 
@@ -45,13 +49,17 @@ func (b *Board) Withdraw(sentence string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.logged, sentence)
-	b.warnings = slices.DeleteFunc(slices.Clone(b.warnings), func(w string) bool { return w == sentence })
+	b.warnings = slices.DeleteFunc(b.warnings, func(w string) bool { return w == sentence })
 }
 
 // Warnings returns the sentences that status shows, in the order in which they
-// came. The caller doesn't change them.
+// came, without secrets.
 func (b *Board) Warnings() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.warnings
+	warnings := make([]string, len(b.warnings))
+	for i, w := range b.warnings {
+		warnings[i] = b.Secrets.Text(w)
+	}
+	return warnings
 }
