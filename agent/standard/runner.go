@@ -2,9 +2,6 @@ package standard
 
 import (
 	"fmt"
-	"os"
-	"slices"
-	"strings"
 
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/docker"
@@ -57,20 +54,4 @@ func (r *Runner) Close() error {
 		return nil
 	}
 	return r.containers.Close()
-}
-
-// serviceVars are the variables by which systemd and a service know each other. A
-// benchmark that speaks sd_notify(3) itself would speak for this program.
-var serviceVars = []string{
-	"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "INVOCATION_ID", "SYSTEMD_EXEC_PID",
-	"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE",
-}
-
-// ownEnv returns this program's environment without what is not for a benchmark:
-// the agent's tokens, and the variables of a systemd service.
-func ownEnv() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return strings.HasPrefix(name, "KITT_") || slices.Contains(serviceVars, name)
-	})
 }

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/runner/docker"
@@ -41,9 +42,8 @@ type Config struct {
 	Docker docker.Config
 
 	// Process configures benchmarks through the local kitt command. Env defaults to
-	// this program's environment and Env, without the variables that begin with
-	// KITT_ and those by which systemd knows a service. A benchmark outlives this
-	// program only if Supervisor is set.
+	// what [process.Environment] passes on of this program's, and Env. A benchmark
+	// outlives this program only if Supervisor is set.
 	Process process.Config
 
 	// Storage configures the copies of models. Owner and Logger default to Name and
@@ -114,7 +114,8 @@ func (cfg Config) withDefaults() Config {
 		cfg.Docker.Env = cfg.Env
 	}
 	if cfg.Process.Env == nil {
-		cfg.Process.Env = append(ownEnv(), cfg.Env...)
+		own, _ := process.Environment(os.Environ())
+		cfg.Process.Env = append(own, cfg.Env...)
 	}
 	return cfg
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/standard"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/logstream"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/docker"
 	"github.com/kirizan/kitt-agent/runner/simulated"
@@ -31,6 +33,8 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 	if err != nil {
 		return agent.Config{}, nil, err
 	}
+	secrets = append(secrets, cfg.Token.Reveal(), cfg.ServerToken.Reveal())
+	log = slog.New(logstream.NewRedactor(secrets).Handler(log.Handler()))
 	server, err := newServer(cfg, log)
 	if err != nil {
 		return agent.Config{}, nil, err
@@ -62,9 +66,11 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		MaxJobDuration:    cfg.MaxJobDuration,
 		DrainTimeout:      cfg.DrainTimeout,
 		Keep:              agent.Retention{MaxAge: cfg.Retention.MaxAge, MaxBytes: cfg.Retention.MaxSize},
-		Secrets:           append(secrets, cfg.Token.Reveal(), cfg.ServerToken.Reveal()),
-		Warnings:          func(context.Context) []string { return append(tlsWarnings(cfg, time.Now()), runnerWarnings(run)...) },
-		Logger:            log,
+		Secrets:           secrets,
+		Warnings: func(context.Context) []string {
+			return slices.Concat(tlsWarnings(cfg, time.Now()), runnerWarnings(run), envWarnings(cfg))
+		},
+		Logger: log,
 	}, parts, nil
 }
 
@@ -174,12 +180,23 @@ func (env *environment) benchmarkVars(cfg *config.Config) (vars, secrets []strin
 			return nil, nil, fmt.Errorf("env %s: %w", name, err)
 		}
 		vars = append(vars, name+"="+value.Reveal())
-		if !ref.Literal() {
+		if ref.Secret() {
 			secrets = append(secrets, value.Reveal())
 		}
 	}
 	slices.Sort(vars)
 	return vars, secrets, nil
+}
+
+// envWarnings names the variables whose values may be secrets that everybody sees.
+func envWarnings(cfg *config.Config) (said []string) {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Env)) {
+		if cfg.Env[name].LooksLikeKey() {
+			said = append(said, fmt.Sprintf("env: the value of %s looks like a key, and logs and results may show it. "+
+				"In agent.yaml write %s: {value: …, secret: true}, or %s: file:/path", name, name, name))
+		}
+	}
+	return said
 }
 
 // storageConfig returns how models are kept.

@@ -111,6 +111,7 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 			log.Warn("not closed cleanly", "err", err)
 		}
 	}()
+	logWithheld(cfg, os.Environ(), log)
 	if agentConfig.TLS, err = serverTLS(cfg, log); err != nil {
 		return err
 	}

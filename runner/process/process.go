@@ -17,7 +17,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,9 +33,8 @@ type Config struct {
 	// Empty means kitt.
 	Command string
 
-	// Env is the whole environment of the benchmark. Nil means the agent's own
-	// without the variables that begin with KITT_, which are the agent's
-	// affair.
+	// Env is the whole environment of the benchmark. Nil means what [Environment]
+	// passes on of this program's own.
 	Env []string
 
 	// Supervisor is the command that calls Supervise with its last argument,
@@ -262,12 +260,7 @@ func (r *Runner) environment() []string {
 	if r.config.Env != nil {
 		return r.config.Env
 	}
-	env := []string{}
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "KITT_") {
-			env = append(env, v)
-		}
-	}
+	env, _ := Environment(os.Environ())
 	return env
 }
 

@@ -210,14 +210,16 @@ func TestNotAProgram(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	t.Setenv("KITT_TOKEN_FOR_TEST", "secret")
 	t.Setenv("PLAIN_FOR_TEST", "plain")
+	t.Setenv("CUDA_FOR_TEST", "7")
 	for _, c := range []struct {
 		env  []string
 		name string
 		want string
 	}{
 		{nil, "KITT_TOKEN_FOR_TEST", ""},
-		{nil, "PLAIN_FOR_TEST", "plain"},
-		{[]string{}, "PLAIN_FOR_TEST", ""},
+		{nil, "PLAIN_FOR_TEST", ""},
+		{nil, "CUDA_FOR_TEST", "7"},
+		{[]string{}, "CUDA_FOR_TEST", ""},
 		{[]string{"KITT_TOKEN_FOR_TEST=wanted"}, "KITT_TOKEN_FOR_TEST", "wanted"},
 	} {
 		var out runnertest.Recorder

@@ -128,7 +128,7 @@ var keys = []Key{
 	{Name: "supervisor", Env: "KITT_SUPERVISOR", Allowed: "an absolute path, or one that begins with ~/", Default: "found by the agent",
 		Meaning: "static kitt-supervise that runs in front of benchmarks in containers",
 		set:     text(func(c *Config) *string { return &c.Supervisor }, rules.Path)},
-	{Name: "env", Allowed: "names, each with a value, $NAME or file:/path",
+	{Name: "env", Allowed: "names, each with a value, $NAME, file:/path, or {value: …, secret: true}",
 		Meaning: "variables that benchmarks find in their environment, such as HF_TOKEN",
 		set:     environment},
 	{Name: "update.public_key", Env: "KITT_UPDATE_PUBLIC_KEY", Allowed: "an Ed25519 public key in base64",

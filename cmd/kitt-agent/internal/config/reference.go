@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/kirizan/kitt-agent/agent"
@@ -20,8 +21,13 @@ import (
 //
 // Printing one shows a reference, but never a value.
 type Reference struct {
-	raw agent.Secret
+	raw    agent.Secret
+	secret bool
 }
+
+// Secret reports whether nobody may see the value: agent.yaml says so, it does not
+// stand in agent.yaml, or the variable's name is that of a secret.
+func (r Reference) Secret() bool { return r.secret }
 
 // maxReferenced is the longest file that a Reference reads, in bytes.
 const maxReferenced = 64 << 10
@@ -63,6 +69,15 @@ func (r Reference) Resolve(getenv func(string) string) (agent.Secret, error) {
 	}
 	return agent.Secret(text), nil
 }
+
+// LooksLikeKey reports whether a value in agent.yaml that is not a secret has the
+// form of one, such as hf_… and sk-….
+func (r Reference) LooksLikeKey() bool {
+	return r.Literal() && !r.secret && keyForm.MatchString(r.raw.Reveal())
+}
+
+// keyForm matches keys and tokens that services issue, and JSON web tokens.
+var keyForm = regexp.MustCompile(`\b(hf_|sk-|gh[opsu]_|github_pat_|glpat-|xox[abp]-|nvapi-|AKIA|AIza|eyJ)[A-Za-z0-9_-]{12,}`)
 
 // target returns the variable or the file that r points to.
 func (r Reference) target() (env, file string) {

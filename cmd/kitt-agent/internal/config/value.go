@@ -297,12 +297,8 @@ func environment(c *Config, n *yaml.Node) error {
 		if !variableName.MatchString(name) {
 			return fmt.Errorf("%q is no name of a variable", name)
 		}
-		value, err := scalar(follow(n.Content[i+1]))
+		ref, err := reference(name, follow(n.Content[i+1]))
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		ref := Reference{raw: agent.Secret(value)}
-		if err := ref.check(); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		env[name] = ref
