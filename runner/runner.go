@@ -20,6 +20,7 @@ package runner
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 )
 
@@ -108,6 +109,11 @@ type Job struct {
 	// Model is a local path, or an identifier that the engine fetches itself.
 	Model string
 
+	// ModelFiles are all files of a model that is several files of a directory, such
+	// as the parts of a split GGUF file; Model is one of them. It is nil for other
+	// models. A container needs all of them.
+	ModelFiles []string
+
 	// Engine, Suite and Mode are the words of `kitt run`'s -e, -s and --mode.
 	// An empty Mode leaves the choice to kitt.
 	Engine, Suite, Mode string
@@ -138,6 +144,18 @@ func (j Job) Grace() time.Duration {
 		return j.StopGrace
 	}
 	return DefaultStopGrace
+}
+
+// ModelPaths returns the local paths of the model: its files, the one path, or none
+// for an identifier.
+func (j Job) ModelPaths() []string {
+	switch {
+	case len(j.ModelFiles) > 0:
+		return j.ModelFiles
+	case filepath.IsAbs(j.Model):
+		return []string{j.Model}
+	}
+	return nil
 }
 
 // Arguments returns the words that follow `kitt` on the command line for this

@@ -120,14 +120,14 @@ func (a *acquisition) fromShare(ctx context.Context, name modelName, inPlace boo
 		}
 		return nil, nil, err
 	}
-	rel, err := a.l.findOnShare(ctx, a.st, name, inPlace)
+	found, err := a.l.findOnShare(ctx, a.st, name, inPlace)
 	if errors.Is(err, ErrNotFound) {
 		return nil, err, nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	lease, err = a.leaseCopy(ctx, rel)
+	lease, err = a.leaseCopy(ctx, found)
 	return lease, nil, err
 }
 
@@ -151,8 +151,8 @@ func (a *acquisition) withoutCopy(name modelName, inPlace string, missing error)
 		Fix: "set model_share_source and model_share_mount, or put the model into " + a.st.dir, Err: ErrNotFound}
 }
 
-// leaseCopy returns a lease on a copy of what is at rel on the share.
-func (a *acquisition) leaseCopy(ctx context.Context, rel string) (*Lease, error) {
+// leaseCopy returns a lease on a copy of a model on the share.
+func (a *acquisition) leaseCopy(ctx context.Context, from modelAt) (*Lease, error) {
 	before := a.st.dir
 	v, err := a.l.view(ctx, true)
 	if err != nil {
@@ -162,7 +162,7 @@ func (a *acquisition) leaseCopy(ctx context.Context, rel string) (*Lease, error)
 		return nil, errChanged
 	}
 	a.dir = v.dir
-	target, found, err := a.targetOf(rel)
+	target, found, err := a.targetOf(from.rel)
 	if err != nil {
 		return nil, err
 	}
@@ -173,14 +173,14 @@ func (a *acquisition) leaseCopy(ctx context.Context, rel string) (*Lease, error)
 	if err != nil {
 		return nil, iofault.Explain("take a lease on", target, err)
 	}
-	err = a.l.inflight.wait(ctx, a.dir, target, a.copyRun(rel, target), a.out)
+	err = a.l.inflight.wait(ctx, a.dir, target, a.copyRun(from, target), a.out)
 	if err == nil {
 		err = a.dir.locked(ctx, func() error { return iofault.Explain("use the copy of", target, a.dir.copies.touch(target)) })
 	}
 	if err != nil {
 		return nil, errors.Join(err, a.releaser(taken, false)())
 	}
-	return NewLease(a.dir.abs(target), OriginCopied, a.releaser(taken, a.auto())), nil
+	return from.in(target).lease(a.dir.dir, OriginCopied, a.releaser(taken, a.auto())), nil
 }
 
 // targetOf returns where the model at rel on the share is copied to, without
@@ -207,10 +207,10 @@ func (a *acquisition) targetOf(rel string) (target string, found bool, err error
 	return target, false, err
 }
 
-// copyRun returns a function that copies the model at rel on the share.
-func (a *acquisition) copyRun(rel, target string) func(context.Context, *inflight) error {
+// copyRun returns a function that copies a model on the share.
+func (a *acquisition) copyRun(from modelAt, target string) func(context.Context, *inflight) error {
 	l, dir := a.l, a.dir
-	r := &copyRun{cfg: l.cfg, st: a.st, dir: dir, watchdog: l.watchdog, rel: rel, target: target, model: a.req.Model,
+	r := &copyRun{cfg: l.cfg, st: a.st, dir: dir, watchdog: l.watchdog, from: from, target: target, model: a.req.Model,
 		wanted: l.wanted(a.st), log: l.cfg.Logger}
 	return func(ctx context.Context, f *inflight) error {
 		r.started, r.progress = f.started, &f.progress

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path"
 
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
@@ -38,9 +39,13 @@ func (a *acquisition) lease(ctx context.Context, rel string) (*Lease, error) {
 		return nil, iofault.Explain("take a lease on", m.Path, err)
 	}
 	err = a.checkCopy(ctx, m)
+	var lease *Lease
 	if err == nil {
-		a.out.line("using " + a.dir.abs(rel))
-		return NewLease(a.dir.abs(rel), OriginLocal, a.releaser(taken, a.auto())), nil
+		lease, err = a.copyLease(ctx, m, rel, taken)
+	}
+	if err == nil {
+		a.out.line("using " + lease.Path)
+		return lease, nil
 	}
 	released := a.releaser(taken, false)()
 	switch {
@@ -50,6 +55,18 @@ func (a *acquisition) lease(ctx context.Context, rel string) (*Lease, error) {
 		return nil, released
 	}
 	return nil, m.in(a.dir).removeDamaged(ctx)
+}
+
+// copyLease returns the lease on what is at rel, in the copy m.
+func (a *acquisition) copyLease(ctx context.Context, m *manifest, rel string, taken leaseFile) (*Lease, error) {
+	if rel == m.Path && m.Main != "" {
+		rel = path.Join(rel, string(m.Main))
+	}
+	whole, err := a.wholeLocal(ctx, a.dir.dir, rel)
+	if err != nil {
+		return nil, err
+	}
+	return whole.lease(a.dir.dir, OriginLocal, a.releaser(taken, a.auto())), nil
 }
 
 // checkCopy cleans up after a crash that came just after the copy was published,

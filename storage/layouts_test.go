@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -127,5 +128,96 @@ func TestAWeightThatIsALinkToNothingIsMissing(t *testing.T) {
 			require.Equal(t, storage.ClassIncomplete, classOf(err), err)
 			require.ErrorContains(t, err, `"model.safetensors"`)
 		})
+	}
+}
+
+func TestAFileInPartsIsOneModel(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{
+		"org/GGUF/big-00001-of-00003.gguf": "one", "org/GGUF/big-00002-of-00003.gguf": "two", "org/GGUF/big-00003-of-00003.gguf": "three",
+		"org/GGUF/small.gguf": "other", "org/GGUF/README.md": "x",
+		"top-00001-of-00002.gguf": "1", "top-00002-of-00002.gguf": "2",
+		"org/Vision/qwen.gguf": "weights", "org/Vision/mmproj-F16.gguf": "projector",
+		"org/Shards/model-00001-of-00001.safetensors": "1", "org/Shards/config.json": "{}",
+	}
+	big := []string{"big-00001-of-00003.gguf", "big-00002-of-00003.gguf", "big-00003-of-00003.gguf"}
+	for _, tt := range []struct {
+		name, model, path string
+		files             []string
+	}{
+		{"first part", "org/GGUF/big-00001-of-00003.gguf", "org/GGUF/big-00001-of-00003.gguf/big-00001-of-00003.gguf", big},
+		{"another part", "SHARE/org/GGUF/big-00002-of-00003.gguf", "org/GGUF/big-00001-of-00003.gguf/big-00001-of-00003.gguf", big},
+		{"by name", "/elsewhere/big-00003-of-00003.gguf", "org/GGUF/big-00001-of-00003.gguf/big-00001-of-00003.gguf", big},
+		{"at the top", "top-00002-of-00002.gguf", "top-00001-of-00002.gguf/top-00001-of-00002.gguf", []string{"top-00001-of-00002.gguf", "top-00002-of-00002.gguf"}},
+		{"with a projector", "org/Vision/qwen.gguf", "org/Vision/qwen.gguf/qwen.gguf", []string{"mmproj-F16.gguf", "qwen.gguf"}},
+		{"alone", "org/GGUF/small.gguf", "org/GGUF/small.gguf", nil},
+		{"a shard", "org/Shards/model-00001-of-00001.safetensors", "org/Shards", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			write(t, b.share, files)
+			model := strings.ReplaceAll(tt.model, "SHARE", b.share)
+			for _, origin := range []string{storage.OriginCopied, storage.OriginLocal} {
+				lease, err := b.Acquire(t.Context(), storage.Request{Model: model, Holder: "job"})
+				require.NoError(t, err)
+				require.Equal(t, origin, lease.Origin)
+				require.Equal(t, filepath.Join(b.dir, tt.path), lease.Path)
+				var got []string
+				for _, f := range lease.Files {
+					require.Equal(t, filepath.Dir(lease.Path), filepath.Dir(f))
+					require.FileExists(t, f)
+					got = append(got, filepath.Base(f))
+				}
+				require.ElementsMatch(t, tt.files, got)
+				if tt.files != nil {
+					require.Equal(t, tt.files, names(t, filepath.Dir(lease.Path)), "and nothing else")
+				}
+			}
+			// As a job does after a restart.
+			copies, err := b.List(t.Context())
+			require.NoError(t, err)
+			require.Len(t, copies, 1)
+			again, err := b.Acquire(t.Context(), storage.Request{Model: filepath.Join(b.dir, tt.path), Holder: "job"})
+			require.NoError(t, err)
+			require.Equal(t, filepath.Join(b.dir, tt.path), again.Path)
+			require.Len(t, again.Files, len(tt.files))
+			require.NoError(t, again.Release())
+			done, err := b.Evict(t.Context(), model)
+			require.NoError(t, err)
+			require.Len(t, done.Removed, 1)
+			require.Empty(t, names(t, b.dir))
+		})
+	}
+}
+
+func TestAMissingPartIsNamed(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	write(t, b.share, map[string]string{"m/big-00002-of-00003.gguf": "2", "m/big-00003-of-00003.gguf": "3"})
+	_, err := b.Acquire(t.Context(), storage.Request{Model: "m/big-00002-of-00003.gguf", Holder: "job"})
+	require.Equal(t, storage.ClassIncomplete, classOf(err), err)
+	require.ErrorContains(t, err, `"big-00001-of-00003.gguf"`)
+	require.Empty(t, names(t, b.dir))
+}
+
+// Hugging Face's cache on a share: the parts are links to blobs.
+func TestPartsMayBeLinks(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	snapshot := filepath.Join(b.share, "hub/models--o--m/snapshots/r")
+	for i, name := range []string{"big-00001-of-00002.gguf", "big-00002-of-00002.gguf"} {
+		write(t, filepath.Join(b.share, "hub/models--o--m/blobs"), map[string]string{fmt.Sprint("blob", i): name})
+		link(t, fmt.Sprint("../../blobs/blob", i), filepath.Join(snapshot, name))
+	}
+	path := b.get(t, filepath.Join(snapshot, "big-00002-of-00002.gguf"))
+	require.Equal(t, "big-00001-of-00002.gguf", filepath.Base(path))
+	for _, name := range []string{"big-00001-of-00002.gguf", "big-00002-of-00002.gguf"} {
+		info, err := os.Lstat(filepath.Join(filepath.Dir(path), name))
+		require.NoError(t, err)
+		require.True(t, info.Mode().IsRegular())
+		data, err := os.ReadFile(filepath.Join(filepath.Dir(path), name))
+		require.NoError(t, err)
+		require.Equal(t, name, string(data))
 	}
 }

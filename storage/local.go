@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
+	"github.com/kirizan/kitt-agent/storage/internal/modelset"
 )
 
 // Local is the [Storage] on this machine's disk, with copies from a share.
@@ -104,8 +105,10 @@ func (cfg Config) means(model string, st state, m *manifest) bool {
 		return false
 	}
 	paths, search := name.candidates(st.dir, st.ShareMount, false)
-	return slices.ContainsFunc(paths, func(rel string) bool { return beneath.Inside(m.Path, rel) }) ||
-		search && path.Base(m.Path) == name.parts[len(name.parts)-1]
+	last := name.parts[len(name.parts)-1]
+	return slices.ContainsFunc(paths, func(rel string) bool {
+		return beneath.Inside(m.Path, rel) || slices.Contains(modelset.FirstParts(rel), m.Path)
+	}) || search && (path.Base(m.Path) == last || slices.Contains(modelset.FirstParts(last), path.Base(m.Path)))
 }
 
 // closeTimeout is how long Close waits for copies to end.

@@ -28,6 +28,7 @@ type manifest struct {
 	Files      int       `json:"files"`
 	Hash       string    `json:"hash"`
 	Piece      int64     `json:"piece"`          // a file's hash is that of the hashes of its pieces of this size
+	Main       rawText   `json:"main,omitempty"` // the file that an engine is given, if the model is several files
 	Requests   []rawText `json:"requests"`       // names by which it was requested
 	Parents    []rawText `json:"parents"`        // directories that were made for it
 	Inode      uint64    `json:"inode"`          // of the copy itself

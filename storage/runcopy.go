@@ -21,9 +21,9 @@ type copyRun struct {
 	st       state
 	dir      *modelDir
 	watchdog *watchdog
-	rel      string // of the model on the share
-	target   string // below the storage directory
-	model    string // as the first request named it
+	from     modelAt // on the share
+	target   string  // below the storage directory
+	model    string  // as the first request named it
 	started  time.Time
 	wanted   func(*manifest) bool
 	progress *progressLog
@@ -111,7 +111,7 @@ func (r *copyRun) copy(ctx context.Context, claimed *os.File, timers []*opTimer)
 	}
 	r.made = len(parents)
 	copied, err := modelcopy.Copy(ctx, modelcopy.Options{
-		Share: r.st.ShareMount, Model: r.rel, Stage: r.dir.stage(r.target), Workers: r.cfg.Workers,
+		Share: r.st.ShareMount, Model: r.from.dir(), Files: r.from.files, Stage: r.dir.stage(r.target), Workers: r.cfg.Workers,
 		Counters: &r.counters, Note: r.progress.note,
 		Reserve: func(left, whole int64) error { return r.reserve(ctx, claimed, left, whole) },
 	}, timers)
@@ -138,8 +138,8 @@ func (r *copyRun) reserve(ctx context.Context, claimed *os.File, left, whole int
 
 func (r *copyRun) manifest(copied *modelcopy.Result, parents []rawText, took time.Duration) *manifest {
 	m := &manifest{
-		Version: 1, Path: r.target, Source: r.st.ShareSource, SourcePath: rawText(r.rel), Copied: time.Now().UTC(), Took: took.Seconds(),
-		Bytes: copied.Bytes, Files: copied.Files, Hash: copied.Hash, Piece: copied.Piece,
+		Version: 1, Path: r.target, Source: r.st.ShareSource, SourcePath: rawText(r.from.rel), Copied: time.Now().UTC(), Took: took.Seconds(),
+		Bytes: copied.Bytes, Files: copied.Files, Hash: copied.Hash, Piece: copied.Piece, Main: rawText(r.from.main()),
 		Requests: []rawText{rawText(r.model)}, Parents: parents, Boot: base.BootID(),
 	}
 	if m.Source == "" {

@@ -25,12 +25,12 @@ const (
 	searchTime    = 2 * time.Minute
 )
 
-// findOnShare returns where on the share the model is, as resolveModel does. The
-// error matches [ErrNotFound] if it is not there.
-func (l *Local) findOnShare(ctx context.Context, st state, name modelName, inPlace bool) (rel string, err error) {
+// findOnShare returns where on the share the model is, and which files belong to
+// it. The error matches [ErrNotFound] if it is not there.
+func (l *Local) findOnShare(ctx context.Context, st state, name modelName, inPlace bool) (modelAt, error) {
 	paths, search := name.candidates(st.dir, st.ShareMount, inPlace)
-	var found string
-	err = l.watchdog.run(ctx, st.ShareMount, 1, func(ctx context.Context, timers []*opTimer) (err error) {
+	var found modelAt
+	err := l.watchdog.run(ctx, st.ShareMount, 1, func(ctx context.Context, timers []*opTimer) (err error) {
 		t := timers[0]
 		t.Begin(&opOpen, &st.ShareMount)
 		src, err := modelcopy.OpenSource(st.ShareMount)
@@ -47,11 +47,14 @@ func (l *Local) findOnShare(ctx context.Context, st state, name modelName, inPla
 			err = &Error{Class: ClassNotFound, Text: "there is no model " + base.Names(name.text) + " on the share " + st.ShareMount,
 				Fix: "name it by its path on the share", Err: ErrNotFound}
 		}
-		found = at
+		if err != nil {
+			return err
+		}
+		found, err = wholeModel(src, t, at)
 		return err
 	})
 	if err != nil {
-		return "", iofault.First(err)
+		return modelAt{}, iofault.First(err)
 	}
 	return found, nil
 }

@@ -95,6 +95,11 @@ type Lease struct {
 	// identifier.
 	Path string
 
+	// Files are the paths of all files of a model that is several files of a
+	// directory, such as the parts of a split GGUF file. Path is one of them. It is nil
+	// for other models.
+	Files []string
+
 	// Origin is one of the Origin constants.
 	Origin string
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
+	"github.com/kirizan/kitt-agent/storage/internal/modelset"
 )
 
 // A view is the storage during one operation: the settings and the storage
@@ -70,7 +72,12 @@ func (v view) local(name modelName) (string, error) {
 	if reserved(rel) {
 		return "", fault.New(ClassInvalid, "name a model", "%q is a path of the storage itself", name.text)
 	}
-	return v.dir.find(rel)
+	for _, at := range append([]string{rel}, modelset.FirstParts(rel)...) {
+		if found, err := v.dir.find(at); found != "" || err != nil {
+			return found, err
+		}
+	}
+	return "", nil
 }
 
 // copyNamed returns the copy that a request for model means, or nil.
@@ -89,6 +96,9 @@ func (v view) copyNamed(model string) (*manifest, error) {
 	}
 	if requested != "" {
 		paths = append([]string{requested}, paths...)
+	}
+	for _, rel := range slices.Clone(paths) {
+		paths = append(paths, modelset.FirstParts(rel)...)
 	}
 	for _, rel := range paths {
 		real, err := v.dir.resolve(rel)

@@ -38,8 +38,8 @@ func (r *Runner) describe(job runner.Job, image string, p program.Program) (*con
 		{from: runDir(job), to: runDir(job), label: true},
 		{from: p.Path, to: programTarget, readOnly: true, label: true},
 	}
-	if filepath.IsAbs(job.Model) {
-		binds = append(binds, bind{from: job.Model, to: job.Model, readOnly: true})
+	for _, path := range job.ModelPaths() {
+		binds = append(binds, bind{from: path, to: path, readOnly: true})
 	}
 	env := append([]string(nil), r.config.Env...)
 	if socket != usualSocket {
@@ -122,30 +122,35 @@ func real(path string) (string, error) {
 // that kitt can't hand on to the engine containers that it starts: it writes
 // them as `-v from:to`, with symbolic links resolved inside its own container.
 func checkPaths(job runner.Job) error {
-	paths := map[string]string{"directory of the results": job.ResultsDir}
-	if filepath.IsAbs(job.Model) {
-		paths["model"] = job.Model
+	what := "directory of the results"
+	for _, path := range append([]string{job.ResultsDir}, job.ModelPaths()...) {
+		if err := checkPath(what, path); err != nil {
+			return err
+		}
+		what = "model"
 	}
-	for what, path := range paths {
-		if strings.Contains(path, ":") {
-			return &runner.Error{
-				Class: runner.ClassPath,
-				Text:  fmt.Sprintf("the %s lies at %q, and a path with a ':' can't be handed to a container", what, path),
-				Fix:   "use a path without ':'",
-			}
+	return nil
+}
+
+func checkPath(what, path string) error {
+	if strings.Contains(path, ":") {
+		return &runner.Error{
+			Class: runner.ClassPath,
+			Text:  fmt.Sprintf("the %s lies at %q, and a path with a ':' can't be handed to a container", what, path),
+			Fix:   "use a path without ':'",
 		}
-		real, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			return &runner.Error{
-				Class: runner.ClassPath, Text: fmt.Sprintf("the %s can't be found: %v", what, err), Err: err,
-			}
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return &runner.Error{
+			Class: runner.ClassPath, Text: fmt.Sprintf("the %s can't be found: %v", what, err), Err: err,
 		}
-		if real != path {
-			return &runner.Error{
-				Class: runner.ClassPath,
-				Text:  fmt.Sprintf("the %s at %q is reached by a symbolic link, or not written in full", what, path),
-				Fix:   fmt.Sprintf("use its own path, %s", real),
-			}
+	}
+	if real != path {
+		return &runner.Error{
+			Class: runner.ClassPath,
+			Text:  fmt.Sprintf("the %s at %q is reached by a symbolic link, or not written in full", what, path),
+			Fix:   fmt.Sprintf("use its own path, %s", real),
 		}
 	}
 	return nil

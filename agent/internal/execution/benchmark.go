@@ -120,6 +120,7 @@ func (x *execution) runnerJob() runner.Job {
 		Dir:        x.job.Dir,
 		ResultsDir: x.job.ResultsDir(),
 		Model:      rec.ModelPath,
+		ModelFiles: rec.ModelFiles,
 		Engine:     spec.Engine,
 		Suite:      spec.Suite,
 		Mode:       spec.Mode,

@@ -18,7 +18,8 @@ type Record struct {
 	ChangedAt   time.Time     `json:"changed_at"`
 	StartedAt   time.Time     `json:"started_at,omitzero"` // when the runner was first asked
 	EndedAt     time.Time     `json:"ended_at,omitzero"`
-	ModelPath   string        `json:"model_path,omitempty"` // what the benchmark runs on
+	ModelPath   string        `json:"model_path,omitempty"`  // what the benchmark runs on
+	ModelFiles  []string      `json:"model_files,omitempty"` // all of it, if it is several files
 	ModelOrigin string        `json:"model_origin,omitempty"`
 	Image       string        `json:"image,omitempty"`
 	LogLines    int64         `json:"log_lines,omitempty"` // once it has ended

@@ -25,6 +25,7 @@ type checker struct {
 	src    *Source
 	tree   *tree
 	model  string // on the share
+	label  string // of the model, for errors
 	timers []*OpTimer
 	have   map[string]bool // paths of files in the model
 }
@@ -32,8 +33,8 @@ type checker struct {
 // checkComplete returns an error if a file of the model is only a pointer of
 // git-lfs, if an index or the numbers in file names say that files are missing, or
 // if a file with weights is a link to nothing.
-func checkComplete(ctx context.Context, src *Source, t *tree, model string, timers []*OpTimer) error {
-	c := &checker{src: src, tree: t, model: model, timers: timers}
+func checkComplete(ctx context.Context, src *Source, t *tree, o Options, timers []*OpTimer) error {
+	c := &checker{src: src, tree: t, model: o.Model, label: o.name(), timers: timers}
 	missing := c.list()
 	for _, check := range []func(context.Context) error{c.pointers, c.indexes} {
 		if err := check(ctx); err != nil {
@@ -95,7 +96,7 @@ func (c *checker) incomplete(what string, files []string) error {
 	if more := len(files) - maxNamed; more > 0 {
 		names += fmt.Sprintf(" and %d more", more)
 	}
-	return fault.New(iofault.Incomplete, "download or copy the rest of it", "model %q is incomplete: %s: %s", c.model, what, names)
+	return fault.New(iofault.Incomplete, "download or copy the rest of it", "model %q is incomplete: %s: %s", c.label, what, names)
 }
 
 // pointers looks for files that are pointers of git-lfs.
@@ -121,7 +122,7 @@ func (c *checker) pointers(ctx context.Context) error {
 	}
 	slices.Sort(found)
 	return fault.New(iofault.Incomplete, "run there: git lfs pull",
-		"model %q is incomplete: git-lfs has not fetched %d of its files: %s", c.model, len(found), base.Names(found[:min(len(found), maxNamed)]...))
+		"model %q is incomplete: git-lfs has not fetched %d of its files: %s", c.label, len(found), base.Names(found[:min(len(found), maxNamed)]...))
 }
 
 // indexes compares the indexes of shards with the files that are there.

@@ -25,10 +25,14 @@ const (
 // DefaultWorkers is the number of workers where Options has none.
 const DefaultWorkers = 16
 
-// Options describe one copy. All fields but Workers are required.
+// Options describe one copy. All fields but Files and Workers are required.
 type Options struct {
-	Share   string // the directory where the share is mounted
-	Model   string // path of the model below it, without links unless it is a link to a file
+	Share string // the directory where the share is mounted
+	Model string // path of the model below it, without links unless it is a link to a file
+	// Files, if set, are the names of the files in the directory Model that are
+	// copied. Nothing else in it is. Links among them are followed.
+	Files []string
+
 	Stage   string // the staging directory; it may hold an interrupted copy of the same model
 	Workers int    // parts of large files copied in parallel from a network; 0 means DefaultWorkers
 
@@ -39,6 +43,14 @@ type Options struct {
 	// the copy still needs on disk, whole how many it will have in the end. An
 	// error ends the copy.
 	Reserve func(left, whole int64) error
+}
+
+// name returns the path of the model, or of the first of its files.
+func (o Options) name() string {
+	if len(o.Files) == 0 {
+		return o.Model
+	}
+	return path.Join(o.Model, o.Files[0])
 }
 
 // Copy copies a model from the share to Stage/data, where it is complete when
@@ -124,10 +136,10 @@ func (c *copier) attempt(ctx context.Context, timers []*OpTimer) (err error) {
 	if !c.remote {
 		timers = timers[:min(c.Workers, len(timers))]
 	}
-	if c.tree, err = scan(ctx, c.src, c.Model, timers, false, c.Note); err != nil {
+	if c.tree, err = scan(ctx, c.src, c.Options, timers, false); err != nil {
 		return err
 	}
-	if err := checkComplete(ctx, c.src, c.tree, c.Model, timers); err != nil {
+	if err := checkComplete(ctx, c.src, c.tree, c.Options, timers); err != nil {
 		return err
 	}
 	if err := c.openStage(); err != nil {
@@ -160,9 +172,9 @@ func (c *copier) openShare(t *OpTimer) (err error) {
 
 // rescan compares the model on the share with what the first scan found.
 func (c *copier) rescan(ctx context.Context, timers []*OpTimer) error {
-	again, err := scan(ctx, c.src, c.Model, timers, true, func(string) {})
+	again, err := scan(ctx, c.src, c.Options, timers, true)
 	if err == nil && again.print != c.tree.print {
-		err = fault.New(iofault.Changed, "copy the model when nothing writes to it", "%q changed while it was copied", c.Model)
+		err = fault.New(iofault.Changed, "copy the model when nothing writes to it", "%q changed while it was copied", c.name())
 	}
 	return err
 }

@@ -34,7 +34,8 @@ const (
 // the share's latency.
 type scanner struct {
 	src    *Source
-	model  string // on the share, without links
+	model  string   // on the share, without links
+	only   []string // names of the files in model that belong to it; nil for all
 	timers []*OpTimer
 	again  bool         // a second scan, which keeps only the fingerprint
 	note   func(string) // receives lines for the job's log
@@ -70,18 +71,21 @@ type found struct {
 	err    error
 }
 
-// scan scans the model at rel, which has no links in it unless it is one to a
-// file. A second scan asks the server rather than the cache and returns no
+// scan scans a model. A second scan asks the server rather than the cache and returns no
 // entries.
-func scan(ctx context.Context, src *Source, rel string, timers []*OpTimer, again bool, note func(string)) (*tree, error) {
-	s := &scanner{src: src, model: rel, timers: timers, again: again, note: note, hasher: xxh3.New(),
+func scan(ctx context.Context, src *Source, o Options, timers []*OpTimer, again bool) (*tree, error) {
+	rel := o.Model
+	s := &scanner{src: src, model: rel, only: o.Files, timers: timers, again: again, note: o.Note, hasher: xxh3.New(),
 		seen: map[[2]uint64]firstLink{}, bySrc: map[string]firstLink{}}
+	if again {
+		s.note = func(string) {}
+	}
 	real, top, err := s.lookUpModel(timers[0])
 	if err != nil {
 		return nil, iofault.Explain("stat", rel, err)
 	}
 	switch {
-	case top.mode.IsRegular():
+	case top.mode.IsRegular() && s.only == nil:
 		s.addFile(".", real, top)
 	case top.mode.IsDir() && real == rel:
 		s.put(entry{path: ".", stamp: top.stamp, kind: KindDir})
@@ -227,6 +231,10 @@ func (s *scanner) list(t *OpTimer, d *scanDir) error {
 		return iofault.Explain("open", d.src, err)
 	}
 	d.file = file
+	if s.only != nil && d.up == nil {
+		d.names = slices.Clone(s.only)
+		return nil
+	}
 	for {
 		t.Begin(&opList, &d.src)
 		names, err := file.Readdirnames(4096)
@@ -242,6 +250,9 @@ func (s *scanner) list(t *OpTimer, d *scanDir) error {
 		}
 	}
 }
+
+// staysIn reports whether a link to real stays one: what it leads to is in the copy.
+func (s *scanner) staysIn(real string) bool { return s.only == nil && beneath.Inside(s.model, real) }
 
 // examine asks the file system about f. It examines what a link leads to only if
 // the link leaves the tree.
@@ -259,7 +270,7 @@ func (s *scanner) examine(t *OpTimer, f *found) error {
 	if f.text, err = s.src.Root.Readlink(rel); err != nil {
 		return iofault.Explain("read the link", rel, err)
 	}
-	if beneath.StaysBelow(f.dir.top, f.text) {
+	if s.only == nil && beneath.StaysBelow(f.dir.top, f.text) {
 		return nil
 	}
 	if f.real, f.err = beneath.Resolve(s.src.Root, s.src.seenAt, rel); f.err != nil {
@@ -268,7 +279,7 @@ func (s *scanner) examine(t *OpTimer, f *found) error {
 		}
 		return nil
 	}
-	if beneath.Inside(s.model, f.real) {
+	if s.staysIn(f.real) {
 		return nil
 	}
 	if f.real == "." { // the whole share

@@ -48,7 +48,7 @@ func (s *scanner) addLink(f *found, at, src string) (done bool, err error) {
 		return true, nil
 	case f.err != nil:
 		return true, iofault.Explain("follow the link", src, f.err)
-	case beneath.Inside(s.model, f.real):
+	case s.staysIn(f.real):
 		text = beneath.RelativeLink(f.dir.path, strings.TrimPrefix(strings.TrimPrefix(f.real, s.model), "/"))
 	default:
 		return false, nil

@@ -91,29 +91,45 @@ func (c *copier) collectSums(t *OpTimer) (map[string]sha256Sum, error) {
 			return nil, iofault.Explain("read checksums", f.path, err)
 		}
 	}
-	if c.tree.entries[0].kind != KindFile {
+	switch {
+	case c.Files != nil:
+		return all, c.sumsNextTo(c.Model, c.Files, all, t)
+	case c.tree.entries[0].kind != KindFile:
 		return all, c.sumsOfLinks(all)
 	}
-	return all, c.sumsNextTo(all, t)
+	base, sums := path.Base(c.Model), map[string]sha256Sum{}
+	err := c.sumsNextTo(path.Dir(c.Model), []string{base}, sums, t)
+	if sum, ok := sums[base]; ok {
+		all["."] = sum
+	}
+	return all, err
 }
 
-// sumsNextTo reads the checksum of a model that is one file, from a file next to
-// it on the share.
-func (c *copier) sumsNextTo(all map[string]sha256Sum, t *OpTimer) error {
-	base := path.Base(c.Model)
-	for _, name := range []string{base + ".sha256", "SHA256SUMS"} {
-		at := path.Join(path.Dir(c.Model), name)
+// sumsNextTo reads the checksums of files from files next to them in dir on the
+// share, by name.
+func (c *copier) sumsNextTo(dir string, files []string, all map[string]sha256Sum, t *OpTimer) error {
+	only := "" // the file that a checksum without a name is of
+	if len(files) == 1 {
+		only = files[0]
+	}
+	read := func(name, of string) error {
+		at := path.Join(dir, name)
 		t.Begin(&opRead, &at)
-		sums, err := c.readSums(at, base)
-		t.End()
-		if err != nil {
+		defer t.End()
+		sums, err := c.readSums(at, of)
+		for name, sum := range sums {
+			if base := path.Base(name); slices.Contains(files, base) { // the path may be of another machine
+				all[base] = sum
+			}
+		}
+		return err
+	}
+	for _, f := range files {
+		if err := read(f+".sha256", f); err != nil {
 			return err
 		}
-		if sum, ok := sums[base]; ok {
-			all["."] = sum
-		}
 	}
-	return nil
+	return read("SHA256SUMS", only)
 }
 
 // sumsOfLinks applies the checksums of links to the files that they lead to.
