@@ -111,7 +111,7 @@ func (a *acquisition) run(ctx context.Context, name modelName) (lease *Lease, er
 // fromShare returns a lease on a copy of the model on the share. missing says why
 // there is no such model, and is nil without a share.
 func (a *acquisition) fromShare(ctx context.Context, name modelName, inPlace bool) (lease *Lease, missing, err error) {
-	if a.st.ShareMount == "" {
+	if a.st.ShareMount == "" || name.tagged() {
 		return nil, nil, nil
 	}
 	if err := a.l.mounter.ensureMounted(ctx, a.st, a.out.line); err != nil {
@@ -134,15 +134,15 @@ func (a *acquisition) fromShare(ctx context.Context, name modelName, inPlace boo
 // withoutCopy returns a lease on a model that needs no copy, or says that there is
 // none.
 func (a *acquisition) withoutCopy(name modelName, inPlace string, missing error) (*Lease, error) {
-	if missing != nil && (inPlace != "" || name.identifier()) {
-		a.out.line(missing.Error())
+	if missing != nil && !errors.Is(missing, ErrNotFound) && (inPlace != "" || name.identifier()) {
+		a.out.line(missing.Error()) // the share is not mounted
 	}
 	switch {
 	case inPlace != "":
 		a.out.line("using " + inPlace + " where it is")
 		return NewLease(inPlace, OriginInPlace, nil), nil
 	case name.identifier():
-		a.out.line(a.req.Model + " is not a path here; the engine fetches it")
+		a.out.line(a.req.Model + " is neither on this machine nor on the share; the engine fetches it")
 		return NewLease(a.req.Model, OriginIdentifier, nil), nil
 	case missing != nil:
 		return nil, missing

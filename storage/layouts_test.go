@@ -221,3 +221,20 @@ func TestPartsMayBeLinks(t *testing.T) {
 		require.Equal(t, name, string(data))
 	}
 }
+
+// An engine's own names have nothing to do with the share, whatever its state.
+func TestAnEnginesNameIsNoErrorOnTheShare(t *testing.T) {
+	t.Parallel()
+	for model, share := range map[string]string{"qwen2.5:7b": "/absent/share", "hf.co/org/model:Q4_K_M": "/absent/share", "org/other": ""} {
+		b := newBench(t, func(c *storage.Config) {
+			if share != "" {
+				c.ShareMount, c.ShareSource = share, "nas:/models"
+			}
+		})
+		var log basetest.Buffer
+		lease, err := b.Acquire(t.Context(), storage.Request{Model: model, Holder: "job", Log: &log})
+		require.NoError(t, err)
+		require.Equal(t, storage.OriginIdentifier, lease.Origin)
+		require.Equal(t, model+" is neither on this machine nor on the share; the engine fetches it\n", log.String())
+	}
+}

@@ -81,6 +81,10 @@ func (n modelName) identifier() bool {
 	return n.abs == "" && identifierPattern.MatchString(n.text) && !modelset.Weights(n.text)
 }
 
+// tagged reports whether the name can only be one that an engine knows, such as
+// qwen2.5:7b. No container could mount a path with a colon.
+func (n modelName) tagged() bool { return n.identifier() && strings.Contains(n.text, ":") }
+
 // below returns the path of abs relative to dir, if it is strictly below it.
 func below(dir, abs string) (string, bool) {
 	if dir == "" || abs == "" {

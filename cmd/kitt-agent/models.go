@@ -102,7 +102,7 @@ func writeCopies(w io.Writer, copies []storage.Copy) error {
 type pullReport struct {
 	Model  string `json:"model"`
 	Path   string `json:"path"`
-	Origin string `json:"origin"` // local, copied, in-place or identifier
+	Origin string `json:"origin"` // local, copied or in-place
 }
 
 // newModelsPullCommand returns `kitt-agent models pull`.
@@ -112,7 +112,8 @@ func newModelsPullCommand(env *environment) *cobra.Command {
 		Use:   "pull <model>",
 		Short: "Bring a model from the share to local disk",
 		Long: `Bring a model from the share to local disk, as a job would. Interrupted, it goes on at
-the next pull where it was.`,
+the next pull where it was. It fails if there is no such model, also where an engine
+would fetch one of that name.`,
 		Example: "  kitt-agent models pull meta-llama/Llama-3.1-8B\n  kitt-agent models pull /mnt/models/qwen.gguf --json",
 		Args:    exactly(1, "the path or name of a model"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -120,6 +121,9 @@ the next pull where it was.`,
 				path, origin, err := env.pull(cmd.Context(), models, args[0])
 				if err != nil {
 					return err
+				}
+				if origin == storage.OriginIdentifier {
+					return fmt.Errorf("there is no model %s on this machine or the share; an engine would fetch it by that name. See: kitt-agent models list", quote(args[0]))
 				}
 				if asJSON {
 					return env.printJSON(pullReport{args[0], path, origin})

@@ -65,6 +65,12 @@ func TestModels(t *testing.T) {
 	require.Contains(t, out, "changed since it was copied")
 	require.DirExists(t, copied, "what somebody changed is not the agent's to delete")
 
+	for _, name := range []string{"org/absent", "qwen2.5:7b"} {
+		out, code = a.command(t, "models", "pull", name)
+		require.Equal(t, exitFailure, code, "nothing was pulled: %s", out)
+		require.Contains(t, out, "there is no model")
+	}
+
 	for _, args := range [][]string{{"models"}, {"models", "rm"}, {"models", "rm", "a", "--all"}, {"models", "fly"}, {"models", "pull"}} {
 		_, code = a.command(t, args...)
 		require.Equal(t, exitUsage, code, "%v", args)
