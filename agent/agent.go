@@ -114,7 +114,7 @@ func (a *Agent) compose() {
 	a.reconciler = newReconciler(a.cfg, a.registry, a.queue, a.notices)
 	a.intake = &intake{
 		log: a.cfg.Logger, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, events: &a.events,
-		lost: a.reconciler.lookUpSoon,
+		lost: a.reconciler.lookUpSoon, refused: a.nudgeIfIdle,
 	}
 	a.intake.checker, _ = runner.As[runner.Checker](a.cfg.Runner)
 	a.reconciler.receive, a.reconciler.stopped = a.intake.receive, a.stoppedOnServer
@@ -129,6 +129,30 @@ func (a *Agent) delivered(j *jobs.Job) {
 		a.events.jobEvent(EventDelivered, j)
 	}
 	a.tidy(j)
+	a.beats.NudgeIn(campaignBeats[:]...)
+}
+
+// campaignBeats is when heartbeats follow a job's end. A campaign looks at its test
+// every 5 s, and queues the next one then.
+var campaignBeats = [...]time.Duration{5500 * time.Millisecond, 11 * time.Second}
+
+// nudgeIfIdle asks for a heartbeat now, as the start of a job does: of several commands
+// that are refused, each brings the next.
+func (a *Agent) nudgeIfIdle() {
+	if a.queue.Idle() {
+		a.beats.Nudge()
+	}
+}
+
+// Heartbeat sends a heartbeat to the server now, and returns its outcome: nil once the
+// server has accepted it and its commands are on disk. It waits until ctx is done. The
+// error matches [ErrNotAccepting] while Run isn't running.
+func (a *Agent) Heartbeat(ctx context.Context) error {
+	err := a.beats.Beat(ctx)
+	if errors.Is(err, heartbeat.ErrNotRunning) {
+		return ErrNotAccepting
+	}
+	return err
 }
 
 // agentID returns the server's id for the agent, or its name before there is one.

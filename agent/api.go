@@ -41,6 +41,8 @@ const (
 //	GET  /api/logs/{id}     follow a job's log as Server-Sent Events     token
 //	GET  /api/engines       engines installed on the machine             token
 //	POST /api/stop          {"mode": "drain" | "cancel"}, then stop      token
+//	POST /api/heartbeat     send the server a heartbeat now, and answer with its
+//	                        outcome: 200 or 502                          token
 //	GET  /api/status        the agent's status; callers on other machines without
 //	                        the token see the protocol's own fields only
 //	GET  /healthz           200 while the agent works, 503 while it stops or is stuck
@@ -67,6 +69,7 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("GET /api/logs/{id}", a.authorized(a.getLogs))
 	mux.HandleFunc("GET /api/engines", a.authorized(a.getEngines))
 	mux.HandleFunc("POST /api/stop", a.authorized(a.postStop))
+	mux.HandleFunc("POST /api/heartbeat", a.authorized(a.postHeartbeat))
 	mux.HandleFunc("GET /api/status", a.getStatus)
 	mux.HandleFunc("GET /healthz", a.getHealth)
 	mux.HandleFunc("GET /readyz", a.getReady)
@@ -244,6 +247,25 @@ func (a *api) postJob(w http.ResponseWriter, cmd heartbeat.Command) {
 	default:
 		a.cfg.Logger.Error("command not accepted", "err", err)
 		fail(w, http.StatusInsufficientStorage, "The command could not be written to disk, so it was not accepted: "+err.Error())
+	}
+}
+
+// heartbeatTimeout is how long a caller waits for the outcome of a heartbeat.
+const heartbeatTimeout = 40 * time.Second
+
+// postHeartbeat sends a heartbeat and answers with its outcome.
+func (a *api) postHeartbeat(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), heartbeatTimeout)
+	defer cancel()
+	extendWriting(w, heartbeatTimeout)
+	err := a.Heartbeat(ctx)
+	switch {
+	case err == nil:
+		answer(w, http.StatusOK, map[string]any{"agent_id": a.agentID()})
+	case errors.Is(err, ErrNotAccepting):
+		failNotRunning(w)
+	default:
+		fail(w, http.StatusBadGateway, printable(err.Error()))
 	}
 }
 

@@ -14,8 +14,15 @@ import (
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
-// reconcileTimeout bounds one round of questions to the server.
-const reconcileTimeout = 25 * time.Second
+const (
+	// reconcileTimeout bounds one round of questions to the server.
+	reconcileTimeout = 25 * time.Second
+
+	// watchEvery is how often the server is asked whether the tests of running jobs
+	// were stopped there, each by a request for that one test. Heartbeats, which cost
+	// the benchmark more, are rarer.
+	watchEvery = 9 * time.Second
+)
 
 // After a long outage many agents return to a server together. Each looks for what
 // it missed at a random time within lookUpStep for each failed attempt after the
@@ -91,13 +98,15 @@ func (r *reconciler) untilLookUp() (wait time.Duration, due bool) {
 }
 
 // run does rounds until ctx is done: one after each poke, and one when a look-up that
-// was spread over some time is due.
+// was spread over some time is due. In between it asks about the running jobs.
 func (r *reconciler) run(ctx context.Context) {
 	if r.ask == nil {
 		return
 	}
 	timer := time.NewTimer(lookUpSpread)
 	defer timer.Stop()
+	watch := time.NewTicker(watchEvery)
+	defer watch.Stop()
 	for {
 		var later <-chan time.Time
 		if wait, due := r.untilLookUp(); due && wait > 0 {
@@ -107,10 +116,14 @@ func (r *reconciler) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-watch.C:
+			r.watch(ctx)
+			continue
 		case <-r.pokes:
 		case <-later:
 		}
 		r.round(ctx)
+		watch.Reset(watchEvery)
 	}
 }
 
@@ -126,7 +139,18 @@ func (r *reconciler) round(ctx context.Context) {
 			r.log.DebugContext(ctx, "server not asked for lost commands", "err", err)
 		}
 	}
-	r.findStopped(ctx)
+	r.findStopped(ctx, append(r.queue.Active(), r.queue.Waiting()...))
+}
+
+// watch asks about the jobs that run.
+func (r *reconciler) watch(ctx context.Context) {
+	active := r.queue.Active()
+	if len(active) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, watchEvery)
+	defer cancel()
+	r.findStopped(ctx, active)
 }
 
 // findLost accepts the commands that the server handed out to this agent and that
@@ -157,9 +181,9 @@ func (r *reconciler) findLost(ctx context.Context) error {
 	return nil
 }
 
-// findStopped stops the jobs whose tests the server calls ended.
-func (r *reconciler) findStopped(ctx context.Context) {
-	for _, j := range append(r.queue.Active(), r.queue.Waiting()...) {
+// findStopped stops those of the jobs whose tests the server calls ended.
+func (r *reconciler) findStopped(ctx context.Context, of []*jobs.Job) {
+	for _, j := range of {
 		if j.TestID() == "" || j.State().Ended() || j.Cancelled() != nil {
 			continue
 		}

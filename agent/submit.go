@@ -72,6 +72,7 @@ type intake struct {
 	events   *eventHub
 	checker  runner.Checker // nil if the runner knows nothing beforehand
 	lost     func()         // asks for another look at what the server handed out
+	refused  func()         // called after a command of the server's was refused
 }
 
 // submitJSON accepts a command of an operator as it came over HTTP.
@@ -138,6 +139,8 @@ func (i *intake) receive(ctx context.Context, cmd heartbeat.Command, source jobs
 	}
 	err := i.accept(c, fault, source)
 	switch {
+	case err == nil && fault != nil:
+		i.refused()
 	case err == nil:
 	case errors.Is(err, ErrDuplicate):
 		i.log.DebugContext(ctx, "command is known already", "job", printable(cmd.ID))

@@ -9,7 +9,8 @@
 //	the same while running    the same, but at least 60 s to 66 s
 //	a failed beat             2 s, growing to 24 s, each varied by a quarter: never over 30 s
 //	a refused registration    30 s to 60 s
-//	[Loop.Nudge], Renew       none, but at least 100 ms after the beat before
+//	[Loop.Nudge], Renew, Beat none, but at least 100 ms after the beat before
+//	[Loop.NudgeIn]            as asked for, unless a benchmark runs
 //
 // The variation spreads agents that were started together. It shortens intervals;
 // the minimum while a benchmark runs is lengthened instead, since it is a lower
@@ -37,6 +38,9 @@ type Beat struct {
 	// rarer then. StatusRunning implies it. It is not sent.
 	Busy bool
 }
+
+// isBusy reports whether a benchmark runs.
+func (b Beat) isBusy() bool { return b.Busy || b.Status == StatusRunning }
 
 // Values of Beat.Status.
 const (

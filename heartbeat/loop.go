@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // Bounds of the interval between beats, which the server keeps to as well.
@@ -84,9 +86,17 @@ type Loop struct {
 	nudges chan struct{}
 	renew  atomic.Bool // whether to register again before the next beat
 
+	planned chan struct{}  // says that extra has changed
+	ended   base.Broadcast // sent when an attempt has ended
+
 	mu       sync.Mutex
-	interval time.Duration
+	interval time.Duration // guarded by mu, like all that follows
 	state    State
+	extra    []time.Time // when NudgeIn wants beats
+	busy     bool        // whether a benchmark runs, as the last beat said
+	begun    int         // attempts so far
+	done     int         // the latest that has ended,
+	outcome  error       // and its error
 }
 
 // State describes a Loop at one moment.
@@ -128,7 +138,7 @@ func New(cfg Config) (*Loop, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Loop{cfg: cfg, log: cfg.Logger, interval: cfg.Interval, nudges: make(chan struct{}, 1)}, nil
+	return &Loop{cfg: cfg, log: cfg.Logger, interval: cfg.Interval, nudges: make(chan struct{}, 1), planned: make(chan struct{}, 1)}, nil
 }
 
 func checkInterval(d time.Duration) error {
@@ -176,16 +186,19 @@ func (l *Loop) State() State {
 
 // Run registers the agent and sends heartbeats until ctx is done. It returns nil.
 func (l *Loop) Run(ctx context.Context) error {
+	defer l.ended.Send()
 	defer l.clearDue()
 	retry := newRetry()
 	known := false // whether the server is believed to know the agent
 	var sent Beat
 	for ctx.Err() == nil {
 		var wait time.Duration
-		if err := l.attempt(ctx, &known, &sent); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		l.begin()
+		err := l.attempt(ctx, &known, &sent)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
 			wait = retry.NextBackOff()
 			if isRefusal(err) {
 				wait = refusedWait + rand.N(refusedWait)
@@ -194,8 +207,10 @@ func (l *Loop) Run(ctx context.Context) error {
 		} else {
 			retry.Reset()
 			l.succeeded(ctx)
+			l.withdraw(sent)
 			wait = l.wait(sent)
 		}
+		l.finish(err)
 		l.pause(ctx, wait)
 	}
 	return nil
@@ -361,31 +376,34 @@ func (l *Loop) wait(sent Beat) time.Duration {
 	d := l.interval
 	l.mu.Unlock()
 	d -= rand.N(d / intervalShare)
-	if sent.Busy || sent.Status == StatusRunning {
+	if sent.isBusy() {
 		d = max(d, MinRunningInterval+rand.N(MinRunningInterval/intervalShare))
 	}
 	return d
 }
 
-// pause waits for d, a nudge or the end of ctx. Nudges are spaced, so that jobs
-// that end at the same time cause no burst of beats.
+// pause waits for d, a beat of NudgeIn, a nudge or the end of ctx. Nudges are spaced,
+// so that jobs that end at the same time cause no burst of beats.
 func (l *Loop) pause(ctx context.Context, d time.Duration) {
 	l.setDue(d)
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-l.nudges:
-		spacing := time.NewTimer(min(nudgeSpacing, d))
-		defer spacing.Stop()
+	end := time.Now().Add(d)
+	defer l.dropPast()
+	for {
+		timer := time.NewTimer(l.untilNext(end))
 		select {
 		case <-ctx.Done():
-		case <-spacing.C:
-		}
-		select { // one beat answers every nudge up to now
+		case <-timer.C:
+		case <-l.planned:
+			timer.Stop()
+			continue
 		case <-l.nudges:
-		default:
+			_ = base.Wait(ctx, min(nudgeSpacing, d))
+			select { // one beat answers every nudge up to now
+			case <-l.nudges:
+			default:
+			}
 		}
+		timer.Stop()
+		return
 	}
 }

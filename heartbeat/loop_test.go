@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -273,4 +274,57 @@ func TestIntervalBounds(t *testing.T) {
 	require.ErrorContains(t, err, "Client is missing")
 	require.ErrorContains(t, err, "Compose is missing")
 	require.ErrorContains(t, err, "not within 10s and 5m0s")
+}
+
+func TestNudgeInBeatsInBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		run(t, Config{Client: s}, 25*time.Second, func(l *Loop) {
+			<-time.After(time.Second)
+			l.NudgeIn(time.Second) // replaced
+			l.NudgeIn(5*time.Second, 11*time.Second)
+		})
+		require.Equal(t, []time.Duration{6 * time.Second, 6 * time.Second}, s.gaps())
+	})
+}
+
+func TestABenchmarkWithdrawsBeatsInBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		var busy atomic.Bool
+		compose := func() Beat { return Beat{Status: StatusIdle, Busy: busy.Load()} }
+		run(t, Config{Client: s, Compose: compose}, 50*time.Second, func(l *Loop) {
+			<-time.After(time.Second)
+			l.NudgeIn(5*time.Second, 11*time.Second)
+			busy.Store(true)
+			l.Nudge()
+			<-time.After(time.Second)
+			l.NudgeIn(5 * time.Second)
+		})
+		require.Len(t, s.beats, 2)
+	})
+}
+
+func TestBeatWaitsForItsOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l *Loop
+		answer := errors.New("connection refused")
+		s := &script{beat: func(n int) (Answer, error) {
+			<-time.After(2 * time.Second)
+			if n == 1 {
+				return Answer{}, answer
+			}
+			return Answer{}, nil
+		}}
+		l = run(t, Config{Client: s}, 20*time.Second, func(l *Loop) {
+			<-time.After(time.Second) // the first beat is on its way, and is not the one
+			require.ErrorIs(t, l.Beat(t.Context()), answer)
+			require.NoError(t, l.Beat(t.Context()))
+			require.Len(t, s.beats, 3)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			require.ErrorIs(t, l.Beat(ctx), context.DeadlineExceeded)
+		})
+		require.ErrorIs(t, l.Beat(t.Context()), ErrNotRunning)
+	})
 }

@@ -34,6 +34,9 @@ const (
 	// commandTimeout bounds a command that waits for a job to stop, which takes
 	// the job's grace period.
 	commandTimeout = 2 * time.Minute
+
+	// heartbeatTimeout bounds a heartbeat, for which the agent waits 40 s.
+	heartbeatTimeout = 45 * time.Second
 )
 
 // Config says which agent a Client speaks to. URL is required.
@@ -127,6 +130,21 @@ type Command struct {
 // minutes: a cancel is answered once the job has ended.
 func (c *Client) Command(ctx context.Context, cmd Command) (json.RawMessage, error) {
 	return c.call(ctx, commandTimeout, http.MethodPost, "/api/commands", cmd)
+}
+
+// Heartbeat has the agent send its server a heartbeat now, and returns the server's id
+// for the agent. If the server does not accept it, the error is an [*APIError] with
+// the reason.
+func (c *Client) Heartbeat(ctx context.Context) (agentID string, err error) {
+	raw, err := c.call(ctx, heartbeatTimeout, http.MethodPost, "/api/heartbeat", nil)
+	if err != nil {
+		return "", err
+	}
+	var answer struct {
+		AgentID string `json:"agent_id"`
+	}
+	err = json.Unmarshal(raw, &answer)
+	return answer.AgentID, err
 }
 
 // A StopMode says what becomes of the running jobs when an agent is stopped.

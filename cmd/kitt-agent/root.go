@@ -51,6 +51,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newServiceCommand(env),
 		newStopCommand(env),
 		newStatusCommand(env),
+		newHeartbeatCommand(env),
 		newLogsCommand(env),
 		newModelsCommand(env),
 		newCertsCommand(env),
