@@ -30,6 +30,7 @@ type Agent struct {
 	secrets  logstream.Redactor
 	notices  *notices.Board
 	settings *settings
+	memory   *memory // set by Run before anything else runs
 	host     *hostmonitor.Monitor
 	registry *registry
 	queue    *execution.Queue
@@ -184,6 +185,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer unlock()
 	a.registry.open(store)
 	defer a.registry.close()
+	a.memory = openMemory(a.cfg.Dir, a.cfg.Logger)
+	a.settings.restore(a.memory.get().Settings)
 	a.applySettings()
 	recovered, err := a.recoverJobs(store)
 	if err != nil {
@@ -235,6 +238,7 @@ func (a *Agent) run(ctx context.Context, recovered []*jobs.Job) error {
 	delivering.Go(func() { a.outbox.Run(deliverCtx, drainCtx) })
 	asking.Go(func() { a.reconciler.run(drainCtx) })
 	background.Go(func() { a.releaseStaleLeases(drainCtx) })
+	background.Go(func() { a.memory.run(beatCtx) })
 	serving := (&api{a}).serve(beatCtx, a.cfg.Listener)
 	a.registry.setAccepting(true)
 	// Only now, since the first answer may bring a command.
@@ -381,6 +385,9 @@ func (a *Agent) answered(ctx context.Context, answer heartbeat.Answer) {
 	a.outbox.SawSuccess()
 	for _, err := range a.settings.offer(answer.Settings) {
 		a.cfg.Logger.WarnContext(ctx, "setting from the server not used", "err", err)
+	}
+	if answer.Settings != nil {
+		a.memory.set(func(r *remembered) { r.Settings = a.settings.saved() })
 	}
 	a.applySettings()
 	for _, cmd := range answer.Commands {

@@ -21,6 +21,7 @@
 //	maintenance.go        what keeps the machine tidy
 //	cancel.go             stops a job
 //	settings.go           what the server may change
+//	memory.go             what is remembered of the server from one start to the next
 //	status.go             what the agent knows about itself
 //	api.go                the HTTP API; access.go says who may use it, ready.go and
 //	                      watchdog.go whether the agent works

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/storage"
@@ -23,7 +24,8 @@ import (
 // and a default cannot be told from a choice. So a value of the server's that
 // makes sense counts if the machine names none; if it does, the server's counts
 // only if it differs from the server's default or has changed while the agent
-// was looking. An empty text means that the server doesn't set it, and one that
+// was looking; the agent remembers that, and what the server sent last, from one start
+// to the next. An empty text means that the server doesn't set it, and one that
 // makes no sense is said once and otherwise ignored.
 type Settings struct {
 	ModelDir    string        // where models are kept; may begin with ~
@@ -33,6 +35,14 @@ type Settings struct {
 	Image       string        // the container image to run benchmarks in
 	Interval    time.Duration // between heartbeats, 10 s to 300 s in whole seconds
 }
+
+// Where the value of a setting in force comes from, as Status.SettingSources says.
+const (
+	SourceServer     = "server"     // the server's latest heartbeat
+	SourceRemembered = "remembered" // the server, before the agent was started
+	SourceMachine    = "machine"    // Config.Settings: the machine's own configuration
+	SourceDefault    = "default"    // nobody set it
+)
 
 // The server's names for the settings, and the values that it sends for those that
 // were never changed (KITT 1.7.0).
@@ -56,10 +66,12 @@ type setting struct {
 	field    string             // of Settings
 	fallback string             // the server's default
 	own      string             // the machine's own value; empty if it names none
+	adopted  bool               // whether own is only what the storage was made with
 	check    func(string) error // refuses what makes no sense
 	seen     *string            // what the server sent last; nil before the first time
 	forced   bool               // whether the server's value was seen to change
 	value    string             // in force
+	source   string             // of value
 }
 
 // offer applies what the server sent. The first time that it sends a value that makes
@@ -69,24 +81,47 @@ func (s *setting) offer(sent string) error {
 	fresh := s.seen == nil || *s.seen != sent
 	changed := s.seen != nil && fresh
 	s.seen = &sent
+	err := s.check(sent)
 	if sent == "" {
 		s.forced = false
-		s.value = s.own
-		return nil
+	} else if err == nil {
+		s.forced = s.forced || changed
 	}
-	if err := s.check(sent); err != nil {
-		if !fresh {
-			return nil
-		}
+	s.decide(SourceServer)
+	if err != nil && sent != "" && fresh {
 		return fmt.Errorf("%s %q from the server is ignored: %w", s.name, printable(sent), err)
 	}
-	s.forced = s.forced || changed
-	if s.own == "" || s.forced || sent != s.fallback {
-		s.value = sent
-	} else {
-		s.value = s.own
-	}
 	return nil
+}
+
+// decide sets the value in force. One of the server's has the given source. A value
+// that makes no sense leaves the one before it in force.
+func (s *setting) decide(source string) {
+	switch sent := s.seen; {
+	case sent == nil, *sent == "":
+		s.useOwn()
+	case s.check(*sent) != nil:
+	case s.own == "" || s.forced || *sent != s.fallback:
+		s.value, s.source = *sent, source
+	default:
+		s.useOwn()
+	}
+}
+
+// useOwn makes the machine's own value the one in force.
+func (s *setting) useOwn() {
+	s.value, s.source = s.own, SourceMachine
+	if s.own == "" || s.adopted {
+		s.source = SourceDefault
+	}
+}
+
+// restore continues from what an agent before this one saved. A value of the machine's
+// own that has changed since then counts again over the server's default.
+func (s *setting) restore(saved savedSetting) {
+	s.seen = &saved.Sent
+	s.forced = saved.Chosen && saved.Own == s.own
+	s.decide(SourceRemembered)
 }
 
 // settings holds all of them. Its methods are safe for concurrent use.
@@ -117,7 +152,7 @@ func newSettings(own Settings, allowedImages []string) (*settings, error) {
 		{name: settingInterval, field: "Interval", fallback: defaultInterval, own: interval, check: checkSeconds},
 	}}
 	for _, each := range s.all {
-		each.value = each.own
+		each.useOwn()
 		if each.own == "" {
 			continue
 		}
@@ -145,9 +180,48 @@ func (s *settings) adopt(kept storage.Settings) {
 	}
 	for _, each := range s.all {
 		if text := texts[each.name]; each.own == "" && text != "" {
-			each.own, each.value = text, text
+			each.own, each.adopted = text, true
+			each.useOwn()
 		}
 	}
+}
+
+// restore continues from what an agent before this one saved.
+func (s *settings) restore(saved map[string]savedSetting) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, each := range s.all {
+		if one, ok := saved[each.name]; ok {
+			each.restore(one)
+		}
+	}
+}
+
+// saved returns what the server sent last, for restore.
+func (s *settings) saved() map[string]savedSetting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	saved := map[string]savedSetting{}
+	for _, each := range s.all {
+		if each.seen != nil {
+			saved[each.name] = savedSetting{Sent: jobs.Cut(*each.seen, maxSavedText), Chosen: each.forced, Own: each.own}
+		}
+	}
+	return saved
+}
+
+// maxSavedText bounds a setting in the file, in bytes.
+const maxSavedText = 16 << 10
+
+// sources returns where each value in force comes from, by the server's names.
+func (s *settings) sources() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sources := make(map[string]string, len(s.all))
+	for _, each := range s.all {
+		sources[each.name] = each.source
+	}
+	return sources
 }
 
 // offer applies the settings of a heartbeat's answer, and returns an error for each

@@ -63,6 +63,52 @@ func TestServersSettingsCountWhereTheMachineNamesNone(t *testing.T) {
 	require.Empty(t, s.image(), "an empty text means that it isn't set there")
 }
 
+// TestWhatTheServerSetOutlivesARestart makes an agent's settings several times, each
+// from what the one before saved.
+func TestWhatTheServerSetOutlivesARestart(t *testing.T) {
+	t.Parallel()
+	own := Settings{ModelDir: "/data"}
+	restart := func(old *settings, own Settings) *settings {
+		s, err := newSettings(own, nil)
+		require.NoError(t, err)
+		if old != nil {
+			s.restore(old.saved())
+		}
+		return s
+	}
+	dir := func(s *settings) [2]string {
+		return [2]string{s.texts()[settingModelDir], s.sources()[settingModelDir]}
+	}
+
+	s := restart(nil, own)
+	require.Equal(t, [2]string{"/data", SourceMachine}, dir(s))
+	require.Empty(t, s.offer(untouched()))
+	require.Equal(t, [2]string{"/data", SourceMachine}, dir(restart(s, own)), "a default that nobody chose")
+
+	require.Empty(t, s.offer(with(untouched(), settingModelDir, "/fast")))
+	require.Equal(t, [2]string{"/fast", SourceServer}, dir(s))
+	s = restart(s, own)
+	require.Equal(t, [2]string{"/fast", SourceRemembered}, dir(s), "before the first heartbeat")
+
+	require.Empty(t, s.offer(untouched()), "chosen while no agent looked")
+	require.Equal(t, [2]string{defaultModelDir, SourceServer}, dir(s))
+	s = restart(s, own)
+	require.Equal(t, [2]string{defaultModelDir, SourceRemembered}, dir(s))
+	require.Empty(t, s.offer(untouched()))
+	require.Equal(t, [2]string{defaultModelDir, SourceServer}, dir(s), "it stays chosen")
+
+	s = restart(s, Settings{ModelDir: "/other"})
+	require.Equal(t, [2]string{"/other", SourceMachine}, dir(s), "the machine's own value has changed since")
+	require.Empty(t, s.offer(untouched()))
+	require.Equal(t, "/other", dir(s)[0])
+
+	s = restart(s, Settings{})
+	require.Equal(t, SourceDefault, s.sources()[settingImage])
+	s = restart(nil, Settings{})
+	s.restore(map[string]savedSetting{settingModelDir: {Sent: "../etc", Chosen: true}})
+	require.Equal(t, "", s.texts()[settingModelDir], "what is damaged is not used")
+}
+
 func TestNonsenseIsSaidOnceAndIgnored(t *testing.T) {
 	t.Parallel()
 	for name, values := range map[string][]string{

@@ -34,6 +34,10 @@ type Status struct {
 	Settings    map[string]string  `json:"settings"`    // in force, by the server's names
 	Telemetry   hwdetect.Telemetry `json:"telemetry"`
 	Warnings    []string           `json:"warnings"`
+
+	// SettingSources says where each value in Settings comes from: server,
+	// remembered, machine or default; see SourceServer.
+	SettingSources map[string]string `json:"setting_sources"`
 }
 
 // Job returns the status of the job with the given command or test id, or nil if
@@ -145,9 +149,12 @@ func (a *Agent) Status() Status {
 			Refusal:    beat.Refusal,
 			IntervalS:  beat.Interval.Seconds(),
 		},
-		Jobs:      []JobStatus{},
-		Recent:    []JobStatus{},
-		Settings:  a.settings.texts(),
+		Jobs:     []JobStatus{},
+		Recent:   []JobStatus{},
+		Settings: a.settings.texts(),
+
+		SettingSources: a.settings.sources(),
+
 		Telemetry: telemetry,
 		Warnings:  []string{},
 	}

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,5 +102,48 @@ func TestAgentsThatShareADirectoryOfModels(t *testing.T) {
 		require.NoError(t, a.Cancel(within(t, time.Minute), id, "user"))
 		require.NoFileExists(t, filepath.Join(dir, "model.bin"))
 		stop()
+	})
+}
+
+// TestADefaultThatWasChosenOutlivesARestart has somebody choose the server's default on
+// the server, over this machine's own directory: the models stay there after a restart,
+// also while the server is away.
+func TestADefaultThatWasChosenOutlivesARestart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var away atomic.Bool
+		srv := &agenttest.Server{Fault: func(string) error {
+			if away.Load() {
+				return agenttest.ErrDown
+			}
+			return nil
+		}}
+		own := storage.Settings{Dir: "/data"}
+		cfg := agent.Config{Server: srv, Runner: &play{run: hangs}, Dir: t.TempDir(), Settings: agent.Settings{ModelDir: "/data"}}
+		begin := func() (*agent.Agent, *ownShelf, func()) {
+			models := &ownShelf{now: own}
+			cfg.Storage = models
+			a, stop := start(t, cfg)
+			time.Sleep(2 * time.Minute)
+			return a, models, stop
+		}
+		srv.Set("model_storage_dir", "/fast")
+		_, models, stop := begin()
+		require.Equal(t, "/fast", models.Settings().Dir)
+		srv.Set("model_storage_dir", "~/.kitt/models")
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, "~/.kitt/models", models.Settings().Dir)
+		stop()
+
+		a, models, stop := begin()
+		require.Equal(t, "~/.kitt/models", models.Settings().Dir)
+		require.Equal(t, agent.SourceServer, a.Status().SettingSources["model_storage_dir"])
+		stop()
+
+		away.Store(true)
+		a, models, stop = begin()
+		defer stop()
+		require.Equal(t, "~/.kitt/models", models.Settings().Dir)
+		require.Equal(t, agent.SourceRemembered, a.Status().SettingSources["model_storage_dir"])
 	})
 }

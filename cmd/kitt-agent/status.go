@@ -129,7 +129,7 @@ func writeStatus(out io.Writer, cfg *config.Config, url string, pid int, s *agen
 	}
 	for _, name := range []string{"model_storage_dir", "model_share_source", "model_share_mount", "auto_cleanup", "kitt_image", "heartbeat_interval_s"} {
 		if value := s.Settings[name]; value != "" {
-			row(name, "%s", value)
+			row(name, "%s%s", value, settingSource(s.SettingSources[name]))
 		}
 	}
 	for _, warning := range s.Warnings {
@@ -145,6 +145,21 @@ func writeStatus(out io.Writer, cfg *config.Config, url string, pid int, s *agen
 		}
 	}
 	return writeJobs(out, append(s.Jobs, s.Recent...), now)
+}
+
+// settingSource returns where a setting comes from, to be written after its value.
+func settingSource(source string) string {
+	switch source {
+	case agent.SourceServer:
+		return "  (from the server)"
+	case agent.SourceRemembered:
+		return "  (from the server, before the agent was started)"
+	case agent.SourceMachine:
+		return "  (from this machine's settings)"
+	case agent.SourceDefault:
+		return "  (default)"
+	}
+	return "" // an older agent does not say
 }
 
 // about returns what else there is to say of the agent in its first line.

@@ -110,11 +110,12 @@ func TestStatusPage(t *testing.T) {
 	now := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
 	s := &agent.Status{
 		Name: "gpu-1", Version: "1.2.3", State: "running", StartedAt: now.Add(-26 * time.Hour),
-		Storage:     agent.StorageStatus{FreeGB: 74.29, ModelCount: 2},
-		Server:      agent.ServerStatus{AgentID: "2343f65eed2d4c6d", Registered: true, LastBeat: now.Add(-12 * time.Second), IntervalS: 60},
-		Undelivered: 1,
-		Settings:    map[string]string{"model_storage_dir": "/data/models", "kitt_image": "", "heartbeat_interval_s": "60"},
-		Warnings:    []string{"The heartbeat interval is long"},
+		Storage:        agent.StorageStatus{FreeGB: 74.29, ModelCount: 2},
+		Server:         agent.ServerStatus{AgentID: "2343f65eed2d4c6d", Registered: true, LastBeat: now.Add(-12 * time.Second), IntervalS: 60},
+		Undelivered:    1,
+		Settings:       map[string]string{"model_storage_dir": "/data/models", "kitt_image": "", "heartbeat_interval_s": "60"},
+		SettingSources: map[string]string{"model_storage_dir": agent.SourceMachine, "heartbeat_interval_s": agent.SourceRemembered},
+		Warnings:       []string{"The heartbeat interval is long"},
 		Jobs: []agent.JobStatus{
 			{CommandID: "1111222233334444", TestID: "aaaabbbbccccdddd", State: "running", Model: "/mnt/models/Qwen\x1b[2J", Engine: "vllm",
 				Suite: "quick", AcceptedAt: now.Add(-time.Hour), StartedAt: now.Add(-90 * time.Second), LogLines: 12},
