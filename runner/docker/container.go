@@ -195,10 +195,14 @@ func ended(s *container.State) bool {
 	return s.Status == container.StateExited || s.Status == container.StateDead
 }
 
+// stopTime is what the engine gets to stop a container beyond the grace, whose
+// processes a SIGKILL ends in moments.
+const stopTime = 10 * time.Second
+
 // stop stops a container: SIGTERM, then SIGKILL after grace. One that is gone
 // or has ended is as good as stopped.
 func (r *Runner) stop(ctx context.Context, id string, grace time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, grace+r.config.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, grace+min(r.config.Timeout, stopTime))
 	defer cancel()
 	seconds := int((grace + time.Second - 1) / time.Second)
 	_, err := r.engine.ContainerStop(ctx, id, client.ContainerStopOptions{Timeout: &seconds})

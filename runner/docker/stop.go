@@ -60,8 +60,13 @@ func (f *follower) appeared(ctx context.Context) (string, error) {
 	}
 }
 
-// endOnce stops the container, passes its last words on and removes it.
+// endOnce stops the container, passes its last words on and removes it. Where the
+// engine doesn't answer it ends the processes; Sweep removes the container later.
 func (f *follower) endOnce(ctx context.Context) error {
+	if !f.r.answers(ctx) && f.endWithoutEngine(ctx) == nil {
+		f.passRest(ctx)
+		return nil
+	}
 	if f.id == "" {
 		// The engine may have created it after a program gave up waiting.
 		id, err := f.appeared(ctx)
@@ -70,17 +75,39 @@ func (f *follower) endOnce(ctx context.Context) error {
 		}
 		f.id = id
 	}
-	// remove kills what could not be stopped.
 	stopErr := f.r.stop(ctx, f.id, f.job.Grace())
-	var readErr error
-	if f.source != nil {
-		readErr = f.source.rest(ctx)
+	if stopErr != nil && f.endWithoutEngine(ctx) == nil {
+		f.passRest(ctx)
+		f.discard(ctx, f.id)
+		return nil
 	}
-	if err := f.r.remove(ctx, f.id); err != nil {
+	// It kills what could not be stopped.
+	readErr := f.readRest(ctx)
+	err := f.r.remove(ctx, f.id)
+	if err == nil {
+		err = f.requireEnded()
+	}
+	if err != nil && f.endWithoutEngine(ctx) != nil {
 		return errors.Join(stopErr, err)
 	}
-	if readErr != nil && !errdefs.IsNotFound(readErr) {
-		f.say("the last lines that the benchmark printed are missing, because it was stopped: %v", readErr)
-	}
+	f.sayMissing(readErr)
 	return nil
+}
+
+// readRest passes on what the run had printed, as far as its source is known.
+func (f *follower) readRest(ctx context.Context) error {
+	if f.source == nil {
+		return nil
+	}
+	return f.source.rest(ctx)
+}
+
+func (f *follower) passRest(ctx context.Context) { f.sayMissing(f.readRest(ctx)) }
+
+// sayMissing says that the end of the output could not be read because of err, if it
+// is an error.
+func (f *follower) sayMissing(err error) {
+	if err != nil && !errdefs.IsNotFound(err) {
+		f.say("the last lines that the benchmark printed are missing, because it was stopped: %v", err)
+	}
 }

@@ -145,6 +145,7 @@ func (s *runFiles) gone() (bool, error) {
 // watch asks the engine whether the container lives, when that is in doubt, until
 // it doesn't. An engine that is away is waited for.
 func (s *runFiles) watch(ctx context.Context) {
+	var dead time.Time // when the kernel said first that nothing of it lives
 	for wait := retryPause; ; wait = lookPause {
 		select {
 		case <-ctx.Done():
@@ -155,7 +156,15 @@ func (s *runFiles) watch(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil || ended(state) {
+		switch {
+		case err != nil || ended(state):
+			s.over.Store(true)
+			return
+		case !s.f.hasEnded():
+			dead = time.Time{}
+		case dead.IsZero():
+			dead = time.Now()
+		case time.Since(dead) > deadLook:
 			s.over.Store(true)
 			return
 		}
@@ -196,6 +205,9 @@ func (s *runFiles) outcome(ctx context.Context) (*end, error) {
 	state, err := s.f.known(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if begun && !ended(state) {
+		return nil, stuck()
 	}
 	e := &end{
 		Code: state.ExitCode, Detail: state.Error, Started: moment(state.StartedAt), Finished: moment(state.FinishedAt),

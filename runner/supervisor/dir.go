@@ -125,3 +125,25 @@ func (d *Dir) Held() (bool, error) {
 	}
 	return false, err
 }
+
+// Free reports whether the run's lock is there and nobody holds it. It is false where
+// that can't be told, as on a file system without locks. What Held says about when to
+// call it holds here too.
+func (d *Dir) Free() (bool, error) {
+	f, err := d.Open(LockFile)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotPlain) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close() // which unlocks it
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.ENOLCK), errors.Is(err, unix.EOPNOTSUPP):
+		return false, nil
+	}
+	return false, err
+}
