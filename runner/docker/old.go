@@ -126,6 +126,7 @@ func (l *engineLog) toEnd(ctx context.Context) error {
 			// container.
 			err := l.read(ctx, false)
 			if err == nil {
+				l.sayAwayAtTheEnd(state)
 				return nil
 			}
 			if unread++; unread == maxUnread && ctx.Err() == nil {
@@ -192,8 +193,10 @@ type cursor struct {
 	found    bool
 	left     int64
 
-	// cut is set when the entry that is looked for is no more in the log.
-	cut bool
+	// cut is set when the entry that is looked for is no more in the log, and gone
+	// when it was said that nothing behind it is there either.
+	cut  bool
+	gone bool
 }
 
 // reopen makes the cursor ready for the log from its beginning. To have the engine
@@ -227,6 +230,17 @@ func (c *cursor) take(stamp int64, text []byte) ([]byte, position) {
 		return text, position{Stamp: stamp}
 	}
 	return text, position{Stamp: c.pos.Stamp, Count: c.pos.Count + 1}
+}
+
+// sayCutOff says, once, that a log that was read to its end does not hold the place
+// that was reached before: somebody removed it, or cut it off.
+func (l *engineLog) sayCutOff() {
+	if !l.cursor.skipping || l.cursor.gone {
+		return
+	}
+	l.cursor.gone = true
+	l.f.say("lines may be missing here: the Docker engine's log of the container was removed or cut off, and ends before %s, up to where it was read",
+		time.Unix(0, l.cursor.pos.Stamp).UTC().Format(time.RFC3339Nano))
 }
 
 // An entryReader reads the entries of the engine's log stream: a header of
@@ -301,6 +315,9 @@ func (l *engineLog) read(ctx context.Context, follow bool) error {
 		}
 		at, text, err := entries.next()
 		if errors.Is(err, io.EOF) {
+			if !follow {
+				l.sayCutOff()
+			}
 			return nil
 		}
 		if err != nil {

@@ -124,6 +124,7 @@ func (f *Follower) Pump(ctx context.Context, deadline time.Time) error {
 		case more:
 			wait = 0
 		case gone:
+			f.sayNoFile()
 			return nil
 		case n > flood:
 			// Fewer and larger reads disturb a benchmark less that prints as
@@ -225,7 +226,11 @@ func (f *Follower) read() (n int, more bool, err error) {
 		return 0, false, f.mindTruncation()
 	}
 	// What was removed meanwhile reads as zeros, and is in gaps.json already.
-	if missing := f.gaps.missing(f.offset); missing > 0 {
+	missing := f.gaps.missing(f.offset)
+	if missing == 0 {
+		missing = hole(f.file, f.offset, f.buf[:n])
+	}
+	if missing > 0 {
 		if info, err := f.file.Stat(); err != nil || f.offset+missing <= info.Size() {
 			f.skip(missing)
 			return 0, true, err
