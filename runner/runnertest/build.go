@@ -11,6 +11,7 @@ import (
 const (
 	fakeKitt  = "github.com/kirizan/kitt-agent/runner/runnertest/fakekitt"
 	supervise = "github.com/kirizan/kitt-agent/runner/supervisor/kitt-supervise"
+	proxy     = "github.com/kirizan/kitt-agent/runner/docker/socketproxy/kitt-socket-proxy"
 )
 
 // BuildFakeKitt builds the program that plays the kitt command into dir, by the
@@ -24,6 +25,10 @@ func BuildFakeKitt(dir string) (string, error) { return build(dir, "kitt", fakeK
 // with a docker.Runner name it in their Config.Supervisor, so that not each of
 // them has it built.
 func BuildSupervisor(dir string) (string, error) { return build(dir, "kitt-supervise", supervise) }
+
+// BuildSocketProxy builds the program between a benchmark and the container engine into
+// dir, as BuildSupervisor does, for docker.Config.SocketProxy.
+func BuildSocketProxy(dir string) (string, error) { return build(dir, "kitt-socket-proxy", proxy) }
 
 func build(dir, name, source string) (string, error) {
 	path := filepath.Join(dir, name)

@@ -9,7 +9,7 @@ import (
 // tools are the programs that the agent holds when it is built with the tag
 // kitt_supervise, by their directories. Package runner/supervisor/program expects
 // them next to its sources.
-var tools = []string{"runner/supervisor/kitt-supervise"}
+var tools = []string{"runner/supervisor/kitt-supervise", "runner/docker/socketproxy/kitt-socket-proxy"}
 
 // tools builds the programs that the agent holds, for one architecture, and packs
 // them for the agent's build.

@@ -9,4 +9,7 @@ import _ "embed"
 var (
 	//go:embed kitt-supervise.gz
 	packedSupervisor []byte
+
+	//go:embed kitt-socket-proxy.gz
+	packedSocketProxy []byte
 )

@@ -3,4 +3,4 @@
 package program
 
 // Nothing is packed: only released programs hold the tools.
-var packedSupervisor []byte
+var packedSupervisor, packedSocketProxy []byte

@@ -15,6 +15,9 @@
 // That a file works means that it is static, made for this machine, and does
 // what it is asked when it is run. On a file system that is mounted noexec the
 // last can't be seen; a container may run it all the same.
+//
+// The [SocketProxy] runs outside of containers. For it the running program comes last,
+// and may be linked dynamically.
 package program
 
 import (
@@ -134,6 +137,10 @@ func (s Source) find(ctx context.Context) (Program, error) {
 		{"this program itself", s.self},
 		{"next to this program", s.beside},
 		{"built by go", s.built},
+	}
+	if s.Tool.describe().outside {
+		// Any form of this program would do, and the tool needs less memory.
+		all = []candidate{all[0], all[2], all[3], all[1]}
 	}
 	if s.Path != "" {
 		all = []candidate{{"configured", func(context.Context) (Program, error) { return Program{Path: s.Path}, nil }}}

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
 	"github.com/kirizan/kitt-agent/runner/supervisor/program"
 )
 
@@ -51,6 +52,26 @@ func TestBuildOnce(t *testing.T) {
 	_, err = f.Find(t.Context())
 	require.NoError(t, err)
 	require.FileExists(t, p.Path, "it is made again when somebody removed it")
+}
+
+// TestSocketProxy is a program of its own, and at worst the running one.
+func TestSocketProxy(t *testing.T) {
+	t.Parallel()
+	source := program.Source{Tool: program.SocketProxy, Dir: t.TempDir()}
+	p, err := program.NewFinder(source).Find(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "built by go", p.From)
+	require.Contains(t, p.Path, "kitt-socket-proxy")
+	out, err := exec.Command(p.Path, "-check").Output()
+	require.NoError(t, err)
+	require.Equal(t, socketproxy.CheckWord+"\n", string(out))
+
+	other, err := program.NewFinder(program.Source{Dir: t.TempDir()}).Find(t.Context())
+	require.NoError(t, err)
+	source.Path = other.Path
+	_, err = program.NewFinder(source).Find(t.Context())
+	require.ErrorContains(t, err, "there is no kitt-socket-proxy between them and the engine: configured: ")
+	require.ErrorContains(t, err, "another program")
 }
 
 // TestConfigured names the program: it is that one or none.
