@@ -74,7 +74,7 @@ func TestJobsWaitForTheEngine(t *testing.T) {
 		require.Equal(t, []string{"queued", "dispatched", "running", "completed"}, row.History, row.Error)
 		require.Len(t, numbersOf(server.Lines(id)), 20, strings.Join(server.Lines(id), "\n"))
 		require.True(t, says(server.Lines(id), "running in a container"))
-		require.False(t, says(server.Lines(id), "on this machine"), "%q", server.Lines(id))
+		require.False(t, says(server.Lines(id), "kitt on this machine"), "%q", server.Lines(id))
 	}
 	d.stop()
 }
