@@ -142,7 +142,7 @@ func (a *acquisition) withoutCopy(name modelName, inPlace string, missing error)
 		a.out.line("using " + inPlace + " where it is")
 		return NewLease(inPlace, OriginInPlace, nil), nil
 	case name.identifier():
-		a.out.line(a.req.Model + " is neither on this machine nor on the share; the engine fetches it")
+		a.out.line(a.req.Model + " is not a path here; the engine fetches it")
 		return NewLease(a.req.Model, OriginIdentifier, nil), nil
 	case missing != nil:
 		return nil, missing

@@ -231,10 +231,13 @@ func TestAnEnginesNameIsNoErrorOnTheShare(t *testing.T) {
 				c.ShareMount, c.ShareSource = share, "nas:/models"
 			}
 		})
+		if share == "" {
+			write(t, b.share, map[string]string{"org/Model/weights": "1"})
+		}
 		var log basetest.Buffer
 		lease, err := b.Acquire(t.Context(), storage.Request{Model: model, Holder: "job", Log: &log})
 		require.NoError(t, err)
 		require.Equal(t, storage.OriginIdentifier, lease.Origin)
-		require.Equal(t, model+" is neither on this machine nor on the share; the engine fetches it\n", log.String())
+		require.Equal(t, model+" is not a path here; the engine fetches it\n", log.String())
 	}
 }
