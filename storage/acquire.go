@@ -50,6 +50,9 @@ func (l *Local) acquire(ctx context.Context, req Request, mayClean bool) (*Lease
 			return nil, context.Cause(ctx)
 		}
 		if !errors.Is(err, errChanged) {
+			if lease != nil && (lease.Name == "" || name.abs == "") {
+				lease.Name = req.Model
+			}
 			return lease, err
 		}
 	}
@@ -180,7 +183,9 @@ func (a *acquisition) leaseCopy(ctx context.Context, from modelAt) (*Lease, erro
 	if err != nil {
 		return nil, errors.Join(err, a.releaser(taken, false)())
 	}
-	return from.in(target).lease(a.dir.dir, OriginCopied, a.releaser(taken, a.auto())), nil
+	l := from.in(target).lease(a.dir.dir, OriginCopied, a.releaser(taken, a.auto()))
+	l.Name = from.rel
+	return l, nil
 }
 
 // targetOf returns where the model at rel on the share is copied to, without

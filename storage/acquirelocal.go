@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 
+	"github.com/kirizan/kitt-agent/storage/internal/beneath"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
@@ -20,7 +21,9 @@ func (a *acquisition) lease(ctx context.Context, rel string) (*Lease, error) {
 			return nil, err
 		}
 		a.out.line("using " + a.dir.abs(rel))
-		return NewLease(a.dir.abs(rel), OriginLocal, nil), nil // not a copy: the storage never removes it
+		lease := NewLease(a.dir.abs(rel), OriginLocal, nil) // not a copy: the storage never removes it
+		lease.Name = rel
+		return lease, nil
 	}
 	taken, err := a.dir.takeLease(ctx, m.Path, a.l.cfg.Owner, a.req, func() error {
 		now, err := a.dir.copies.at(m.Path)
@@ -66,7 +69,11 @@ func (a *acquisition) copyLease(ctx context.Context, m *manifest, rel string, ta
 	if err != nil {
 		return nil, err
 	}
-	return whole.lease(a.dir.dir, OriginLocal, a.releaser(taken, a.auto())), nil
+	lease := whole.lease(a.dir.dir, OriginLocal, a.releaser(taken, a.auto()))
+	if lease.Name = whole.rel; beneath.Inside(m.Path, rel) && m.Main != "" {
+		lease.Name = m.Path
+	}
+	return lease, nil
 }
 
 // checkCopy cleans up after a crash that came just after the copy was published,

@@ -1,6 +1,7 @@
 package storage_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -82,6 +83,9 @@ func TestResolveRules(t *testing.T) {
 	write(t, elsewhere, map[string]string{"Placed/weights": "8", "Model/weights": "not the share's"})
 	require.NoError(t, os.Symlink(filepath.Join(elsewhere, "Placed"), filepath.Join(elsewhere, "link")))
 
+	called := map[string]string{ // what results call a model that was requested by an absolute path
+		"absolute in the storage directory": "Hand", "as the share has it": "Hand", "another machine's path": "org/Shared",
+	}
 	for _, tt := range []struct{ name, model, path, origin, class string }{
 		{"in the storage directory", "Hand", "DIR/Hand", storage.OriginLocal, ""},
 		{"absolute in the storage directory", "DIR/Hand", "DIR/Hand", storage.OriginLocal, ""},
@@ -123,6 +127,7 @@ func TestResolveRules(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, place.Replace(tt.path), lease.Path)
 			require.Equal(t, tt.origin, lease.Origin)
+			require.Equal(t, cmp.Or(called[tt.name], place.Replace(tt.model)), lease.Name)
 		})
 	}
 }

@@ -95,6 +95,11 @@ type Lease struct {
 	// identifier.
 	Path string
 
+	// Name is what the model is called on every machine: as it was requested, or, if
+	// that was an absolute path, its path below the share or the storage directory.
+	// Empty means as requested.
+	Name string
+
 	// Files are the paths of all files of a model that is several files of a
 	// directory, such as the parts of a split GGUF file. Path is one of them. It is nil
 	// for other models.

@@ -1,6 +1,7 @@
 package execution
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,11 +44,16 @@ func (x *execution) readMetrics() map[string]any {
 }
 
 // fillIn adds what the agent knows about a result and its runner did not write: the
-// server lists results by model, engine, suite and time.
+// server lists results by model, engine, suite and time. The model is called as on
+// every machine; where it is on this one is a key of its own.
 func (x *execution) fillIn(data map[string]any) {
-	spec := x.job.Command.Spec
+	spec, rec := x.job.Command.Spec, x.job.Record()
+	data["model"] = cmp.Or(rec.ModelName, spec.Model)
+	if rec.ModelPath != "" && rec.ModelPath != data["model"] {
+		data["model_path"] = rec.ModelPath
+	}
 	for key, value := range map[string]string{
-		"model": spec.Model, "engine": spec.Engine, "suite_name": spec.Suite,
+		"engine": spec.Engine, "suite_name": spec.Suite,
 		"timestamp": time.Now().Format("2006-01-02T15:04:05.000000"), // as `kitt run` writes it
 	} {
 		if text, ok := data[key].(string); !ok || text == "" {

@@ -42,6 +42,7 @@ func (x *execution) prepare(ctx context.Context) {
 	err = x.job.Transition(jobs.StateRunning, true, func(rec *jobs.Record) {
 		rec.StartedAt = time.Now()
 		rec.ModelPath = lease.Path
+		rec.ModelName = lease.Name
 		rec.ModelFiles = lease.Files
 		rec.ModelOrigin = lease.Origin
 		rec.Image = x.cfg.Image()

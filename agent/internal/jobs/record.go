@@ -19,6 +19,7 @@ type Record struct {
 	StartedAt   time.Time     `json:"started_at,omitzero"` // when the runner was first asked
 	EndedAt     time.Time     `json:"ended_at,omitzero"`
 	ModelPath   string        `json:"model_path,omitempty"`  // what the benchmark runs on
+	ModelName   string        `json:"model_name,omitempty"`  // what results call it; empty means as requested
 	ModelFiles  []string      `json:"model_files,omitempty"` // all of it, if it is several files
 	ModelOrigin string        `json:"model_origin,omitempty"`
 	Image       string        `json:"image,omitempty"`
