@@ -17,6 +17,8 @@ usage: install.sh (--server URL | --from DIRECTORY|FILE|URL) [options]
   --from WHERE       a release's directory or address (with SHA256SUMS in it), or
                      an update package (.tar.gz)
   --sha256 DIGEST    SHA-256 that an update package must have
+  --key KEY|FILE     Ed25519 public key that the package or release must be signed
+                     with, as update.public_key of agent.yaml; needs openssl
   --ca FILE          certificate authority of the server or address
   --dir DIRECTORY    where kitt-agent goes (default /usr/local/bin, or
                      ~/.local/bin where that needs root and you are not)
@@ -27,6 +29,8 @@ usage: install.sh (--server URL | --from DIRECTORY|FILE|URL) [options]
   --no-build         do not build the container image that benchmarks run in
   --no-preflight     do not check the machine
   --no-init          do not write agent.yaml
+
+What comes over http, where anybody can change it, needs --sha256 or --key.
 
 With --server it builds the image, checks the machine and writes agent.yaml, in
 this order. A machine that fails the check is left without agent.yaml.
@@ -41,9 +45,10 @@ need() { command -v "$1" >/dev/null 2>&1 || die "$1 is needed; install it and ru
 # as_owner runs a command as who may write to the directory of the program.
 as_owner() { if [ -n "$sudo" ]; then sudo -- "$@"; else "$@"; fi; }
 
-# fetch URL FILE downloads a file, resuming where a connection is cut.
+# fetch URL FILE downloads a file, resuming where a connection is cut. Redirects lead
+# to https alone.
 fetch() {
-  set -- "$1" "$2" --fail --silent --show-error --location --proto '=http,https' \
+  set -- "$1" "$2" --fail --silent --show-error --location --proto '=http,https' --proto-redir '=https' \
     --connect-timeout 10 --speed-limit 1 --speed-time 60 --retry 3 --max-filesize 1073741824
   [ -z "$ca" ] || set -- "$@" --cacert "$ca"
   url=$1 file=$2
@@ -55,6 +60,29 @@ fetch() {
 check() {
   got=$(sha256sum <"$1") got=${got%% *}
   [ "$got" = "$2" ] || die "$3 is damaged or another one: its SHA-256 is $got, and should be $2"
+}
+
+# verify checks $tmp/sums against its signature in $tmp/sig, if a key is given.
+verify() {
+  [ -n "$key" ] || return 0
+  text=$key
+  [ ! -f "$key" ] || text=$(cat -- "$key")
+  printf '%s\n' "$text" | sed '/-----/d' | base64 -d >"$tmp/key" 2>/dev/null || wrong '--key is neither a public key in base64 nor a file with one'
+  if [ "$(wc -c <"$tmp/key")" -eq 32 ]; then # the key alone: what X.509 puts before it
+    { printf '\060\052\060\005\006\003\053\145\160\003\041\000' && cat "$tmp/key"; } >"$tmp/der"
+  else
+    mv "$tmp/key" "$tmp/der"
+  fi
+  base64 -d <"$tmp/sig" >"$tmp/signature" 2>/dev/null || die "the signature of $1 is damaged"
+  openssl pkeyutl -verify -pubin -keyform DER -inkey "$tmp/der" -rawin -in "$tmp/sums" -sigfile "$tmp/signature" >/dev/null 2>&1 ||
+    die "$1 is not signed with the key of --key"
+}
+
+# checked ADDRESS makes sure that what comes over http can be checked.
+checked() {
+  case $1 in
+  http://*) [ -n "$sha256$key" ] || wrong 'what comes over http, where anybody can change it, needs --sha256 or --key' ;;
+  esac
 }
 
 # listed SUMS NAME prints a file's digest.
@@ -81,6 +109,10 @@ unpack() {
     die 'this is the package of the Python agent; use --from with a release of kitt-agent'
   fi
   tar -xzOf "$1" SHA256SUMS >"$tmp/sums" 2>/dev/null || die 'the package holds no SHA256SUMS, so it is none of kitt-agent'
+  if [ -n "$key" ]; then
+    tar -xzOf "$1" SHA256SUMS.sig >"$tmp/sig" 2>/dev/null || die 'the package is not signed'
+  fi
+  verify 'the package'
   for name in "${platform}_nvml/kitt-agent" "$platform/kitt-agent"; do
     digest=$(listed "$tmp/sums" "$name") || continue
     tar -xzOf "$1" "$name" >"$tmp/kitt-agent" || die 'the package is damaged'
@@ -94,9 +126,19 @@ unpack() {
 release() {
   case $1 in
   http://*) wrong 'a release has to come over https or from a directory' ;;
+  *) [ -z "$sha256" ] || wrong '--sha256 is the digest of an update package, and this is a release; leave it out' ;;
+  esac
+  case $1 in
   https://*) fetch "${1%/}/SHA256SUMS" "$tmp/sums" ;;
   *) cp -- "$1/SHA256SUMS" "$tmp/sums" || die "$1 holds no release of kitt-agent" ;;
   esac
+  if [ -n "$key" ]; then
+    case $1 in
+    https://*) fetch "${1%/}/SHA256SUMS.sig" "$tmp/sig" ;;
+    *) cp -- "$1/SHA256SUMS.sig" "$tmp/sig" || die "$1 is not signed" ;;
+    esac
+  fi
+  verify 'the release'
   for name in "kitt-agent_${platform}_nvml" "kitt-agent_$platform"; do
     digest=$(listed "$tmp/sums" "$name") || continue
     case $1 in
@@ -113,19 +155,18 @@ release() {
 get() {
   case $from in
   '')
+    checked "$server"
     query="os=${platform%_*}&arch=${platform#*_}"
     say "Downloading kitt-agent from $server"
     fetch "$server/api/v1/agent/package/sha256?$query" "$tmp/digest"
     digest=$(sed -n 's/.*"sha256"[^0-9a-f]*\([0-9a-f]\{64\}\).*/\1/p' "$tmp/digest")
     [ -n "$digest" ] || die 'the server gives no SHA-256 of its package'
     fetch "$server/api/v1/agent/package?$query" "$tmp/package"
-    check "$tmp/package" "$digest" 'the package'
+    check "$tmp/package" "${sha256:-$digest}" 'the package'
     unpack "$tmp/package"
     ;;
   *.tar.gz)
-    case $from in
-    http://*) [ -n "$sha256" ] || wrong 'a package that comes over http needs --sha256' ;;
-    esac
+    checked "$from"
     case $from in
     http://* | https://*) fetch "$from" "$tmp/package" ;;
     *) cp -- "$from" "$tmp/package" || die "$from can't be read" ;;
@@ -153,16 +194,17 @@ choose_dir() {
 }
 
 main() {
-  server='' from='' sha256='' ca='' dir='' token='' agent_name='' port=''
+  server='' from='' sha256='' key='' ca='' dir='' token='' agent_name='' port=''
   init=yes build=yes service='' preflight=yes
   while [ $# -gt 0 ]; do
     case $1 in
-    --server | --from | --sha256 | --ca | --dir | --token-file | --name | --port)
+    --server | --from | --sha256 | --key | --ca | --dir | --token-file | --name | --port)
       [ $# -ge 2 ] || wrong "$1 needs a value"
       case $1 in
       --server) server=${2%/} ;;
       --from) from=$2 ;;
       --sha256) sha256=$2 ;;
+      --key) key=$2 ;;
       --ca) ca=$2 ;;
       --dir) dir=$2 ;;
       --token-file) token=$2 ;;
@@ -187,7 +229,7 @@ main() {
   aarch64 | arm64) platform=linux_arm64 ;;
   *) die "there is no kitt-agent for $(uname -m)" ;;
   esac
-  for tool in curl tar sha256sum; do need "$tool"; done
+  for tool in curl tar sha256sum ${key:+openssl base64}; do need "$tool"; done
   choose_dir
 
   tmp=$(mktemp -d)

@@ -1,6 +1,12 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +26,15 @@ type installation struct {
 	t      *testing.T
 	home   string
 	server *kittapitest.Server
+
+	pack []byte            // what the server offers, signed
+	key  ed25519.PublicKey // that it is signed with
+}
+
+// digest returns the digest of the server's package.
+func (i *installation) digest() string {
+	sum := sha256.Sum256(i.pack)
+	return hex.EncodeToString(sum[:])
 }
 
 // newInstallation returns a machine with a server that offers a package with
@@ -30,13 +45,25 @@ func newInstallation(t *testing.T) *installation {
 	text, err := os.ReadFile(prog.path)
 	require.NoError(t, err)
 	platform := "linux_" + runtime.GOARCH
-	server, err := kittapitest.NewServer(kittapitest.Config{Package: selfupdatetest.Package{
+	public, private, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	pack := selfupdatetest.Package{
 		Version:  "v1.0.0",
 		Programs: map[string][]byte{platform: text, platform + "_nvml": []byte("#!/nowhere/ld.so\n")},
-	}.Bytes()})
+		Key:      private,
+	}.Bytes()
+	server, err := kittapitest.NewServer(kittapitest.Config{Package: pack})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	return &installation{t, t.TempDir(), server}
+	return &installation{t, t.TempDir(), server, pack, public}
+}
+
+// file returns the path of a new file with data.
+func (i *installation) file(data []byte) string {
+	i.t.Helper()
+	path := filepath.Join(i.t.TempDir(), "package.tar.gz")
+	require.NoError(i.t, os.WriteFile(path, data, 0o600))
+	return path
 }
 
 // run runs install.sh and returns what it said.
@@ -60,7 +87,7 @@ func TestInstallScript(t *testing.T) {
 	agent := filepath.Join(i.home, "bin", "kitt-agent")
 
 	t.Run("a machine that fails the check gets no settings", func(t *testing.T) {
-		said, err := i.run("--server", i.server.URL, "--port", "1") // which root alone may listen on, and GPUs are missing
+		said, err := i.run("--server", i.server.URL, "--sha256", i.digest(), "--port", "1") // which root alone may listen on, and GPUs are missing
 		require.Error(t, err, said)
 		require.Contains(t, said, "_nvml/kitt-agent does not run on this machine")
 		require.Contains(t, said, "The image was not built; try again later: "+agent+" build")
@@ -72,7 +99,7 @@ func TestInstallScript(t *testing.T) {
 
 	t.Run("twice", func(t *testing.T) {
 		for range 2 {
-			said, err := i.run("--server", i.server.URL, "--name", "gpu-7", "--no-preflight", "--no-build")
+			said, err := i.run("--server", i.server.URL, "--sha256", i.digest(), "--name", "gpu-7", "--no-preflight", "--no-build")
 			require.NoError(t, err, said)
 			text, err := os.ReadFile(filepath.Join(i.home, ".kitt", "agent.yaml"))
 			require.NoError(t, err)
@@ -92,7 +119,7 @@ func TestInstallScript(t *testing.T) {
 			return kittapitest.Fault{CutAnswer: strings.HasSuffix(r.URL.Path, "/package")}
 		})
 		defer i.server.SetFault(nil)
-		said, err := i.run("--server", i.server.URL, "--no-preflight", "--no-build", "--no-init")
+		said, err := i.run("--server", i.server.URL, "--sha256", i.digest(), "--no-preflight", "--no-build", "--no-init")
 		require.Error(t, err, said)
 		after, err := os.Stat(agent)
 		require.NoError(t, err)
@@ -107,6 +134,53 @@ func TestInstallScript(t *testing.T) {
 		said, err := i.run("--from", dir)
 		require.Error(t, err)
 		require.Contains(t, said, "is damaged or another one")
+	})
+
+	t.Run("over http unchecked", func(t *testing.T) {
+		for _, args := range [][]string{{"--server", i.server.URL}, {"--from", i.server.URL + "/api/v1/agent/package.tar.gz"}, {"--from", i.server.URL}} {
+			said, err := i.run(args...)
+			require.Error(t, err)
+			require.Regexp(t, "needs --sha256 or --key|has to come over https", said)
+		}
+		said, err := i.run("--server", i.server.URL, "--sha256", strings.Repeat("0", 64))
+		require.Error(t, err)
+		require.Contains(t, said, "the package is damaged or another one")
+	})
+
+	t.Run("signed", func(t *testing.T) {
+		if _, err := exec.LookPath("openssl"); err != nil {
+			t.Skip("SKIPPED: install.sh needs openssl")
+		}
+		other, _, err := ed25519.GenerateKey(nil)
+		require.NoError(t, err)
+		der, err := x509.MarshalPKIXPublicKey(i.key)
+		require.NoError(t, err)
+		file := filepath.Join(t.TempDir(), "update.pem")
+		require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600))
+		for key, want := range map[string]string{
+			base64.StdEncoding.EncodeToString(i.key): "Installed kitt-agent",
+			base64.StdEncoding.EncodeToString(der):   "Installed kitt-agent",
+			file:                                     "Installed kitt-agent",
+			base64.StdEncoding.EncodeToString(other): "the package is not signed with the key of --key",
+			"%":                                      "--key is neither a public key in base64 nor a file with one",
+			"":                                       "needs --sha256 or --key",
+		} {
+			said, err := i.run("--server", i.server.URL, "--key", key, "--no-preflight", "--no-build", "--no-init")
+			require.Equal(t, strings.HasPrefix(want, "Installed"), err == nil, said)
+			require.Contains(t, said, want)
+		}
+		release := t.TempDir()
+		require.NoError(t, exec.Command("tar", "-xzf", i.file(i.pack), "-C", release, "SHA256SUMS", "SHA256SUMS.sig").Run())
+		said, err := i.run("--from", release, "--key", base64.StdEncoding.EncodeToString(other))
+		require.Error(t, err)
+		require.Contains(t, said, "the release is not signed with the key of --key")
+		require.NoError(t, os.Remove(filepath.Join(release, "SHA256SUMS.sig")))
+		said, err = i.run("--from", release, "--key", file)
+		require.Error(t, err)
+		require.Contains(t, said, "is not signed")
+		said, err = i.run("--from", release, "--sha256", i.digest())
+		require.Error(t, err)
+		require.Contains(t, said, "--sha256 is the digest of an update package")
 	})
 
 	t.Run("the Python agent's package", func(t *testing.T) {

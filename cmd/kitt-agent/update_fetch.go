@@ -40,7 +40,7 @@ func (env *environment) fetchPackage(ctx context.Context, cfg *config.Config, u 
 	}()
 	switch {
 	case u.from == "":
-		err = env.fetchFromServer(ctx, cfg, file)
+		err = env.fetchFromServer(ctx, cfg, u, file)
 	case remote:
 		err = env.fetchFromURL(ctx, cfg, u, file)
 	}
@@ -68,9 +68,16 @@ func unnamedFile() (*os.File, error) {
 }
 
 // fetchFromServer downloads the server's package for this platform.
-func (env *environment) fetchFromServer(ctx context.Context, cfg *config.Config, file *os.File) error {
+func (env *environment) fetchFromServer(ctx context.Context, cfg *config.Config, u updateOptions, file *os.File) error {
 	if cfg.ServerURL == "" {
 		return usageError("kitt-agent update --from kitt-agent.tar.gz", "no server is configured, and --from is missing")
+	}
+	address, err := url.Parse(cfg.ServerURL)
+	if err != nil {
+		return err
+	}
+	if err := checkOrigin(address, cfg, u); err != nil {
+		return err
 	}
 	server, err := newServerWithin(cfg, slog.New(slog.DiscardHandler), serverWait)
 	if err != nil {
@@ -102,16 +109,24 @@ func (env *environment) fetchFromServer(ctx context.Context, cfg *config.Config,
 	return nil
 }
 
-// fetchFromURL downloads a package from anywhere. Over plain http anybody on the
-// way could have written it.
+// checkOrigin returns an error for a package that comes over plain http, which anybody
+// on the way could have written, unless its digest or its signature is checked.
+func checkOrigin(address *url.URL, cfg *config.Config, u updateOptions) error {
+	if address.Scheme != "http" || u.sha256 != "" || cfg.UpdateKey != "" {
+		return nil
+	}
+	return usageError("kitt-agent update --sha256 DIGEST",
+		"a package that comes over http, where anybody can change it, needs --sha256, or update.public_key in agent.yaml")
+}
+
+// fetchFromURL downloads a package from anywhere.
 func (env *environment) fetchFromURL(ctx context.Context, cfg *config.Config, u updateOptions, file *os.File) error {
 	address, err := url.Parse(u.from)
 	if err != nil || address.Host == "" {
 		return usageError("kitt-agent update --from https://host/kitt-agent.tar.gz", "the address after --from cannot be read")
 	}
-	if address.Scheme == "http" && u.sha256 == "" && cfg.UpdateKey == "" {
-		return usageError("kitt-agent update --from https://host/kitt-agent.tar.gz",
-			"a package that comes over http needs --sha256, or update.public_key in agent.yaml")
+	if err := checkOrigin(address, cfg, u); err != nil {
+		return err
 	}
 	env.say("Downloading %s", address.Redacted())
 	bar := env.newBar(ctx)

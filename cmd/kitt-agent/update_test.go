@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -220,7 +221,11 @@ func testUpdateFromTheServer(t *testing.T, u *updates) {
 	} {
 		server, err := kittapitest.NewServer(kittapitest.Config{Package: tt.data})
 		require.NoError(t, err)
-		got := u.run("update", "--server", server.URL)
+		sum := sha256.Sum256(tt.data)
+		unchecked := u.run("update", "--server", server.URL)
+		require.Equal(t, exitUsage, unchecked.code, "anybody on the way could have written what comes over http")
+		require.Contains(t, unchecked.err, "needs --sha256, or update.public_key")
+		got := u.run("update", "--server", server.URL, "--sha256", hex.EncodeToString(sum[:]))
 		server.Close()
 		require.Equal(t, tt.code, got.code, got.err)
 		require.Contains(t, got.err, tt.want)
@@ -354,7 +359,7 @@ func TestUpdateFromAServerThatCannotBuildItsPackage(t *testing.T) {
 	server, err := kittapitest.NewServer(kittapitest.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	got := newMachine(t).run("update", "--server", server.URL)
+	got := newMachine(t).run("update", "--server", server.URL, "--sha256", strings.Repeat("0", 64))
 	require.Equal(t, exitFailure, got.code)
 	require.Contains(t, got.err, "Failed to build agent package; a package from elsewhere is taken with --from")
 }
