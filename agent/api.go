@@ -200,7 +200,9 @@ func (a *api) postCancel(w http.ResponseWriter, r *http.Request, cmd heartbeat.C
 			fail(w, http.StatusNotFound, "The job has ended already")
 			return
 		}
-		answer(w, http.StatusOK, map[string]any{"stopped": false, "command_id": a.commandID(target), "error": "The job has ended already"})
+		answer(w, http.StatusOK, map[string]any{"stopped": false, "ended": true, "command_id": a.commandID(target), "error": "The job has ended already"})
+	case errors.Is(err, runner.ErrStillRunning):
+		answer(w, http.StatusOK, map[string]any{"stopped": false, "command_id": a.commandID(target), "error": "The job has ended, and its benchmark may still be running"})
 	default:
 		answer(w, http.StatusAccepted, map[string]any{"stopped": false, "command_id": a.commandID(target), "error": "The job is still being stopped"})
 	}

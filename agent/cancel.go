@@ -3,12 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent/internal/execution"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/reporter"
+	"github.com/kirizan/kitt-agent/runner"
 )
 
 // Errors of Cancel.
@@ -29,7 +31,9 @@ var (
 // which the report names. A job that waits is taken out of the queue; a running
 // benchmark is ended, first with a signal that it can handle and after
 // Config.StopGrace by force. It returns once the job has ended, or when ctx is done,
-// which doesn't withdraw the request. While Run isn't running the error matches
+// which doesn't withdraw the request. A job whose benchmark may still be running has not
+// ended, unless its runner is no runner.Resumer, which can't tell more: the error then
+// matches [runner.ErrStillRunning]. While Run isn't running the error matches
 // [ErrNotAccepting].
 func (a *Agent) Cancel(ctx context.Context, id, by string) error {
 	stopped, release, err := a.registry.acquire()
@@ -47,7 +51,10 @@ func (a *Agent) Cancel(ctx context.Context, id, by string) error {
 	a.requestCancel(j, by)
 	for {
 		changed := j.Changed()
-		if j.State().Ended() && !a.queue.HoldsSlot(j) {
+		if rec := j.Record(); rec.State.Ended() && !a.queue.HoldsSlot(j) {
+			if rec.Outcome.MayRun {
+				return fmt.Errorf("%w: %s", runner.ErrStillRunning, rec.Outcome.Error)
+			}
 			return nil
 		}
 		select {

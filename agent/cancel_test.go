@@ -128,7 +128,7 @@ func TestABenchmarkThatOutlivesItsCancel(t *testing.T) {
 		defer stop()
 		id := srv.Launch("a")
 		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
-		require.NoError(t, a.Cancel(within(t, time.Minute), id, "user"))
+		require.ErrorIs(t, a.Cancel(within(t, time.Minute), id, "user"), runner.ErrStillRunning)
 		require.NoError(t, srv.Wait(within(t, time.Minute), id, "failed"))
 		_, reason := srv.Status(id)
 		require.Equal(t, "Cancelled by user", reason)

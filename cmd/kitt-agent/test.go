@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -191,9 +193,13 @@ func stopTest(ctx context.Context, cfg *config.Config, server *kittapi.Client, l
 		say("Test %s has ended already: %s%s", row.ID, row.Status, because(row.Error))
 		return nil
 	}
-	_, err = local.Command(ctx, client.Command{Type: agent.TypeCancel, TestID: row.ID})
+	answer, err := local.Command(ctx, client.Command{Type: agent.TypeCancel, TestID: row.ID})
 	var api *client.APIError
-	switch {
+	switch why := notStopped(answer); {
+	case err == nil && why != "":
+		r.Agent = "not stopped"
+		r.Server = row.Status // the agent reports the end
+		return fmt.Errorf("the agent has not stopped it yet: %s; kitt-agent status shows when it has", why)
 	case err == nil:
 		r.Agent = "stopped"
 		say("The agent has stopped it.")
@@ -224,6 +230,20 @@ func stopTest(ctx context.Context, cfg *config.Config, server *kittapi.Client, l
 		return errors.New("the test may still run here; an agent that hears of it from the server stops it")
 	}
 	return nil
+}
+
+// notStopped returns why the agent's answer to a cancel doesn't say that the job was
+// stopped; empty if it does. The Python agent's answer says neither.
+func notStopped(answer json.RawMessage) string {
+	var a struct {
+		Stopped *bool
+		Ended   bool // before the cancel
+		Error   string
+	}
+	if json.Unmarshal(answer, &a) != nil || a.Stopped == nil || *a.Stopped || a.Ended {
+		return ""
+	}
+	return cmp.Or(printable(a.Error), "the job has not ended")
 }
 
 // awaitEnd waits a little for the server to show a test as ended: an agent that

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -136,6 +137,32 @@ func TestTestStopOfARunningTest(t *testing.T) {
 	out, code = a.command(t, "test", "stop", id)
 	require.Zero(t, code)
 	require.Contains(t, out, "has ended already: failed")
+}
+
+// TestTestStopOfATestThatGoesOn has an agent that can't be sure that it has ended the
+// test: nobody is told that it has.
+func TestTestStopOfATestThatGoesOn(t *testing.T) {
+	a := newTestedAgent(t)
+	id, _, err := a.server.Launch("gpu-01", "qwen2.5:7b")
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", a.port))
+	require.NoError(t, err)
+	api := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusAccepted)
+		fmt.Fprint(w, `{"stopped":false,"command_id":"c1","error":"The job is still being stopped"}`)
+	})}
+	served := make(chan error, 1)
+	go func() { served <- api.Serve(listener) }()
+	defer func() {
+		require.NoError(t, api.Close())
+		require.ErrorIs(t, <-served, http.ErrServerClosed)
+	}()
+	out, code := a.command(t, "test", "stop", id)
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "has not stopped it yet: The job is still being stopped")
+	row, _ := a.server.Test(id)
+	require.Equal(t, "queued", row.Status)
 }
 
 func TestTestStopWithoutAnAgent(t *testing.T) {

@@ -72,11 +72,17 @@ func (x *execution) attempt(ctx context.Context) (runner.Result, error) {
 		return result, err
 	}
 	x.jobLog.EndLine() // before the agent's own words on how it ended
+	ended := true
 	if errors.Is(err, runner.ErrStillRunning) {
 		x.log.Warn("benchmark was stopped and may still be running", "job", x.job.ID, "err", err)
 		_ = out.WriteMessage(fmt.Sprintf("Warning: %v", err))
+		var detached bool
+		if ended, detached = x.awaitEnded(); detached {
+			return result, nil // the next start ends it
+		}
 	}
 	o := x.outcome(ctx, result, err)
+	o.MayRun = !ended
 	if cutShort(o) {
 		x.cleanLeftovers(started, out)
 	}

@@ -137,6 +137,18 @@ func (q *Queue) Close() {
 	}
 }
 
+// rearm replaces what stops j, which was stopped before and has not ended. Where no job
+// gets a slot any more it is detached at once.
+func (q *Queue) rearm(j *jobs.Job, stop context.CancelCauseFunc) {
+	q.mu.Lock()
+	q.running[j] = stop
+	closed := q.closed
+	q.mu.Unlock()
+	if closed {
+		stop(runner.ErrDetach)
+	}
+}
+
 // block says why j, which has begun, can't start its benchmark now. An empty reason
 // says that it can.
 func (q *Queue) block(j *jobs.Job, reason string) {

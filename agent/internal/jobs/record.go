@@ -43,6 +43,7 @@ type Outcome struct {
 	ExitCode    int    `json:"exit_code"`       // of the benchmark; -1 where there is none
 	Runner      string `json:"runner,omitempty"`
 	ContainerID string `json:"container_id,omitempty"`
+	MayRun      bool   `json:"may_run,omitempty"` // whether the benchmark was stopped and may still be running
 }
 
 // Abandoned reports whether the job's run is to be ended and not continued.
