@@ -8,9 +8,11 @@ import (
 )
 
 // assembler makes lines of what a benchmark prints. It holds the line that is
-// open, and what of it was shown.
+// open, and what of it was shown. While a program redraws more than that line, or
+// within it, a screen takes its place.
 type assembler struct {
 	secrets Redactor
+	redraw  redraw
 
 	open     []byte   // the line so far, from its last carriage return on
 	begin    Position // where open begins
@@ -51,18 +53,13 @@ type emit func(kind Kind, pos Position, text []byte)
 // it. If p begins where the open line does, that comes again.
 func (a *assembler) take(p []byte, from Position, out emit) {
 	if from != a.now {
-		if from == a.settled {
-			a.open, a.marks, a.bar, a.carriage = a.open[:0], a.marks[:0], false, false
-		}
-		if len(a.open) > 0 {
-			if len(a.marks) == maxMarks {
-				a.marks = slices.Delete(a.marks, 0, 1)
-			}
-			a.marks = append(a.marks, mark{len(a.open), a.now})
-		} else if !a.carriage {
-			a.begin = from
-		}
-		a.now = from
+		a.jump(from, out)
+	}
+	a.redraw.idleAt = time.Time{}
+	if part := a.redraw.part; len(part) > 0 {
+		a.now.Byte -= int64(len(part))
+		p = append(part, p...)
+		a.redraw.part = nil
 	}
 	for len(p) > 0 {
 		n := bytes.IndexByte(p, '\n') + 1
@@ -74,10 +71,69 @@ func (a *assembler) take(p []byte, from Position, out emit) {
 	}
 }
 
+// jump goes on at another position: where the open line begins, or in the next
+// entry of the source.
+func (a *assembler) jump(from Position, out emit) {
+	if from == a.settled {
+		a.open, a.marks, a.bar, a.carriage = a.open[:0], a.marks[:0], false, false
+		a.redraw.again()
+	} else {
+		a.takePart(out)
+		a.redraw.skip = 0
+	}
+	if len(a.open) > 0 {
+		a.mark()
+	} else if !a.carriage {
+		a.begin = from
+	}
+	a.now = from
+}
+
+// mark notes where in the output the open line ends so far: what comes next of it
+// stands elsewhere.
+func (a *assembler) mark() {
+	if len(a.marks) == maxMarks {
+		a.marks = slices.Delete(a.marks, 0, 1)
+	}
+	a.marks = append(a.marks, mark{len(a.open), a.now})
+}
+
 // takeLine takes p, which holds a newline at its end or nowhere. A progress bar
 // is many states in one line: each of its bytes is searched for a newline once,
-// by the caller.
+// by the caller, and for what redraws once, here.
 func (a *assembler) takeLine(p []byte, out emit) {
+	escape, back := -1, -1 // where the next ones are, as seen from the end of p
+	for len(p) > 0 {
+		if a.redraw.screen != nil {
+			p = a.draw(p, out)
+			continue
+		}
+		if escape < 0 || escape > len(p) {
+			escape = len(p) - indexByte(p, esc)
+		}
+		if back < 0 || back > len(p) {
+			back = len(p) - indexByte(p, backspace)
+		}
+		if n := len(p) - max(escape, back); n > 0 {
+			a.takeText(p[:n], out)
+			p = p[n:]
+			continue
+		}
+		p = a.control(p, out)
+	}
+}
+
+// indexByte returns where c is in p; its end if it is not there.
+func indexByte(p []byte, c byte) int {
+	if i := bytes.IndexByte(p, c); i >= 0 {
+		return i
+	}
+	return len(p)
+}
+
+// takeText takes p, which holds a newline at its end or nowhere, and nothing but
+// carriage returns that redraws.
+func (a *assembler) takeText(p []byte, out emit) {
 	for len(p) > 0 {
 		if a.carriage {
 			switch p[0] {
@@ -134,7 +190,7 @@ func (a *assembler) grow(p []byte, out emit) {
 			cut, at = len(a.open), a.now
 		}
 		a.settled, a.begin = at, at
-		out(Continued, at, a.clean(a.open[:cut]))
+		out(Continued, a.bear(), a.clean(a.open[:cut]))
 		a.open = append(a.open[:0], a.open[cut:]...)
 		a.marks = slices.DeleteFunc(a.marks, func(m mark) bool { return m.at <= cut })
 		for i := range a.marks {
@@ -187,17 +243,28 @@ func (a *assembler) clean(text []byte) []byte {
 // line ended leaves its last state.
 func (a *assembler) endLine(kind Kind, out emit) {
 	text := a.open
-	if a.bar && blank(text) {
+	wiped := a.bar && blank(text)
+	if wiped {
 		text = a.state
 	}
 	text = a.clean(text)
-	if a.hasShown && bytes.Equal(a.shown, text) {
-		kind = Repeat
-	}
 	a.settled, a.begin = a.now, a.now
-	out(kind, a.now, text)
+	a.say(kind, a.bear(), text, out)
+	a.redraw.history.push(text, wiped)
 	a.open, a.marks = a.open[:0], a.marks[:0]
 	a.forget()
+}
+
+// say emits a line, unless the log has it already and it comes again.
+func (a *assembler) say(kind Kind, pos Position, text []byte, out emit) {
+	if a.redraw.skip > 0 {
+		a.redraw.skip--
+		return
+	}
+	if kind == Output && a.hasShown && bytes.Equal(a.shown, text) {
+		kind = Repeat
+	}
+	out(kind, pos, text)
 }
 
 // overwrite takes the open line for a state of a progress bar: the next one
@@ -223,11 +290,12 @@ func (a *assembler) forget() {
 	a.changedAt = time.Time{}
 }
 
-func blank(p []byte) bool { return len(bytes.TrimSpace(p)) == 0 }
-
 // pending returns the text that should be shown, nil if nothing new is there.
 // What may be the beginning of a secret, or of a character, is held back.
 func (a *assembler) pending() []byte {
+	if a.redraw.screen != nil {
+		return a.drawn()
+	}
 	latest := a.open
 	if !a.carriage {
 		latest = latest[:len(latest)-max(incomplete(latest), a.secrets.partial(latest, minHint))]
@@ -238,17 +306,31 @@ func (a *assembler) pending() []byte {
 		}
 		latest = a.state
 	}
-	latest = a.clean(latest)
-	if a.hasShown && bytes.Equal(latest, a.shown) {
-		return nil
-	}
-	return latest
+	return a.unlessShown(a.clean(latest))
 }
 
-// due returns when the open line is to be shown; the zero time if nothing has come
-// since it was. now is when it is asked. It does not look at the line, which may be
-// long and grow by a few bytes at a time.
+// unlessShown returns a text, nil if it is what was shown last.
+func (a *assembler) unlessShown(text []byte) []byte {
+	if a.hasShown && bytes.Equal(text, a.shown) {
+		return nil
+	}
+	return text
+}
+
+// due returns when something is to be emitted without more output; the zero time
+// for never. now is when it is asked.
 func (a *assembler) due(now time.Time) time.Time {
+	show, idle := a.showDue(now), a.idleDue(now)
+	if show.IsZero() || !idle.IsZero() && idle.Before(show) {
+		return idle
+	}
+	return show
+}
+
+// showDue returns when the open line is to be shown; the zero time if nothing has
+// come since it was. now is when it is asked. It does not look at the line, which
+// may be long and grow by a few bytes at a time.
+func (a *assembler) showDue(now time.Time) time.Time {
 	if !a.changed {
 		return time.Time{}
 	}
@@ -258,7 +340,7 @@ func (a *assembler) due(now time.Time) time.Time {
 	at := a.changedAt.Add(showAfter)
 	if a.hasShown {
 		every := openEvery
-		if a.bar {
+		if a.bar || a.redraw.screen != nil {
 			every = progressEvery
 		}
 		if next := a.shownAt.Add(every); next.After(at) {
@@ -270,7 +352,10 @@ func (a *assembler) due(now time.Time) time.Time {
 
 // show emits what is pending, if it is due.
 func (a *assembler) show(now time.Time, out emit) {
-	if at := a.due(now); at.IsZero() || at.After(now) {
+	if at := a.idleDue(now); !at.IsZero() && !at.After(now) {
+		a.leaveAbove(out)
+	}
+	if at := a.showDue(now); at.IsZero() || at.After(now) {
 		return
 	}
 	a.changed, a.changedAt = false, time.Time{}
@@ -280,7 +365,7 @@ func (a *assembler) show(now time.Time, out emit) {
 	}
 	a.shown = append(a.shown[:0], latest...)
 	a.hasShown, a.shownAt = true, now
-	out(Progress, a.settled, latest)
+	out(Progress, a.bear(), latest)
 }
 
 // unshow takes back that something was shown, since the disk refused it.
@@ -289,6 +374,10 @@ func (a *assembler) unshow() { a.hasShown, a.changed = false, true }
 // flush ends a line that was left open at the end of the output. A blank state
 // is none, there as elsewhere.
 func (a *assembler) flush(out emit) {
+	a.takePart(out)
+	if a.redraw.screen != nil {
+		a.leaveAll(Output, out)
+	}
 	if a.carriage && blank(a.open) {
 		a.overwrite()
 	}
@@ -299,9 +388,12 @@ func (a *assembler) flush(out emit) {
 }
 
 // resume goes on from what a log that was opened again holds: its last position,
-// and what it showed last of the line that is open there, nil for nothing.
-func (a *assembler) resume(pos Position, shown []byte) {
+// how many lines it has of what comes after that, and what it showed last of the
+// line that is open there, nil for nothing.
+func (a *assembler) resume(pos Position, since int, shown []byte) {
 	a.settled, a.begin, a.now = pos, pos, pos
+	a.redraw.since, a.redraw.skip, a.redraw.last = since, since, pos
+	a.redraw.history.rewind(since)
 	if shown != nil {
 		a.shown = append(a.shown[:0], shown...)
 		a.hasShown, a.shownAt = true, time.Now()

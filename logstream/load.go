@@ -25,6 +25,7 @@ func (l *Log) load(f *os.File) error {
 	var (
 		r       = bufio.NewReaderSize(io.NewSectionReader(f, 0, info.Size()), 256<<10)
 		pos     Position
+		since   int    // lines at pos, which come again with what is fed from there
 		shown   []byte // what was shown of a line that hasn't ended
 		damaged int
 	)
@@ -48,15 +49,23 @@ func (l *Log) load(f *os.File) error {
 			l.size += line.length
 			continue
 		default:
+			isNew := e.pos != pos
 			pos = e.pos
 			if pos.Stamp == 0 {
 				l.offset = pos.Byte
+			}
+			if isNew {
+				since = 0
 			}
 			switch e.kind {
 			case Progress:
 				shown = append([]byte{}, e.text...)
 			case Output, Continued, Repeat:
 				shown = nil
+				l.lines.redraw.history.push(e.text, false)
+				if !isNew {
+					since++
+				}
 			}
 		}
 		if l.count%indexEvery == 0 {
@@ -65,7 +74,7 @@ func (l *Log) load(f *os.File) error {
 		l.count++
 		l.size += line.length
 	}
-	l.lines.resume(pos, shown)
+	l.lines.resume(pos, since, shown)
 	l.settled = pos
 	if damaged > 0 {
 		l.log.Warn("log is damaged", "file", l.path, "lines", damaged)

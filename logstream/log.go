@@ -123,10 +123,10 @@ func (l *Log) Note(text string) {
 		rest := l.lines.clean([]byte(strings.ReplaceAll(line, "\r", "")))
 		for len(rest) > MaxLine {
 			cut := MaxLine - incomplete(rest[:MaxLine])
-			put(Note, l.lines.settled, rest[:cut])
+			put(Note, l.lines.bear(), rest[:cut])
 			rest = rest[cut:]
 		}
-		put(Note, l.lines.settled, rest)
+		put(Note, l.lines.bear(), rest)
 	}
 	_ = l.writeLocked() // what it refuses is counted there
 	l.wakeLaterLocked(time.Now())
@@ -185,6 +185,7 @@ func (l *Log) wakeUp() {
 	}
 	l.putLostLocked()
 	_ = l.writeLocked() // what it refuses is counted there
+	l.settle(l.lines.settled)
 	l.wakeLaterLocked(now)
 }
 
@@ -260,7 +261,7 @@ func (l *Log) putEndLocked() {
 	if err != nil {
 		return // two texts always encode
 	}
-	l.putAtLocked(time.Now())(final, l.lines.settled, text)
+	l.putAtLocked(time.Now())(final, l.lines.bear(), text)
 }
 
 // Finished reports whether the log has its end.

@@ -13,13 +13,22 @@
 //   - What ends with \r alone is a state of a progress bar. The latest state is
 //     shown once a second; those between are dropped. The last one, which ends
 //     with \n, is a line like any other.
+//   - A program may redraw a line with backspaces and escape sequences, and go up
+//     to redraw lines above: those of ECMA-48 that move the cursor in these ways
+//     (A to G, `, s, u, ESC 7 and 8) and erase (K, J) are executed as a terminal
+//     does, over up to 64 rows, and left out of the text. A row becomes a line, in
+//     its last state, when the program has gone on below it. Text after a
+//     carriage return or a line end replaces all that the row showed. A row that
+//     is blank at its end has the last state that was not. A row that was a line
+//     already when the program first went up to it is a second line at its end if
+//     it changed.
 //   - A line that stays open is shown as a state too after half a second, so
 //     that nothing waits for a newline. When it ends unchanged its record says
 //     that it repeats what was shown.
 //   - A line longer than 64 KiB goes into several records, all but the last
 //     marked as continued.
-//   - Bytes that are not UTF-8 become U+FFFD. ANSI codes stay ([StripANSI]
-//     removes them).
+//   - Bytes that are not UTF-8 become U+FFFD. Colours and other ANSI codes stay
+//     ([StripANSI] removes them).
 //
 // # The file
 //
