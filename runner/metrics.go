@@ -12,7 +12,7 @@ import (
 
 // Bounds of metrics.json. Real ones have some kilobytes and are five deep.
 const (
-	maxMetrics      = 64 << 20 // bytes
+	maxMetrics      = 8 << 20 // bytes
 	maxMetricsDepth = 100
 )
 

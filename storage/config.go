@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/user"
 	"path"
 	"strings"
@@ -25,7 +26,7 @@ type Config struct {
 	// lease belongs to one owner. It should not change.
 	Owner string
 
-	// Home replaces a leading ~ in paths. Defaults to the user's home directory.
+	// Home replaces a leading ~ in paths. Defaults to [HomeDir].
 	Home string
 
 	// KeepFree is how many bytes of the disk a copy leaves free. Defaults to 0.
@@ -57,6 +58,19 @@ const (
 	defaultShareTimeout = 30 * time.Second
 )
 
+// HomeDir returns what ~ means by default: $HOME, or where that is no absolute path,
+// the directory that the system's list of users names.
+func HomeDir() (string, error) {
+	if home := os.Getenv("HOME"); path.IsAbs(home) {
+		return home, nil
+	}
+	me, err := user.Current()
+	if err != nil {
+		return "", err
+	}
+	return me.HomeDir, nil
+}
+
 // withDefaults returns cfg with defaults in place of zero values.
 func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Workers == 0 {
@@ -69,11 +83,10 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Home == "" {
-		me, err := user.Current()
-		if err != nil {
+		var err error
+		if cfg.Home, err = HomeDir(); err != nil {
 			return cfg, fmt.Errorf("config Home: %w", err)
 		}
-		cfg.Home = me.HomeDir
 	}
 	return cfg, nil
 }

@@ -95,3 +95,36 @@ func FuzzClaim(f *testing.F) {
 		}
 	})
 }
+
+func FuzzMounts(f *testing.F) {
+	f.Add("36 35 98:0 /a /mnt\\040b rw,noatime master:1 - nfs4 nas:/x rw\n")
+	f.Add("1 2 3 / \\1 - x\n - \n\\400 \\04")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, m := range parseMounts(text) {
+			require.NotEmpty(t, m.kind)
+			require.LessOrEqual(t, len(m.path), len(text))
+			require.True(t, m.holds(m.path))
+		}
+	})
+}
+
+func FuzzLease(f *testing.F) {
+	f.Add([]byte(`{"owner":"a","holder":"job","path":"team/m","since":"2026-01-01T00:00:00Z"}`))
+	f.Add([]byte(`{"path":["Lg=="],"pid":-1}`))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		name := filepath.Join(dir, "0123."+t.Name())
+		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o700))
+		require.NoError(t, os.WriteFile(name, data, 0o600))
+		if l, ok := readLease(name); ok {
+			again, err := json.Marshal(l)
+			require.NoError(t, err)
+			require.NotEmpty(t, again)
+		}
+		all, err := leaseStore{dir: dir}.all()
+		require.NoError(t, err)
+		for _, l := range all {
+			require.True(t, l.Path == "" || beneath.IsClean(string(l.Path)))
+		}
+	})
+}

@@ -12,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/storage/internal/beneath"
 )
 
 // A leaseFile is a lease on disk. It lasts until it is released, even if the
@@ -82,9 +85,12 @@ func (s leaseStore) releaseLocked(l leaseFile) (last bool, err error) {
 }
 
 func readLease(name string) (l leaseFile, ok bool) {
-	data, err := os.ReadFile(name)
-	return l, err == nil && json.Unmarshal(data, &l) == nil
+	err := base.ReadJSON(name, &l, maxLease)
+	return l, err == nil && beneath.IsClean(string(l.Path))
 }
+
+// maxLease bounds the file of a lease, in bytes.
+const maxLease = 64 << 10
 
 // of lists the leases on the copy at rel, oldest first.
 func (s leaseStore) of(rel string) ([]leaseFile, error) { return s.list(keyOf(rel)) }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -68,7 +69,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		Keep:              agent.Retention{MaxAge: cfg.Retention.MaxAge, MaxBytes: cfg.Retention.MaxSize},
 		Secrets:           secrets,
 		Warnings: func(context.Context) []string {
-			return slices.Concat(tlsWarnings(cfg, time.Now()), runnerWarnings(run), envWarnings(cfg))
+			return slices.Concat(tlsWarnings(cfg, time.Now()), modeWarnings(cfg), runnerWarnings(run), envWarnings(cfg))
 		},
 		Logger: log,
 	}, parts, nil
@@ -186,6 +187,17 @@ func (env *environment) benchmarkVars(cfg *config.Config) (vars, secrets []strin
 	}
 	slices.Sort(vars)
 	return vars, secrets, nil
+}
+
+// modeWarnings names files with secrets that other users can read.
+func modeWarnings(cfg *config.Config) (said []string) {
+	for what, file := range map[string]string{"settings": cfg.Path, "private key": cfg.TLS.Key} {
+		if info, err := os.Stat(config.Expand(file)); file != "" && err == nil && info.Mode().Perm()&0o077 != 0 {
+			said = append(said, fmt.Sprintf("other users can read the %s in %s (mode %04o); run: chmod 600 %s", what, file, info.Mode().Perm(), file))
+		}
+	}
+	slices.Sort(said)
+	return said
 }
 
 // envWarnings names the variables whose values may be secrets that everybody sees.

@@ -14,7 +14,6 @@ package config
 import (
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/runner/simulated"
+	"github.com/kirizan/kitt-agent/storage"
 )
 
 // A Config is the settings in force.
@@ -162,7 +162,7 @@ func Expand(path string) string {
 	if path != "~" && !strings.HasPrefix(path, "~/") {
 		return path
 	}
-	home, err := os.UserHomeDir()
+	home, err := storage.HomeDir()
 	if err != nil {
 		return path
 	}
