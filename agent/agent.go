@@ -31,6 +31,7 @@ type Agent struct {
 	notices  *notices.Board
 	settings *settings
 	memory   *memory // set by Run before anything else runs
+	twins    *duplicates
 	host     *hostmonitor.Monitor
 	registry *registry
 	queue    *execution.Queue
@@ -45,6 +46,7 @@ type Agent struct {
 
 	started      atomic.Pointer[time.Time] // when Run was called; nil before
 	ready        chan struct{}             // closed once Run accepts commands
+	examined     chan struct{}             // closed once it is known whether another agent uses the name
 	stopWhenIdle atomic.Bool
 	scheduling   watchdog
 	events       eventHub
@@ -65,7 +67,7 @@ func New(cfg Config) (*Agent, error) {
 	cfg.Logger = slog.New(secrets.Handler(cfg.Logger.Handler()))
 	a := &Agent{
 		cfg: cfg, secrets: secrets, settings: settings, ready: make(chan struct{}),
-		notices: &notices.Board{Secrets: secrets}, registry: newRegistry(), queue: execution.NewQueue(cfg.MaxConcurrentJobs),
+		notices: &notices.Board{Secrets: secrets}, registry: newRegistry(), examined: make(chan struct{}), queue: execution.NewQueue(cfg.MaxConcurrentJobs),
 		host: hostmonitor.New(hostmonitor.Config{
 			Detector: cfg.Detector, Usage: cfg.Storage.Usage, Engines: cfg.Engines, Warnings: cfg.Warnings, Logger: cfg.Logger,
 		}),
@@ -82,6 +84,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
+	a.twins = newDuplicates(a.cfg, a.notices)
 	a.compose()
 	if limits := cfg.limits(); len(limits) > 0 {
 		a.cfg.Logger.Info("not everything can be promised with these parts", "limits", limits)
@@ -118,7 +121,8 @@ func (a *Agent) compose() {
 		lost: a.reconciler.lookUpSoon, refused: a.nudgeIfIdle,
 	}
 	a.intake.checker, _ = runner.As[runner.Checker](a.cfg.Runner)
-	a.reconciler.receive, a.reconciler.stopped = a.intake.receive, a.stoppedOnServer
+	a.reconciler.receive, a.reconciler.stopped, a.reconciler.two = a.intake.receive, a.stoppedOnServer, a.twins.two
+	a.maintainer.two = a.twins.two
 }
 
 // tidy makes a delivered job small once nobody reads its log.
@@ -188,11 +192,41 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.memory = openMemory(a.cfg.Dir, a.cfg.Logger)
 	a.settings.restore(a.memory.get().Settings)
 	a.applySettings()
+	found := a.twins.examine(ctx)
+	if found == uncertain && !a.twins.remembers() {
+		found = alone // what is here is this agent's; only what is at the server may be another's
+		a.reconciler.holdOff(watchFor)
+	}
+	var recovered []*jobs.Job
+	if found == alone {
+		if recovered, err = a.recoverJobs(store); err != nil {
+			return fmt.Errorf("agent: read jobs: %w", err)
+		}
+	}
+	if found != uncertain {
+		close(a.examined)
+	}
+	return a.run(ctx, store, found, recovered)
+}
+
+// watchForTwin finds out whether another agent uses the name where the start could not,
+// and resumes the jobs that are on disk if there is none.
+func (a *Agent) watchForTwin(ctx context.Context, store *jobs.Store) {
+	found := a.twins.watch(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	defer close(a.examined)
+	if found == twoAgents {
+		return
+	}
 	recovered, err := a.recoverJobs(store)
 	if err != nil {
-		return fmt.Errorf("agent: read jobs: %w", err)
+		a.cfg.Logger.Error("jobs not read; restart the agent to resume them", "err", err)
+		return
 	}
-	return a.run(ctx, recovered)
+	a.executor.ResumeAll(ctx, recovered)
+	a.releaseStaleLeases(ctx)
 }
 
 // jobsDirName is the directory of the jobs in Config.Dir.
@@ -222,7 +256,7 @@ func openStore(dir string, changed func(*jobs.Job)) (store *jobs.Store, unlock f
 // run runs all parts of the agent, and stops them in this order: no new commands, no
 // new jobs; running benchmarks are detached or stopped; what can be delivered is
 // delivered; the heartbeats end last, so that the server sees the jobs end.
-func (a *Agent) run(ctx context.Context, recovered []*jobs.Job) error {
+func (a *Agent) run(ctx context.Context, store *jobs.Store, found finding, recovered []*jobs.Job) error {
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	deliverCtx, stopDelivering := context.WithCancel(context.WithoutCancel(ctx))
@@ -234,19 +268,34 @@ func (a *Agent) run(ctx context.Context, recovered []*jobs.Job) error {
 
 	var maintaining, delivering, asking, beating, background sync.WaitGroup
 	background.Go(func() { a.host.Run(ctx, a.queue.Idle, a.machineChanged) })
-	maintaining.Go(func() { a.maintainer.run(ctx) })
+	maintaining.Go(func() { a.maintainer.run(ctx, a.examined) })
 	delivering.Go(func() { a.outbox.Run(deliverCtx, drainCtx) })
 	asking.Go(func() { a.reconciler.run(drainCtx) })
-	background.Go(func() { a.releaseStaleLeases(drainCtx) })
+	var examining sync.WaitGroup
+	switch found {
+	case alone:
+		background.Go(func() { a.releaseStaleLeases(drainCtx) })
+	case uncertain:
+		examining.Go(func() { a.watchForTwin(ctx, store) })
+	}
+	background.Go(func() { a.twins.run(beatCtx) })
 	background.Go(func() { a.memory.run(beatCtx) })
 	serving := (&api{a}).serve(beatCtx, a.cfg.Listener)
 	a.registry.setAccepting(true)
 	// Only now, since the first answer may bring a command.
-	beating.Go(func() { _ = a.beats.Run(beatCtx) })
+	beating.Go(func() {
+		select {
+		case <-a.examined: // until then a heartbeat of this agent's would hide another's
+			_ = a.beats.Run(beatCtx)
+		case <-ctx.Done():
+		}
+	})
 	close(a.ready)
 
 	a.executor.ResumeAll(ctx, recovered)
 	a.schedule(ctx, leave)
+	leave()
+	examining.Wait()
 
 	a.cfg.Logger.Info("stopping", "running", len(a.queue.Active()), "waiting", len(a.queue.Waiting()))
 	a.registry.setAccepting(false)
@@ -273,6 +322,11 @@ func (a *Agent) run(ctx context.Context, recovered []*jobs.Job) error {
 // is to stop once idle.
 func (a *Agent) schedule(ctx context.Context, leave func()) {
 	defer a.scheduling.rest()
+	select {
+	case <-a.examined: // jobs that an agent before this one began come first
+	case <-ctx.Done():
+		return
+	}
 	for {
 		a.scheduling.start(scheduleLimit)
 		changed := a.queue.Changed()

@@ -17,6 +17,8 @@
 //	                      checks it
 //	registry.go           all jobs, and who may use their files
 //	recover.go            what a restart continues
+//	duplicates.go         whether another agent uses the same name; identity.go and
+//	                      beatfile.go what that is told by
 //	reconcile.go          asks the server what heartbeats don't say
 //	maintenance.go        what keeps the machine tidy
 //	cancel.go             stops a job

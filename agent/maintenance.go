@@ -35,6 +35,7 @@ type maintainer struct {
 	outbox   *outbox.Outbox
 	notices  *notices.Board
 	watchdog watchdog
+	two      func() string // what shows that another agent uses the name; empty if nothing does
 
 	tidied sync.Map // *jobs.Job → struct{}, of jobs that are as small as they get
 }
@@ -43,8 +44,13 @@ func newMaintainer(cfg Config, registry *registry, outbox *outbox.Outbox, notice
 	return &maintainer{cfg: cfg, log: cfg.Logger, registry: registry, outbox: outbox, notices: notices}
 }
 
-// run does rounds until ctx is done.
-func (m *maintainer) run(ctx context.Context) {
+// run does rounds until ctx is done, once it is known which jobs there are.
+func (m *maintainer) run(ctx context.Context, examined <-chan struct{}) {
+	select {
+	case <-examined:
+	case <-ctx.Done():
+		return
+	}
 	tick := time.NewTicker(maintenanceEvery)
 	defer tick.Stop()
 	defer m.watchdog.rest()
@@ -80,8 +86,8 @@ func (m *maintainer) catchUp() {
 // sweepRuns ends runs of this agent that belong to none of its jobs.
 func (m *maintainer) sweepRuns(ctx context.Context) {
 	sweeper, ok := runner.As[runner.Sweeper](m.cfg.Runner)
-	if !ok {
-		return
+	if !ok || m.two() != "" {
+		return // a run may be that of another agent with this name
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -32,7 +32,9 @@ func (a *Agent) readiness() readiness {
 		return readiness{status: "stuck", reason: "the agent is stuck", detail: err.Error()}
 	}
 	beat := a.beats.State()
-	switch {
+	switch two := a.twins.two(); {
+	case two != "":
+		return readiness{status: "duplicate", reason: "another agent uses this agent's name", detail: two}
 	case beat.Refusal != "":
 		return readiness{status: "refused", reason: "the server refuses this agent", detail: beat.Refusal}
 	case !beat.Registered && beat.LastError != "":

@@ -48,10 +48,13 @@ type reconciler struct {
 	receive func(context.Context, heartbeat.Command, jobs.Source)
 	stopped func(*jobs.Job, reporter.Test)
 
+	two func() string // what shows that another agent uses the name; empty if nothing does
+
 	pokes chan struct{} // asks for a round; holds at most one
 
-	mu       sync.Mutex
-	lookUpAt time.Time // when to look for lost commands; zero for never. guarded by mu
+	mu        sync.Mutex
+	lookUpAt  time.Time // when to look for lost commands; zero for never. guarded by mu
+	notBefore time.Time // when that may be at the earliest. guarded by mu
 }
 
 func newReconciler(cfg Config, registry *registry, queue *execution.Queue, notices *notices.Board) *reconciler {
@@ -84,9 +87,19 @@ func (r *reconciler) lookUpAfter(failures int) {
 func (r *reconciler) lookUpBy(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if at.Before(r.notBefore) {
+		at = r.notBefore
+	}
 	if r.lookUpAt.IsZero() || at.Before(r.lookUpAt) {
 		r.lookUpAt = at
 	}
+}
+
+// holdOff lets no look-up happen before d has passed.
+func (r *reconciler) holdOff(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notBefore = time.Now().Add(d)
 }
 
 // untilLookUp returns how long it is until lost commands are looked for; due is false
@@ -156,8 +169,8 @@ func (r *reconciler) watch(ctx context.Context) {
 // findLost accepts the commands that the server handed out to this agent and that
 // never arrived.
 func (r *reconciler) findLost(ctx context.Context) error {
-	if r.cfg.RecoverWithin < 0 {
-		return nil
+	if r.cfg.RecoverWithin < 0 || r.two() != "" {
+		return nil // of two agents with one name, neither knows whose a command is
 	}
 	commands, err := r.ask.Dispatched(ctx, r.cfg.Name)
 	if err != nil {

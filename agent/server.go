@@ -57,7 +57,11 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 }
 
 func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (heartbeat.Answer, error) {
+	c.a.twins.beforeBeat(ctx, beat.Busy)
 	answer, err := c.a.cfg.Server.Heartbeat(ctx, id, beat)
 	c.a.events.serverAnswered(err)
+	if err == nil {
+		c.a.twins.afterBeat(ctx, orDefault(answer.AgentID, id))
+	}
 	return answer, err
 }

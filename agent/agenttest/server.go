@@ -26,7 +26,7 @@ import (
 // an agent uses it.
 type Server struct {
 	// Fault, if set, is called before each request with its kind: "register",
-	// "heartbeat", "status", "log", "result" or "ask". If it returns an error, the
+	// "heartbeat", "sighting", "status", "log", "result" or "ask". If it returns an error, the
 	// request is not handled and the agent gets that error.
 	Fault func(kind string) error
 
@@ -45,6 +45,7 @@ type Server struct {
 	beats    []heartbeat.Beat
 	regs     []agent.Registration
 	settings map[string]string
+	heard    map[string]time.Time // of the latest heartbeat or registration, by name
 	changed  chan struct{}
 }
 
@@ -64,6 +65,8 @@ var (
 	_ reporter.Inquirer   = (*Server)(nil)
 	_ reporter.TestFinder = (*Server)(nil)
 	_ reporter.Checker    = (*Server)(nil)
+
+	_ agent.HeartbeatReader = (*Server)(nil)
 )
 
 // Launch queues a benchmark of the model with the given path and returns the id of
@@ -279,6 +282,7 @@ func (s *Server) Register(ctx context.Context, reg agent.Registration) (agent.Re
 		}
 		s.agents[answer.AgentID] = reg.Name
 		s.regs = append(s.regs, reg)
+		s.heardLocked(reg.Name)
 		return nil
 	})
 	if err != nil {
@@ -295,6 +299,7 @@ func (s *Server) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) 
 			return heartbeat.ErrUnknownAgent
 		}
 		s.beats = append(s.beats, beat)
+		s.heardLocked(s.agents[id])
 		answer = heartbeat.Answer{AgentID: id, Settings: map[string]string{}}
 		for name, value := range s.settings {
 			answer.Settings[name] = value
@@ -312,6 +317,27 @@ func (s *Server) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) 
 		return heartbeat.Answer{}, err
 	}
 	return answer, nil
+}
+
+func (s *Server) heardLocked(name string) {
+	if s.heard == nil {
+		s.heard = map[string]time.Time{}
+	}
+	s.heard[name] = time.Now()
+}
+
+// LastHeartbeat returns when an agent with that name last registered or sent a
+// heartbeat.
+func (s *Server) LastHeartbeat(ctx context.Context, _, name string) (agent.Sighting, error) {
+	var sighting agent.Sighting
+	err := s.do(ctx, "sighting", func() error {
+		if s.heard[name].IsZero() {
+			return heartbeat.ErrUnknownAgent
+		}
+		sighting = agent.Sighting{At: s.heard[name], Offline: time.Since(s.heard[name]) > heartbeat.OfflineAfter}
+		return nil
+	})
+	return sighting, err
 }
 
 // errNoTest returns the error for an unknown test.

@@ -26,6 +26,7 @@ var (
 	_ reporter.TestFinder = (*Client)(nil)
 
 	_ reporter.EncodedReporter = (*Client)(nil)
+	_ agent.HeartbeatReader    = (*Client)(nil)
 )
 
 // New returns a client. It reads the certificate files and sends no request. The

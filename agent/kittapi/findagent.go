@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
 
@@ -18,6 +21,76 @@ type AgentRow struct {
 	// TokenPrefix is the first 8 characters of the agent's token. It is empty if
 	// the agent has no token; any client can then use its name.
 	TokenPrefix string
+
+	// LastHeartbeat is when the server last heard of the agent, in the server's form;
+	// see ParseTime. Empty for never.
+	LastHeartbeat string
+}
+
+// LastHeartbeat returns when the server last heard of the agent with this id, or of the
+// one with this name if the server knows no such id or id is empty. The error matches
+// [heartbeat.ErrUnknownAgent] if it knows neither.
+func (c *Client) LastHeartbeat(ctx context.Context, id, name string) (agent.Sighting, error) {
+	row, err := c.agentByID(ctx, id)
+	if rejected, ok := errors.AsType[*reporter.RejectedError](err); ok && rejected.Code == http.StatusNotFound {
+		row, err = c.FindAgent(ctx, name)
+	}
+	if err != nil {
+		return agent.Sighting{}, err
+	}
+	return agent.Sighting{At: withoutZone(row.LastHeartbeat), Offline: row.Status == "offline" || row.Status == "provisioned"}, nil
+}
+
+// withoutZone parses a time of the server as if it were in UTC; zero if it is none.
+func withoutZone(text string) time.Time {
+	if t, err := time.Parse("2006-01-02T15:04:05", text); err == nil {
+		return t
+	}
+	t, err := time.Parse(time.DateTime, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// agentByID returns the server's record of an agent.
+func (c *Client) agentByID(ctx context.Context, id string) (row AgentRow, err error) {
+	part, err := segment(id)
+	if err != nil {
+		return AgentRow{}, err
+	}
+	err = c.do(ctx, request{
+		method: http.MethodGet, path: "/agents/" + part,
+		answer: parsedInto(&row, parseAgent),
+	})
+	return row, err
+}
+
+func parseAgent(body []byte) (AgentRow, error) {
+	var wire wireAgent
+	if err := unmarshal(body, &wire); err != nil {
+		return AgentRow{}, err
+	}
+	return wire.row()
+}
+
+// wireAgent is the server's record of an agent.
+type wireAgent struct {
+	ID            text `json:"id"`
+	Name          text `json:"name"`
+	Status        text `json:"status"`
+	TokenPrefix   text `json:"token_prefix"`
+	LastHeartbeat text `json:"last_heartbeat"`
+}
+
+func (w wireAgent) row() (AgentRow, error) {
+	if w.ID == "" {
+		return AgentRow{}, errShape("id")
+	}
+	return AgentRow{
+		ID: string(w.ID), Name: string(w.Name), Status: string(w.Status), TokenPrefix: string(w.TokenPrefix),
+		LastHeartbeat: string(w.LastHeartbeat),
+	}, nil
 }
 
 // FindAgent returns the server's record of the agent with that name, which it looks
@@ -41,12 +114,7 @@ func (c *Client) FindAgent(ctx context.Context, name string) (AgentRow, error) {
 }
 
 func parseAgents(body []byte) ([]AgentRow, error) {
-	var wire []struct {
-		ID          text `json:"id"`
-		Name        text `json:"name"`
-		Status      text `json:"status"`
-		TokenPrefix text `json:"token_prefix"`
-	}
+	var wire []wireAgent
 	if err := unmarshal(body, &wire); err != nil {
 		return nil, err
 	}
@@ -54,11 +122,12 @@ func parseAgents(body []byte) ([]AgentRow, error) {
 		return nil, errors.New("it is not a list of agents")
 	}
 	rows := make([]AgentRow, len(wire))
-	for i, row := range wire {
-		if row.ID == "" {
-			return nil, errShape("id")
+	for i, each := range wire {
+		row, err := each.row()
+		if err != nil {
+			return nil, err
 		}
-		rows[i] = AgentRow{ID: string(row.ID), Name: string(row.Name), Status: string(row.Status), TokenPrefix: string(row.TokenPrefix)}
+		rows[i] = row
 	}
 	return rows, nil
 }
