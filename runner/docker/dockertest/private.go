@@ -181,7 +181,9 @@ func (p *Private) Close() error {
 			errs = append(errs, err)
 		}
 	}
-	errs = append(errs, p.Stop(), end(p.containerd, unix.SIGTERM), p.unmount(), p.log.Close())
+	errs = append(errs, p.Stop(), end(p.containerd, unix.SIGTERM))
+	p.killShims()
+	errs = append(errs, p.unmount(), p.log.Close())
 	if p.Client != nil {
 		errs = append(errs, p.Client.Close())
 	}
