@@ -61,7 +61,7 @@ func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Bea
 	answer, err := c.a.cfg.Server.Heartbeat(ctx, id, beat)
 	c.a.events.serverAnswered(err)
 	if err == nil {
-		c.a.twins.afterBeat(ctx, orDefault(answer.AgentID, id))
+		c.a.twins.afterBeat(ctx, id)
 	}
 	return answer, err
 }

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cenkalti/backoff/v5"
 
@@ -93,6 +96,7 @@ type Loop struct {
 	interval time.Duration // guarded by mu, like all that follows
 	state    State
 	extra    []time.Time // when NudgeIn wants beats
+	unproved bool        // whether an answer named AgentID, and no beat with it got through yet
 	busy     bool        // whether a benchmark runs, as the last beat said
 	begun    int         // attempts so far
 	done     int         // the latest that has ended,
@@ -249,9 +253,12 @@ func (l *Loop) attempt(ctx context.Context, known *bool, sent *Beat) error {
 			}
 		}
 		if err != nil {
+			if l.dropUnproved() {
+				*known = false // a registration says which id is right
+			}
 			return fmt.Errorf("heartbeat: %w", err)
 		}
-		l.setAgentID(answer.AgentID)
+		l.setAgentID(ctx, answer.AgentID)
 		if l.cfg.Handle != nil {
 			l.setDue(callTimeout)
 			l.cfg.Handle(ctx, answer)
@@ -291,8 +298,11 @@ func (l *Loop) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !isID(id) {
+		return fmt.Errorf("the server named an agent id that no address can hold: %q", base.Printable(id, 80))
+	}
 	l.mu.Lock()
-	l.state.AgentID = id
+	l.state.AgentID, l.unproved = id, false
 	l.mu.Unlock()
 	l.log.InfoContext(ctx, "registered", "agent_id", id)
 	if interval > 0 && l.cfg.Interval == DefaultInterval {
@@ -302,14 +312,45 @@ func (l *Loop) register(ctx context.Context) error {
 	return nil
 }
 
-// setAgentID stores the server's id for the agent.
-func (l *Loop) setAgentID(id string) {
+// setAgentID stores the server's id for the agent, as an answer to a heartbeat names it.
+// The id before has proved itself by that heartbeat; a new one has yet to.
+func (l *Loop) setAgentID(ctx context.Context, id string) {
 	if id == "" {
 		return
 	}
+	usable := isID(id)
+	l.mu.Lock()
+	before := l.state.AgentID
+	l.unproved = usable && id != before
+	if usable {
+		l.state.AgentID = id
+	}
+	l.mu.Unlock()
+	if !usable {
+		l.log.WarnContext(ctx, "agent id in a heartbeat's answer ignored, since no address can hold it", "agent_id", base.Printable(id, 80))
+	}
+}
+
+// dropUnproved forgets an id that the latest answer named and with which no heartbeat
+// got through. Until the next registration the agent's name stands for it.
+func (l *Loop) dropUnproved() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state.AgentID = id
+	if !l.unproved {
+		return false
+	}
+	l.unproved = false
+	l.state.AgentID = ""
+	return true
+}
+
+// maxID bounds an agent's id, in bytes. The server's own have 16.
+const maxID = 128
+
+// isID reports whether id can stand in the server's addresses.
+func isID(id string) bool {
+	ok := func(r rune) bool { return r > ' ' && r != '/' && r != utf8.RuneError && unicode.IsPrint(r) }
+	return id != "" && id != "." && id != ".." && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return !ok(r) })
 }
 
 func (l *Loop) id() string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -327,4 +328,52 @@ func TestBeatWaitsForItsOutcome(t *testing.T) {
 		})
 		require.ErrorIs(t, l.Beat(t.Context()), ErrNotRunning)
 	})
+}
+
+// TestABadIDInAnAnswerIsLeftAgain has one answer name an id with which no heartbeat gets
+// through, in whatever way.
+func TestABadIDInAnAnswerIsLeftAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		id    string
+		fault error // of heartbeats with it
+	}{
+		"of nobody":             {"0123456789abcdef", ErrUnknownAgent},
+		"of another agent":      {"fedcba9876543210", refusal{}},
+		"of an agent elsewhere": {"fedcba9876543210", ErrUnauthorized},
+		"refused by a proxy":    {"%3Cscript%3E", errors.New("400 Bad Request")},
+		"two parts":             {"a/b", refusal{}},
+		"dots":                  {"..", refusal{}},
+		"long":                  {strings.Repeat("a", 1<<20), errors.New("414 URI Too Long")},
+		"control characters":    {"a\nb", refusal{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{}
+				s.beat = func(n int) (Answer, error) {
+					switch {
+					case s.ids[n] == tt.id:
+						return Answer{}, tt.fault
+					case n == 1:
+						return Answer{AgentID: tt.id}, nil
+					}
+					return Answer{AgentID: s.ids[n]}, nil
+				}
+				l := run(t, Config{Client: s, Name: "gpu-01"}, 10*time.Minute, nil)
+				require.NotEqual(t, tt.id, l.State().AgentID)
+				require.Zero(t, l.State().FailingFor)
+				require.Greater(t, len(s.beats), 15)
+				require.LessOrEqual(t, len(s.registers), 2)
+			})
+		})
+	}
+}
+
+func TestWhatCanBeAnID(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"", ".", "..", "a/b", "a b", "a\x00", "\xff", strings.Repeat("a", 129)} {
+		require.False(t, isID(id), "%q", id)
+	}
+	for _, id := range []string{"d802cb05fd8a4b38", "gpu-01", "ü", "a%2Fb"} {
+		require.True(t, isID(id), "%q", id)
+	}
 }
