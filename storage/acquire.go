@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"path/filepath"
 
 	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
@@ -88,7 +89,7 @@ func (a *acquisition) run(ctx context.Context, name modelName) (lease *Lease, er
 			return a.lease(ctx, rel)
 		}
 	}
-	inPlace, err := a.inPlace(ctx, name)
+	inPlace, isDir, err := a.inPlace(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +109,14 @@ func (a *acquisition) run(ctx context.Context, name modelName) (lease *Lease, er
 	if lease != nil || err != nil {
 		return lease, err
 	}
-	return a.withoutCopy(name, inPlace, missing)
+	if missing != nil && !errors.Is(missing, ErrNotFound) && (inPlace != "" || name.identifier()) {
+		a.out.line(missing.Error()) // the share is not mounted
+	}
+	if inPlace != "" {
+		top, rel := a.l.cfg.linkTop(inPlace, isDir)
+		return a.useLocal(ctx, top, rel, OriginInPlace)
+	}
+	return a.withoutCopy(name, missing)
 }
 
 // fromShare returns a lease on a copy of the model on the share. missing says why
@@ -130,20 +138,14 @@ func (a *acquisition) fromShare(ctx context.Context, name modelName, inPlace boo
 	if err != nil {
 		return nil, nil, err
 	}
-	lease, err = a.leaseCopy(ctx, found)
+	lease, err = a.leaseCopy(ctx, source{modelAt: found, top: a.st.ShareMount, target: found.rel})
 	return lease, nil, err
 }
 
-// withoutCopy returns a lease on a model that needs no copy, or says that there is
-// none.
-func (a *acquisition) withoutCopy(name modelName, inPlace string, missing error) (*Lease, error) {
-	if missing != nil && !errors.Is(missing, ErrNotFound) && (inPlace != "" || name.identifier()) {
-		a.out.line(missing.Error()) // the share is not mounted
-	}
+// withoutCopy returns a lease on a model that an engine fetches, or says that there
+// is none.
+func (a *acquisition) withoutCopy(name modelName, missing error) (*Lease, error) {
 	switch {
-	case inPlace != "":
-		a.out.line("using " + inPlace + " where it is")
-		return NewLease(inPlace, OriginInPlace, nil), nil
 	case name.identifier():
 		a.out.line(a.req.Model + " is not a path here; the engine fetches it")
 		return NewLease(a.req.Model, OriginIdentifier, nil), nil
@@ -154,8 +156,19 @@ func (a *acquisition) withoutCopy(name modelName, inPlace string, missing error)
 		Fix: "set model_share_source and model_share_mount, or put the model into " + a.st.dir, Err: ErrNotFound}
 }
 
-// leaseCopy returns a lease on a copy of a model on the share.
-func (a *acquisition) leaseCopy(ctx context.Context, from modelAt) (*Lease, error) {
+// A source is what is copied.
+type source struct {
+	modelAt        // below top
+	top     string // the share, or a directory of this machine
+	target  string // below the storage directory
+	print   string // of a model of this machine: its copy is of this state
+}
+
+// local reports whether the model is on this machine.
+func (s source) local() bool { return s.print != "" }
+
+// leaseCopy returns a lease on a copy of a model.
+func (a *acquisition) leaseCopy(ctx context.Context, from source) (*Lease, error) {
 	before := a.st.dir
 	v, err := a.l.view(ctx, true)
 	if err != nil {
@@ -165,11 +178,14 @@ func (a *acquisition) leaseCopy(ctx context.Context, from modelAt) (*Lease, erro
 		return nil, errChanged
 	}
 	a.dir = v.dir
-	target, found, err := a.targetOf(from.rel)
+	target, found, err := a.targetOf(from.target)
 	if err != nil {
 		return nil, err
 	}
 	if found {
+		if err := a.removeOutdated(ctx, target, from); err != nil {
+			return nil, err
+		}
 		return a.lease(ctx, target)
 	}
 	taken, err := a.dir.takeLease(ctx, target, a.l.cfg.Owner, a.req, func() error { return nil })
@@ -188,7 +204,7 @@ func (a *acquisition) leaseCopy(ctx context.Context, from modelAt) (*Lease, erro
 	return l, nil
 }
 
-// targetOf returns where the model at rel on the share is copied to, without
+// targetOf returns where the model that belongs at rel is copied to, without
 // links. found tells that it is there already.
 func (a *acquisition) targetOf(rel string) (target string, found bool, err error) {
 	if err := a.dir.setUp(); err != nil {
@@ -212,8 +228,26 @@ func (a *acquisition) targetOf(rel string) (target string, found bool, err error
 	return target, false, err
 }
 
-// copyRun returns a function that copies a model on the share.
-func (a *acquisition) copyRun(from modelAt, target string) func(context.Context, *inflight) error {
+// removeOutdated removes the copy of a model of this machine that has changed since.
+// It returns errChanged then.
+func (a *acquisition) removeOutdated(ctx context.Context, target string, from source) error {
+	m, err := a.dir.copies.at(target)
+	if err != nil || m == nil || !from.local() || m.Print == from.print {
+		return iofault.Explain("check the copy of", target, err)
+	}
+	a.out.line(filepath.Join(from.top, from.rel) + " has changed since its copy was made")
+	kept, err := m.in(a.dir).remove(ctx, false)
+	if err != nil {
+		return iofault.Explain("remove", target, err)
+	}
+	if kept != "" {
+		return fault.New(ClassConflict, "run: kitt-agent models rm "+target, "the copy of %q is outdated and stays because %s", target, kept)
+	}
+	return errChanged
+}
+
+// copyRun returns a function that copies a model.
+func (a *acquisition) copyRun(from source, target string) func(context.Context, *inflight) error {
 	l, dir := a.l, a.dir
 	r := &copyRun{cfg: l.cfg, st: a.st, dir: dir, watchdog: l.watchdog, from: from, target: target, model: a.req.Model,
 		wanted: l.wanted(a.st), log: l.cfg.Logger}

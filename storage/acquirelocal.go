@@ -20,10 +20,11 @@ func (a *acquisition) lease(ctx context.Context, rel string) (*Lease, error) {
 		if err := a.checkForeign(ctx, rel); err != nil {
 			return nil, err
 		}
-		a.out.line("using " + a.dir.abs(rel))
-		lease := NewLease(a.dir.abs(rel), OriginLocal, nil) // not a copy: the storage never removes it
-		lease.Name = rel
-		return lease, nil
+		lease, err := a.useLocal(ctx, a.dir.dir, rel, OriginLocal)
+		if err == nil {
+			lease.Name = rel
+		}
+		return lease, err
 	}
 	taken, err := a.dir.takeLease(ctx, m.Path, a.l.cfg.Owner, a.req, func() error {
 		now, err := a.dir.copies.at(m.Path)

@@ -29,6 +29,12 @@ type Config struct {
 	// Home replaces a leading ~ in paths. Defaults to [HomeDir].
 	Home string
 
+	// ModelDirs are directories within which symbolic links of models on this machine
+	// may lead anywhere. Without them the links of a model may lead to the storage
+	// directory if it is there, to the repository of a Hugging Face cache if it is
+	// there, and else only into the model itself. A leading ~ is the home directory.
+	ModelDirs []string
+
 	// KeepFree is how many bytes of the disk a copy leaves free. Defaults to 0.
 	KeepFree int64
 

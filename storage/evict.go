@@ -130,7 +130,7 @@ func (c *cleanup) keepOther(ctx context.Context, name modelName) error {
 		return context.Cause(ctx)
 	}
 	if name.abs != "" && !strings.HasPrefix(name.abs, c.st.dir+"/") {
-		if real, err := c.inPlace(ctx, name); err == nil && real != "" {
+		if real, _, err := c.inPlace(ctx, name); err == nil && real != "" {
 			c.keep(real, "it is not in the storage directory")
 			return nil
 		}
@@ -167,7 +167,7 @@ func (c *cleanup) remove(ctx context.Context, m *manifest) error {
 		return nil
 	}
 	c.done.Removed = append(c.done.Removed, at)
-	c.done.BytesFreed += m.Bytes
+	c.done.BytesFreed += m.onDisk()
 	c.log.InfoContext(ctx, "model copy removed", "model", m.Path, "bytes", m.Bytes)
 	return nil
 }

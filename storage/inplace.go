@@ -10,18 +10,19 @@ import (
 )
 
 // inPlace returns the path without links of a model elsewhere on this machine, or
-// an empty string.
-func (v view) inPlace(ctx context.Context, name modelName) (string, error) {
+// an empty string, and whether it is a directory. A link to a file whose name tells
+// nothing is returned itself, as [keepName] does.
+func (v view) inPlace(ctx context.Context, name modelName) (path string, isDir bool, err error) {
 	if name.abs == "" {
-		return "", nil
+		return "", false, nil
 	}
 	for _, base := range []string{v.st.dir, v.st.ShareMount} {
 		if _, ok := below(base, name.abs); ok {
-			return "", nil
+			return "", false, nil
 		}
 	}
 	var found string
-	err := v.watchdog.probe(ctx, mountOf(name.abs), &opStat, name.abs, func() error {
+	err = v.watchdog.probe(ctx, mountOf(name.abs), &opStat, name.abs, func() error {
 		real, err := filepath.EvalSymlinks(name.abs)
 		if err != nil {
 			return err
@@ -33,16 +34,16 @@ func (v view) inPlace(ctx context.Context, name modelName) (string, error) {
 		if !info.IsDir() && !info.Mode().IsRegular() {
 			return notAModel(name.text)
 		}
-		found = real
+		found, isDir = keepName(name.abs, real, info), info.IsDir()
 		return nil
 	})
 	if isMissing(err) {
-		return "", nil
+		return "", false, nil
 	}
 	if err != nil {
-		return "", iofault.Explain("look for", name.text, err)
+		return "", false, iofault.Explain("look for", name.text, err)
 	}
-	return found, nil
+	return found, isDir, nil
 }
 
 // ours returns the configured path of something in the storage directory or on the

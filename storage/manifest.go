@@ -25,6 +25,8 @@ type manifest struct {
 	Copied     time.Time `json:"copied"`
 	Took       float64   `json:"took_s"`
 	Bytes      int64     `json:"bytes"`
+	Shared     int64     `json:"shared,omitempty"` // bytes that take no space of their own; see modelcopy.Result
+	Print      string    `json:"print,omitempty"`  // of the model's scan, to tell whether it has changed
 	Files      int       `json:"files"`
 	Hash       string    `json:"hash"`
 	Piece      int64     `json:"piece"`          // a file's hash is that of the hashes of its pieces of this size
@@ -38,6 +40,10 @@ type manifest struct {
 
 	lastUsed time.Time
 }
+
+// onDisk returns how many bytes the removal of the copy frees while the original is
+// there.
+func (m *manifest) onDisk() int64 { return m.Bytes - m.Shared }
 
 // An item is one entry of a copy.
 type item struct {

@@ -60,17 +60,10 @@ func (m modelAt) lease(top, origin string, release func() error) *Lease {
 }
 
 // wholeLocal is wholeModel for what is at rel below a directory of this machine.
-func (v view) wholeLocal(ctx context.Context, top, rel string) (found modelAt, err error) {
+func (v view) wholeLocal(ctx context.Context, top, rel string) (modelAt, error) {
 	var whole modelAt
-	err = v.watchdog.run(ctx, mountOf(top), 1, func(_ context.Context, timers []*opTimer) (err error) {
-		timers[0].Begin(&opOpen, &top)
-		src, err := modelcopy.OpenSource(top)
-		timers[0].End()
-		if err != nil {
-			return iofault.Explain("open", top, err)
-		}
-		defer func() { err = errors.Join(err, src.Close()) }()
-		whole, err = wholeModel(src, timers[0], rel)
+	err := v.watchdog.run(ctx, mountOf(top), 1, func(_ context.Context, timers []*opTimer) (err error) {
+		whole, err = openWhole(timers[0], top, rel)
 		return err
 	})
 	if err != nil {

@@ -21,9 +21,9 @@ type copyRun struct {
 	st       state
 	dir      *modelDir
 	watchdog *watchdog
-	from     modelAt // on the share
-	target   string  // below the storage directory
-	model    string  // as the first request named it
+	from     source
+	target   string // below the storage directory
+	model    string // as the first request named it
 	started  time.Time
 	wanted   func(*manifest) bool
 	progress *progressLog
@@ -49,7 +49,7 @@ func (r *copyRun) run(ctx context.Context) (copied bool, err error) {
 	stop := make(chan struct{})
 	var sampler sync.WaitGroup
 	sampler.Go(func() { r.sample(claimed, stop) })
-	err = r.watchdog.run(ctx, r.st.ShareMount, modelcopy.MaxParallel(r.cfg.Workers), func(ctx context.Context, timers []*opTimer) (err error) {
+	err = r.watchdog.run(ctx, r.from.top, modelcopy.MaxParallel(r.cfg.Workers), func(ctx context.Context, timers []*opTimer) (err error) {
 		// The claim is held until the last worker has returned, however long it hung.
 		defer func() { err = errors.Join(err, claimed.Close()) }()
 		return r.copy(ctx, claimed, timers)
@@ -111,7 +111,7 @@ func (r *copyRun) copy(ctx context.Context, claimed *os.File, timers []*opTimer)
 	}
 	r.made = len(parents)
 	copied, err := modelcopy.Copy(ctx, modelcopy.Options{
-		Share: r.st.ShareMount, Model: r.from.dir(), Files: r.from.files, Stage: r.dir.stage(r.target), Workers: r.cfg.Workers,
+		Share: r.from.top, Model: r.from.dir(), Files: r.from.files, Link: r.from.local(), Stage: r.dir.stage(r.target), Workers: r.cfg.Workers,
 		Counters: &r.counters, Note: r.progress.note,
 		Reserve: func(left, whole int64) error { return r.reserve(ctx, claimed, left, whole) },
 	}, timers)
@@ -123,8 +123,11 @@ func (r *copyRun) copy(ctx context.Context, claimed *os.File, timers []*opTimer)
 	if err := m.in(r.dir).publish(ctx, copied); err != nil {
 		return err
 	}
-	r.progress.note(fmt.Sprintf("copied %s: %s in %v (%s/s)", r.target, base.Size(m.Bytes), took.Round(10*time.Millisecond),
-		base.Size(int64(float64(m.Bytes)/max(took.Seconds(), 1e-3)))))
+	how := fmt.Sprintf("(%s/s)", base.Size(int64(float64(m.Bytes)/max(took.Seconds(), 1e-3))))
+	if m.Shared > 0 {
+		how = fmt.Sprintf("(%s of it shared with the original)", base.Size(m.Shared))
+	}
+	r.progress.note(fmt.Sprintf("copied %s: %s in %v %s", r.target, base.Size(m.Bytes), took.Round(10*time.Millisecond), how))
 	r.log.InfoContext(ctx, "model copied", "model", r.target, "bytes", m.Bytes, "took", took)
 	return os.Remove(claimed.Name())
 }
@@ -139,11 +142,11 @@ func (r *copyRun) reserve(ctx context.Context, claimed *os.File, left, whole int
 func (r *copyRun) manifest(copied *modelcopy.Result, parents []rawText, took time.Duration) *manifest {
 	m := &manifest{
 		Version: 1, Path: r.target, Source: r.st.ShareSource, SourcePath: rawText(r.from.rel), Copied: time.Now().UTC(), Took: took.Seconds(),
-		Bytes: copied.Bytes, Files: copied.Files, Hash: copied.Hash, Piece: copied.Piece, Main: rawText(r.from.main()),
+		Bytes: copied.Bytes, Files: copied.Files, Hash: copied.Hash, Piece: copied.Piece, Shared: copied.Shared, Print: copied.Print, Main: rawText(r.from.main()),
 		Requests: []rawText{rawText(r.model)}, Parents: parents, Boot: base.BootID(),
 	}
-	if m.Source == "" {
-		m.Source = r.st.ShareMount
+	if m.Source == "" || r.from.local() {
+		m.Source = r.from.top
 	}
 	return m
 }

@@ -82,7 +82,7 @@ func (r *reservation) shortLocked() (int64, error) {
 	}
 	total := r.whole
 	for _, m := range all {
-		total += m.Bytes
+		total += m.onDisk()
 	}
 	for _, c := range running {
 		total += c.Size
@@ -107,7 +107,7 @@ func (c removable) bytes() (sum int64) {
 		sum += a.Done
 	}
 	for _, m := range c.idle {
-		sum += m.Bytes
+		sum += m.onDisk()
 	}
 	return sum
 }

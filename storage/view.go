@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/storage/internal/beneath"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 	"github.com/kirizan/kitt-agent/storage/internal/modelset"
 )
@@ -67,7 +68,11 @@ func (v view) local(name modelName) (string, error) {
 		rel = name.rel()
 	}
 	if rel == "" {
-		return v.dir.copies.requested(name.text)
+		at, err := v.dir.copies.requested(name.text)
+		if beneath.Inside(resolvedDir, at) { // its original has to be looked at first
+			at = ""
+		}
+		return at, err
 	}
 	if reserved(rel) {
 		return "", fault.New(ClassInvalid, "name a model", "%q is a path of the storage itself", name.text)
@@ -147,7 +152,7 @@ func (d *modelDir) find(rel string) (string, error) {
 			return "", err
 		}
 	}
-	return real, nil
+	return d.named(rel, real, info), nil
 }
 
 func notAModel(name string) error {

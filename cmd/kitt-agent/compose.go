@@ -225,6 +225,7 @@ func storageConfig(cfg *config.Config) storage.Config {
 		MaxBytes:     cfg.Models.MaxSize,
 		Workers:      cfg.Models.Streams,
 		ShareTimeout: cfg.Models.ShareTimeout,
+		ModelDirs:    cfg.Models.Dirs,
 	}
 }
 

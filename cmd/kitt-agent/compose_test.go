@@ -60,7 +60,7 @@ func fileWith(t *testing.T, key, value string, other map[string]string) string {
 	t.Helper()
 	quoted := fmt.Sprintf("%q", value)
 	switch key {
-	case "allowed_hosts", "allowed_images":
+	case "allowed_hosts", "allowed_images", "models.dirs":
 		quoted = "[" + quoted + "]"
 	case "env":
 		quoted = "{A: " + quoted + "}"

@@ -25,13 +25,17 @@ const (
 // DefaultWorkers is the number of workers where Options has none.
 const DefaultWorkers = 16
 
-// Options describe one copy. All fields but Files and Workers are required.
+// Options describe one copy. All fields but Files, Link and Workers are required.
 type Options struct {
 	Share string // the directory where the share is mounted
 	Model string // path of the model below it, without links unless it is a link to a file
 	// Files, if set, are the names of the files in the directory Model that are
 	// copied. Nothing else in it is. Links among them are followed.
 	Files []string
+
+	// Link lets a copy of files on the same disk share their blocks or be further
+	// names of them (hard links), and take no space of its own.
+	Link bool
 
 	Stage   string // the staging directory; it may hold an interrupted copy of the same model
 	Workers int    // parts of large files copied in parallel from a network; 0 means DefaultWorkers
@@ -45,12 +49,17 @@ type Options struct {
 	Reserve func(left, whole int64) error
 }
 
-// name returns the path of the model, or of the first of its files.
+// name returns the path of the model, or of the first of its files, for errors. It
+// is absolute for a model of this machine.
 func (o Options) name() string {
-	if len(o.Files) == 0 {
-		return o.Model
+	name := o.Model
+	if len(o.Files) > 0 {
+		name = path.Join(name, o.Files[0])
 	}
-	return path.Join(o.Model, o.Files[0])
+	if o.Link {
+		name = path.Join(o.Share, name)
+	}
+	return name
 }
 
 // Copy copies a model from the share to Stage/data, where it is complete when
@@ -72,6 +81,7 @@ type copier struct {
 	remote  bool        // the share is behind a network
 	fresh   bool        // no earlier run left anything in Stage
 	huge    bool        // the model would displace everything else from the page cache
+	sharing sharing     // what the files of the copy share with the originals
 	noClone atomic.Bool // the file system shares no blocks with the share
 	zeroes  []byte
 	buffers chan []byte // large ones, nil until they are needed
@@ -92,7 +102,7 @@ type fileCopy struct {
 	had       *journalled
 	number    int32        // in the journal; 0 until it is in there; guarded by journal.mu
 	left      atomic.Int32 // pieces that are not complete yet
-	cloned    bool         // it shares the blocks of the share's file; set by prepareOnce
+	cloned    bool         // it shares the blocks of the original, or is a hard link to it; set by prepareOnce
 	allocated bool         // its space is preallocated; set by prepareOnce
 	kept      int64        // mtime of the copy: the disk's file system may store it less precisely
 

@@ -2,6 +2,7 @@ package modelcopy
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -12,6 +13,12 @@ import (
 // can do that (ioctl_ficlone(2)).
 func reflink(dst, src *os.File) bool {
 	return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil
+}
+
+// linkFile gives the open file src another name in dir and reports whether that is
+// possible (linkat(2)).
+func linkFile(src, dir *os.File, name string) bool {
+	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", src.Fd()), int(dir.Fd()), name, unix.AT_SYMLINK_FOLLOW) == nil
 }
 
 // preallocate reserves a file's space in one piece and reports whether the file

@@ -25,6 +25,7 @@ func metaOf(info fs.FileInfo) meta {
 }
 
 func reflink(_, _ *os.File) bool                { return false }
+func linkFile(_, _ *os.File, _ string) bool     { return false }
 func preallocate(*os.File, int64) (bool, error) { return false, nil }
 func punchHole(*os.File, int64, int64) bool     { return false }
 func nextData(_ *os.File, off, _ int64) int64   { return off }

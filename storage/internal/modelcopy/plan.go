@@ -21,6 +21,12 @@ func (c *copier) plan(ctx context.Context, timers []*OpTimer) error {
 	memory := memoryTotal()
 	c.huge = memory > 0 && c.tree.bytes > memory/2
 	c.Counters.begin(c.tree)
+	if err := c.probeSharing(timers[0]); err != nil {
+		return err
+	}
+	if c.sharing != shareNothing {
+		staged, whole = 0, 0
+	}
 	if staged > 0 {
 		c.Note(fmt.Sprintf("resuming an interrupted copy: up to %s are already copied", base.Size(staged)))
 	}

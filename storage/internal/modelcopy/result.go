@@ -7,7 +7,13 @@ type Result struct {
 	Bytes int64  // of all files
 	Files int    // without hard links
 	Piece int64  // size of the pieces that the hashes are of
-	Hash  string // of the whole model; empty if a file shares blocks with the share's
+	Print string // of the scan; see Inspection
+
+	// Shared is how many of the bytes take no space of their own: they share blocks
+	// with the original, or the file is a hard link to it.
+	Shared int64
+
+	Hash string // of the whole model; empty if a file shares blocks with the share's
 
 	tree  *tree
 	files []*fileCopy
@@ -24,7 +30,13 @@ type Item struct {
 }
 
 func (c *copier) result() *Result {
-	return &Result{Bytes: c.tree.bytes, Files: c.tree.files, Piece: c.journal.piece, Hash: modelHash(c.files), tree: c.tree, files: c.files}
+	r := &Result{Bytes: c.tree.bytes, Files: c.tree.files, Piece: c.journal.piece, Print: c.tree.print.String(), Hash: modelHash(c.files), tree: c.tree, files: c.files}
+	for _, f := range c.files {
+		if f.cloned {
+			r.Shared += f.size
+		}
+	}
+	return r
 }
 
 // FirstFile returns the path of one of the model's files, or ok false if it has

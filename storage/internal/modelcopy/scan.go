@@ -37,6 +37,7 @@ type scanner struct {
 	model  string   // on the share, without links
 	only   []string // names of the files in model that belong to it; nil for all
 	timers []*OpTimer
+	link   bool         // Options.Link
 	again  bool         // a second scan, which keeps only the fingerprint
 	note   func(string) // receives lines for the job's log
 
@@ -75,7 +76,7 @@ type found struct {
 // entries.
 func scan(ctx context.Context, src *Source, o Options, timers []*OpTimer, again bool) (*tree, error) {
 	rel := o.Model
-	s := &scanner{src: src, model: rel, only: o.Files, timers: timers, again: again, note: o.Note, hasher: xxh3.New(),
+	s := &scanner{src: src, model: rel, only: o.Files, link: o.Link, timers: timers, again: again, note: o.Note, hasher: xxh3.New(),
 		seen: map[[2]uint64]firstLink{}, bySrc: map[string]firstLink{}}
 	if again {
 		s.note = func(string) {}
@@ -105,14 +106,21 @@ func (s *scanner) lookUpModel(t *OpTimer) (real string, top meta, err error) {
 	real = s.model
 	t.Begin(&opStat, &s.model)
 	defer t.End()
-	top, err = lstatAt(s.src.Folder, real, s.again)
+	top, err = s.lstat(s.src.Folder, real)
 	if err != nil || top.mode&fs.ModeSymlink == 0 {
 		return real, top, err
 	}
 	if real, err = beneath.Resolve(s.src.Root, s.src.seenAt, s.model); err == nil {
-		top, err = lstatAt(s.src.Folder, real, s.again)
+		top, err = s.lstat(s.src.Folder, real)
+		s.tree.linked = true
 	}
 	return real, top, err
+}
+
+func (s *scanner) lstat(at beneath.Folder, rel string) (meta, error) {
+	m, err := lstatAt(at, rel, s.again)
+	m.stamp = stampFor(s.link, m)
+	return m, err
 }
 
 // sum adds up the files of the tree.
@@ -261,7 +269,7 @@ func (s *scanner) examine(t *OpTimer, f *found) error {
 	t.Begin(&opStat, &rel)
 	defer t.End()
 	var err error
-	if f.meta, err = lstatAt(beneath.Folder{Root: s.src.Root, Dir: f.dir.file, Path: f.dir.src}, f.name, s.again); err != nil {
+	if f.meta, err = s.lstat(beneath.Folder{Root: s.src.Root, Dir: f.dir.file, Path: f.dir.src}, f.name); err != nil {
 		return iofault.Explain("stat", rel, err)
 	}
 	if f.meta.mode&fs.ModeSymlink == 0 {
@@ -286,6 +294,6 @@ func (s *scanner) examine(t *OpTimer, f *found) error {
 		f.err = beneath.Escapes(rel)
 		return nil
 	}
-	f.target, f.err = lstatAt(s.src.Folder, f.real, s.again)
+	f.target, f.err = s.lstat(s.src.Folder, f.real)
 	return nil
 }

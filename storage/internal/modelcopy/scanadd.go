@@ -21,6 +21,7 @@ func (s *scanner) add(f *found) (*scanDir, error) {
 			return nil, err
 		}
 		m, src, followed = f.target, f.real, true
+		s.tree.linked = true
 	}
 	switch {
 	case m.mode.IsRegular():
@@ -49,6 +50,7 @@ func (s *scanner) addLink(f *found, at, src string) (done bool, err error) {
 	case f.err != nil:
 		return true, iofault.Explain("follow the link", src, f.err)
 	case s.staysIn(f.real):
+		s.tree.linked = true
 		text = beneath.RelativeLink(f.dir.path, strings.TrimPrefix(strings.TrimPrefix(f.real, s.model), "/"))
 	default:
 		return false, nil

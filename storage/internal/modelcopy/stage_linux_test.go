@@ -84,3 +84,32 @@ func TestGarbageInAHole(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, strings.Repeat("w", 3<<20)+string(make([]byte, 6<<20)) == string(got))
 }
+
+// A run that was interrupted left hard links in its stage, and the originals have
+// changed since. Nothing is written through the links.
+func TestALinkedOriginalIsNeverWritten(t *testing.T) {
+	t.Parallel()
+	for _, link := range []bool{true, false} {
+		share := t.TempDir()
+		require.NoError(t, os.MkdirAll(filepath.Join(share, "m"), 0o755))
+		original := filepath.Join(share, "m/a")
+		require.NoError(t, os.WriteFile(original, []byte("theirs"), 0o644))
+		o := Options{Share: share, Model: "m", Link: true, Stage: filepath.Join(t.TempDir(), "stage"), Counters: new(Counters),
+			Note: func(string) {}, Reserve: func(_, _ int64) error { return nil }}
+		result, err := start(t, newCopier(o))
+		require.NoError(t, err)
+		require.EqualValues(t, 6, result.Shared)
+		require.NoError(t, os.WriteFile(original, []byte("changed"), 0o644))
+		o.Link, o.Counters = link, new(Counters)
+		_, err = start(t, newCopier(o))
+		require.NoError(t, err)
+		for _, name := range []string{original, filepath.Join(o.Stage, "data/a")} {
+			got, err := os.ReadFile(name)
+			require.NoError(t, err)
+			require.Equal(t, "changed", string(got))
+			info, err := os.Stat(name)
+			require.NoError(t, err)
+			require.EqualValues(t, map[bool]int{true: 2, false: 1}[link], info.Sys().(*syscall.Stat_t).Nlink)
+		}
+	}
+}

@@ -32,6 +32,17 @@ type meta struct {
 // sparse reports whether the file has holes worth keeping.
 func (m meta) sparse() bool { return m.allocated+64<<10 <= m.size }
 
+// stampFor returns the stamp of a file. A further hard link changes the ctime of a
+// file. So with link its inode number, which a local disk keeps, takes that place.
+func stampFor(link bool, m meta) stamp {
+	if link {
+		m.ctime = int64(m.ino)
+	}
+	return m.stamp
+}
+
+func (c *copier) stampOf(m meta) stamp { return stampFor(c.Link, m) }
+
 // An entry is one file, directory or link of a model.
 type entry struct {
 	path string // in the model; "." is the model itself
@@ -59,6 +70,7 @@ type tree struct {
 	bytes   int64 // of all files
 	print   fingerprint
 
+	linked   bool     // a link was followed, or its text changed
 	dangling []string // paths of links to nothing, which are left out
 }
 

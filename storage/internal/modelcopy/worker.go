@@ -127,16 +127,11 @@ func (w *worker) openTarget() (err error) {
 	if w.dst != nil {
 		return nil
 	}
-	name := to(w.file.path)
-	dir, base := path.Dir(name), path.Base(name)
-	if w.into.Dir == nil || w.into.Path != dir {
-		if err := w.into.Close(); err != nil {
-			return err
-		}
-		if w.into, err = w.c.into.Enter(dir); err != nil {
-			return err
-		}
+	if err := w.enterTarget(); err != nil {
+		return err
 	}
+	name := to(w.file.path)
+	base := path.Base(name)
 	perm := fs.FileMode(0o600)
 	if w.c.fresh && !w.file.large() {
 		perm = w.file.finalMode()
@@ -147,6 +142,19 @@ func (w *worker) openTarget() (err error) {
 			w.dst, err = w.into.OpenFile(base, os.O_RDWR, 0)
 		}
 	}
+	return err
+}
+
+// enterTarget opens the directory of the staged file if it is not open.
+func (w *worker) enterTarget() (err error) {
+	dir := path.Dir(to(w.file.path))
+	if w.into.Dir != nil && w.into.Path == dir {
+		return nil
+	}
+	if err := w.into.Close(); err != nil {
+		return err
+	}
+	w.into, err = w.c.into.Enter(dir)
 	return err
 }
 
@@ -174,7 +182,7 @@ func (w *worker) openSource() (err error) {
 	if err != nil {
 		return iofault.Explain("stat", *w.at, err)
 	}
-	if !metaOf(info).same(f.stamp) {
+	if !w.c.stampOf(metaOf(info)).same(f.stamp) {
 		return fault.New(iofault.Changed, "copy the model when nothing writes to it", "%q changed while the model was copied", *w.at)
 	}
 	w.direct, w.indirect = false, false
@@ -189,6 +197,11 @@ func (w *worker) openSource() (err error) {
 // sparse, allocates its space.
 func (w *worker) prepare() error {
 	f, c := w.file, w.c
+	if f.had == nil && c.sharing == shareFile {
+		if done, err := w.link(); done || err != nil {
+			return err
+		}
+	}
 	if err := w.openTarget(); err != nil {
 		return iofault.Explain("write", *w.at, err)
 	}

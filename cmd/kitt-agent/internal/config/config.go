@@ -95,6 +95,7 @@ type Models struct {
 	KeepFree     int64 // bytes of the disk that stay free
 	Streams      int   // parts of large files that are copied at once from a network
 	ShareTimeout time.Duration
+	Dirs         []string // within which links of models on this machine may lead anywhere
 }
 
 // Retention bounds what is kept of jobs whose reports were delivered.

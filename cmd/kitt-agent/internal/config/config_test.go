@@ -123,7 +123,7 @@ max_job_duration: 1.5d
 allowed_images: [kitt*, "registry.example/kitt:*"]
 allowed_hosts: [gpu.example, 10.0.0.7]
 retention: {max_age: 7d, max_size: 500MB}
-models: {max_size: 2TiB, keep_free: 50GiB, streams: 4, share_timeout: 2m}
+models: {max_size: 2TiB, keep_free: 50GiB, streams: 4, share_timeout: 2m, dirs: [/data/hub, ~/hub]}
 log: {level: debug, format: json}
 env:
   HF_TOKEN: $HF_TOKEN
@@ -139,7 +139,7 @@ env:
 	require.Equal(t, 36*time.Hour, c.MaxJobDuration)
 	require.Equal(t, 30*time.Second, c.StopGrace)
 	require.Equal(t, Retention{MaxAge: 7 * 24 * time.Hour, MaxSize: 500_000_000}, c.Retention)
-	require.Equal(t, Models{MaxSize: 2 << 40, KeepFree: 50 << 30, Streams: 4, ShareTimeout: 2 * time.Minute}, c.Models)
+	require.Equal(t, Models{MaxSize: 2 << 40, KeepFree: 50 << 30, Streams: 4, ShareTimeout: 2 * time.Minute, Dirs: []string{"/data/hub", "~/hub"}}, c.Models)
 	require.Equal(t, Log{Level: slog.LevelDebug, Format: "json"}, c.Log)
 	value, err := c.Env["HF_TOKEN"].Resolve(environ("HF_TOKEN", "hf_x"))
 	require.NoError(t, err)
