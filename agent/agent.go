@@ -32,6 +32,7 @@ type Agent struct {
 	settings *settings
 	memory   *memory // set by Run before anything else runs
 	twins    *duplicates
+	token    *callerToken
 	host     *hostmonitor.Monitor
 	registry *registry
 	queue    *execution.Queue
@@ -66,7 +67,7 @@ func New(cfg Config) (*Agent, error) {
 	secrets := logstream.NewRedactor(cfg.Secrets)
 	cfg.Logger = slog.New(secrets.Handler(cfg.Logger.Handler()))
 	a := &Agent{
-		cfg: cfg, secrets: secrets, settings: settings, ready: make(chan struct{}),
+		cfg: cfg, secrets: secrets, settings: settings, token: &callerToken{now: cfg.Token, readAgain: cfg.ReadToken}, ready: make(chan struct{}),
 		notices: &notices.Board{Secrets: secrets}, registry: newRegistry(), examined: make(chan struct{}), queue: execution.NewQueue(cfg.MaxConcurrentJobs),
 		host: hostmonitor.New(hostmonitor.Config{
 			Detector: cfg.Detector, Usage: cfg.Storage.Usage, Engines: cfg.Engines, Warnings: cfg.Warnings, Logger: cfg.Logger,

@@ -3,8 +3,6 @@ package agent
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -82,7 +80,7 @@ func (a *api) authorized(next http.HandlerFunc) http.HandlerFunc {
 		switch {
 		case a.cfg.Token == "" && !fromThisMachine(r):
 			fail(w, http.StatusUnauthorized, "Unauthorized: this agent has no token, so it takes commands from its own machine only")
-		case a.cfg.Token != "" && !a.presentsToken(r):
+		case a.cfg.Token != "" && !a.token.presents(r):
 			fail(w, http.StatusUnauthorized, "Unauthorized")
 		default:
 			next(w, r)
@@ -90,19 +88,10 @@ func (a *api) authorized(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// presentsToken reports whether a request bears the agent's token. Digests are
-// compared, so that the time taken tells nothing about the token, its length
-// included.
-func (a *api) presentsToken(r *http.Request) bool {
-	want := sha256.Sum256([]byte("Bearer " + string(a.cfg.Token)))
-	got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
-	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
-}
-
 // trusts reports whether a caller may see what the protocol doesn't show to
 // everybody: one on this machine, or with the token.
 func (a *api) trusts(r *http.Request) bool {
-	return fromThisMachine(r) || a.cfg.Token != "" && a.presentsToken(r)
+	return fromThisMachine(r) || a.cfg.Token != "" && a.token.presents(r)
 }
 
 // getStatus returns the agent's status. The protocol leaves it open to everybody, so

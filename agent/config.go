@@ -82,6 +82,10 @@ type Config struct {
 	// on this machine are let in.
 	Token Secret
 
+	// ReadToken, if set, returns Token as it is now. It is called when a caller
+	// presents another one than the one in force, at most once a second.
+	ReadToken func() Secret
+
 	// AllowedHosts are the names, without a port, under which callers may reach
 	// the API, in addition to any address, localhost and the machine's own name.
 	// Capital letters make no difference. See Agent.Handler.

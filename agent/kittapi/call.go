@@ -35,6 +35,7 @@ type request struct {
 	limit  int64 // of the answer, in bytes; 0 means maxAnswer
 
 	encoded *encodedBody // used instead of body if it is set
+	date    *time.Time   // set to the server's time of a 2xx, as its Date header says; nil for no use
 
 	// answer parses the body of a 2xx. Its error means that the body does not
 	// have the API's form, so that another program has answered.
@@ -59,8 +60,18 @@ func (c *Client) do(ctx context.Context, r request) error {
 	return nil
 }
 
-// exchange sends the request with the client's time limit.
+// exchange sends the request, and once more if the tokens were changed.
 func (c *Client) exchange(ctx context.Context, r request) error {
+	used := c.tokens.Load()
+	err := c.exchangeOnce(ctx, r)
+	if err != nil && ctx.Err() == nil && c.readTokens(err, used) {
+		err = c.exchangeOnce(ctx, r)
+	}
+	return err
+}
+
+// exchangeOnce sends the request with the client's time limit.
+func (c *Client) exchangeOnce(ctx context.Context, r request) error {
 	limited, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	err := c.send(limited, r)
@@ -97,6 +108,9 @@ func (c *Client) send(ctx context.Context, r request) error {
 	case int64(len(body)) > limit:
 		return fmt.Errorf("answer is larger than %d MiB", limit>>20)
 	default:
+		if r.date != nil {
+			*r.date, _ = http.ParseTime(resp.Header.Get("Date")) // zero without one
+		}
 		if err := r.answer(body); err != nil {
 			err = fmt.Errorf("%s is not an answer of a KITT server (%s): %w", resp.Status, contentType(resp), err)
 			if contentType(resp) != "application/json" { // JSON may be the server's own, cut short

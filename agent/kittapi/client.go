@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/reporter"
@@ -16,6 +17,8 @@ type Client struct {
 	base string // address of the API
 	http *http.Client
 	log  *slog.Logger
+
+	tokens atomic.Pointer[tokens] // in force
 }
 
 var (
@@ -41,6 +44,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("kittapi: %w", err)
 	}
 	c := &Client{cfg: cfg, base: base, log: cfg.Logger}
+	c.tokens.Store(&tokens{agent: cfg.Token, server: cfg.ServerToken})
 	transport := cfg.Transport
 	if transport == nil {
 		if transport, err = newReloader(cfg); err != nil {

@@ -33,6 +33,11 @@ type Config struct {
 	// Token.
 	ServerToken agent.Secret
 
+	// ReadTokens, if set, returns Token and ServerToken as they are now. It is called
+	// after an answer of 401 or 403. If it returns others than before, they are used
+	// from then on, and the request is sent again.
+	ReadTokens func() (token, serverToken agent.Secret)
+
 	// CAFile has the authorities that may sign the server's certificate. Defaults
 	// to the system's. CertFile and KeyFile have the client's certificate, which
 	// is presented on request; set both or neither. All are PEM files and are

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
@@ -36,25 +35,17 @@ const (
 	serverKey            // the operator's token or, if there is none, the agent's
 )
 
-// token returns the token for a call.
-func (c *Client) token(k key) agent.Secret {
-	if k == serverKey && c.cfg.ServerToken != "" {
-		return c.cfg.ServerToken
-	}
-	return c.cfg.Token
-}
-
 // forbidden returns what an operator can do about a 403. The server's text only
 // says that the token is wrong.
 func (c *Client) forbidden(k key) string {
 	switch {
-	case k == agentKey && c.cfg.Token == "":
+	case k == agentKey && c.tokens.Load().agent == "":
 		return "the server has a token for this agent; set it as token in agent.yaml"
 	case k == agentKey:
 		return "this agent's token is wrong or was replaced on the server, so the server rejects the agent. " +
 			"Opening the server's install.sh with this agent's name replaces it. Get a new one with " +
 			"POST /api/v1/agents/<agent id>/rotate-token and set it as token in agent.yaml"
-	case k == serverKey && c.cfg.ServerToken == "":
+	case k == serverKey && c.tokens.Load().server == "":
 		return "the server was started with its own token (--auth-token or KITT_AUTH_TOKEN) and requires it for logs and " +
 			"statuses; set it as server_token in agent.yaml"
 	case k == serverKey:

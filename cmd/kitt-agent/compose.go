@@ -36,7 +36,10 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 	}
 	secrets = append(secrets, cfg.Token.Reveal(), cfg.ServerToken.Reveal())
 	log = slog.New(logstream.NewRedactor(secrets).Handler(log.Handler()))
-	server, err := newServer(cfg, log)
+	tokens := env.newTokenReader(cfg, log)
+	settings := serverSettings(cfg, log)
+	settings.ReadTokens = tokens.both
+	server, err := connect(settings)
 	if err != nil {
 		return agent.Config{}, nil, err
 	}
@@ -58,6 +61,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		Detector:          parts.Detector,
 		Port:              cfg.Port,
 		Token:             cfg.Token,
+		ReadToken:         tokens.own,
 		AllowedHosts:      cfg.AllowedHosts,
 		Settings:          agentSettings(cfg),
 		GPUs:              agent.GPUPolicy(cfg.GPUs),
@@ -128,10 +132,22 @@ func newServer(cfg *config.Config, log *slog.Logger) (*kittapi.Client, error) {
 
 // newServerWithin returns one that gives each request so long, 0 for the default.
 func newServerWithin(cfg *config.Config, log *slog.Logger, timeout time.Duration) (*kittapi.Client, error) {
-	if cfg.ServerURL == "" {
+	settings := serverSettings(cfg, log)
+	settings.Timeout = timeout
+	return connect(settings)
+}
+
+// connect returns the client of the KITT server that settings name.
+func connect(settings kittapi.Config) (*kittapi.Client, error) {
+	if settings.URL == "" {
 		return nil, &codedError{exitFailure, "no server is configured\ntry: kitt-agent init --server https://server:8080"}
 	}
-	return kittapi.New(kittapi.Config{
+	return kittapi.New(settings)
+}
+
+// serverSettings returns what agent.yaml says of the KITT server.
+func serverSettings(cfg *config.Config, log *slog.Logger) kittapi.Config {
+	return kittapi.Config{
 		URL:         cfg.ServerURL,
 		Token:       cfg.Token,
 		ServerToken: cfg.ServerToken,
@@ -141,9 +157,8 @@ func newServerWithin(cfg *config.Config, log *slog.Logger, timeout time.Duration
 		Insecure:    cfg.Insecure,
 		UserAgent:   "kitt-agent/" + thisBuild().Version,
 		Proxy:       http.ProxyFromEnvironment,
-		Timeout:     timeout,
 		Logger:      log,
-	})
+	}
 }
 
 // newContainers returns a runner of containers alone, for preflight.
