@@ -31,7 +31,7 @@ type AgentRow struct {
 // one with this name if the server knows no such id or id is empty. The error matches
 // [heartbeat.ErrUnknownAgent] if it knows neither.
 func (c *Client) LastHeartbeat(ctx context.Context, id, name string) (agent.Sighting, error) {
-	row, err := c.agentByID(ctx, id)
+	row, err := c.agentByID(ctx, id, nil)
 	if rejected, ok := errors.AsType[*reporter.RejectedError](err); ok && rejected.Code == http.StatusNotFound {
 		row, err = c.FindAgent(ctx, name)
 	}
@@ -41,26 +41,15 @@ func (c *Client) LastHeartbeat(ctx context.Context, id, name string) (agent.Sigh
 	return agent.Sighting{At: withoutZone(row.LastHeartbeat), Offline: row.Status == "offline" || row.Status == "provisioned"}, nil
 }
 
-// withoutZone parses a time of the server as if it were in UTC; zero if it is none.
-func withoutZone(text string) time.Time {
-	if t, err := time.Parse("2006-01-02T15:04:05", text); err == nil {
-		return t
-	}
-	t, err := time.Parse(time.DateTime, text)
-	if err != nil {
-		return time.Time{}
-	}
-	return t
-}
-
-// agentByID returns the server's record of an agent.
-func (c *Client) agentByID(ctx context.Context, id string) (row AgentRow, err error) {
+// agentByID returns the server's record of an agent, and sets date, if it is not nil, to
+// the server's time.
+func (c *Client) agentByID(ctx context.Context, id string, date *time.Time) (row AgentRow, err error) {
 	part, err := segment(id)
 	if err != nil {
 		return AgentRow{}, err
 	}
 	err = c.do(ctx, request{
-		method: http.MethodGet, path: "/agents/" + part,
+		method: http.MethodGet, path: "/agents/" + part, date: date,
 		answer: parsedInto(&row, parseAgent),
 	})
 	return row, err

@@ -129,21 +129,28 @@ func parseResults(body []byte) (resultPage, error) {
 }
 
 // Dispatched returns the commands that the server sent to the named agent and for
-// which it has received no status, oldest first. The server's times have no zone;
-// those of tests are read as this machine's local time.
+// which it has received no status, oldest first. Their ages are by the server's clock,
+// so that a clock or zone that differs from this machine's makes no command older.
 func (c *Client) Dispatched(ctx context.Context, agentName string) ([]reporter.DispatchedCommand, error) {
-	var commands []reporter.DispatchedCommand
+	var tests []TestRow
+	var date time.Time
 	for page := 1; page <= maxPages; page++ {
-		rows, err := c.Tests(ctx, Filter{Agent: agentName, Status: "dispatched", Page: page, PerPage: 100})
+		rows, err := c.tests(ctx, Filter{Agent: agentName, Status: "dispatched", Page: page, PerPage: 100}, &date)
 		if err != nil {
 			return nil, err
 		}
-		for _, row := range rows.Items {
-			commands = append(commands, row.command())
-		}
+		tests = append(tests, rows.Items...)
 		if len(rows.Items) == 0 || page >= rows.Pages {
 			break
 		}
+	}
+	if len(tests) == 0 {
+		return nil, nil
+	}
+	clock := c.serverClock(ctx, tests[0].AgentID, date)
+	commands := make([]reporter.DispatchedCommand, len(tests))
+	for i, test := range tests {
+		commands[i] = test.command(clock)
 	}
 	// The server sorts newest first, but compares two forms of time as strings.
 	slices.Reverse(commands)
@@ -174,7 +181,7 @@ func (c *Client) FindTest(ctx context.Context, agentName, commandID string) (str
 }
 
 // command returns the command that the heartbeat's answer had for the test.
-func (t TestRow) command() reporter.DispatchedCommand {
+func (t TestRow) command(clock serverClock) reporter.DispatchedCommand {
 	kind := agent.TypeRunTest
 	switch {
 	case t.EngineName == "cleanup":
@@ -193,10 +200,9 @@ func (t TestRow) command() reporter.DispatchedCommand {
 	if err != nil {
 		text = []byte("{}") // not reached: strings and JSON can be encoded
 	}
-	created, _ := ParseTime(t.CreatedAt)
 	return reporter.DispatchedCommand{
 		Command:   heartbeat.Command{ID: t.CommandID, TestID: t.ID, Type: kind, Payload: text},
-		CreatedAt: created,
+		CreatedAt: clock.parse(t.CreatedAt),
 	}
 }
 

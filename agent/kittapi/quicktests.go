@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 )
 
 // Health returns nil if the server reports that it is healthy.
@@ -130,6 +131,11 @@ type TestPage struct {
 
 // Tests returns one page of the server's tests.
 func (c *Client) Tests(ctx context.Context, filter Filter) (TestPage, error) {
+	return c.tests(ctx, filter, nil)
+}
+
+// tests is Tests, and sets date, if it is not nil, to the server's time.
+func (c *Client) tests(ctx context.Context, filter Filter, date *time.Time) (TestPage, error) {
 	query := url.Values{}
 	set := func(name, value string) {
 		if value != "" && value != "0" {
@@ -142,7 +148,7 @@ func (c *Client) Tests(ctx context.Context, filter Filter) (TestPage, error) {
 	set("per_page", strconv.Itoa(filter.PerPage))
 	var page TestPage
 	err := c.do(ctx, request{
-		method: http.MethodGet, path: "/quicktest/", query: query, limit: maxList,
+		method: http.MethodGet, path: "/quicktest/", query: query, limit: maxList, date: date,
 		answer: parsedInto(&page, parseTests),
 	})
 	return page, err

@@ -52,5 +52,5 @@ func (t Test) Stopped() bool { return t.Status.Stopped() || t.Reopened }
 // A DispatchedCommand is a command that the server has marked as handed out.
 type DispatchedCommand struct {
 	heartbeat.Command
-	CreatedAt time.Time // zero if the server's text could not be read
+	CreatedAt time.Time // by this machine's clock; zero if the server's text could not be read
 }
