@@ -123,6 +123,7 @@ func (a *Agent) compose() {
 	}
 	a.intake.checker, _ = runner.As[runner.Checker](a.cfg.Runner)
 	a.reconciler.receive, a.reconciler.stopped, a.reconciler.two = a.intake.receive, a.stoppedOnServer, a.twins.two
+	a.reconciler.repeat = a.intake.repeat
 	a.maintainer.two = a.twins.two
 }
 

@@ -43,9 +43,11 @@ type reconciler struct {
 	queue    *execution.Queue
 	notices  *notices.Board
 
-	// receive accepts a lost command; stopped stops the job of a test that the
+	// receive accepts a lost command; repeat has the reports of a job sent again whose
+	// command the server calls handed out; stopped stops the job of a test that the
 	// server calls ended. Set once, before run.
 	receive func(context.Context, heartbeat.Command, jobs.Source)
+	repeat  func(id string)
 	stopped func(*jobs.Job, reporter.Test)
 
 	two func() string // what shows that another agent uses the name; empty if nothing does
@@ -179,6 +181,7 @@ func (r *reconciler) findLost(ctx context.Context) error {
 	for _, cmd := range commands {
 		id, _ := jobs.SafeID(orDefault(cmd.ID, cmd.TestID))
 		if r.registry.knows(id) {
+			r.repeat(id)
 			continue
 		}
 		if age := time.Since(cmd.CreatedAt); !cmd.CreatedAt.IsZero() && age > r.cfg.RecoverWithin {

@@ -144,10 +144,19 @@ func (i *intake) receive(ctx context.Context, cmd heartbeat.Command, source jobs
 	case err == nil:
 	case errors.Is(err, ErrDuplicate):
 		i.log.DebugContext(ctx, "command is known already", "job", printable(cmd.ID))
+		i.repeat(cmd.ID)
 	default:
 		// The server will not offer it again, but it can be asked for it.
 		i.lost()
 		i.log.ErrorContext(ctx, "command not accepted, trying again later", "job", printable(cmd.ID), "err", err)
+	}
+}
+
+// repeat has the reports of a job sent again whose command the server handed out once
+// more: it has lost them.
+func (i *intake) repeat(id string) {
+	if j := i.registry.find(id); j != nil && j.State().Ended() {
+		i.outbox.Repeat(j)
 	}
 }
 

@@ -45,6 +45,7 @@ type Server struct {
 	beats    []heartbeat.Beat
 	regs     []agent.Registration
 	settings map[string]string
+	down     bool
 	heard    map[string]time.Time // of the latest heartbeat or registration, by name
 	changed  chan struct{}
 }
@@ -218,6 +219,29 @@ func (s *Server) WaitFor(ctx context.Context, testID string, ok func(status stri
 	}
 }
 
+// Restore puts a test back to a status that it had before, with as many rows of its log
+// and no result, as if the server were restored from a backup. It does nothing if there
+// is no such test.
+func (s *Server) Restore(testID, status string, rows int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.findLocked(testID)
+	if t == nil {
+		return
+	}
+	t.set(status, "")
+	t.rows = t.rows[:min(rows, len(t.rows))]
+	s.results = slices.DeleteFunc(s.results, func(r reporter.Result) bool { return r.CommandID == t.cmd.ID })
+	s.wakeLocked()
+}
+
+// SetDown makes all requests fail with ErrDown, or ends that.
+func (s *Server) SetDown(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = down
+}
+
 // Forget removes all agents, as if the server's database were new.
 func (s *Server) Forget() {
 	s.mu.Lock()
@@ -236,6 +260,10 @@ func (s *Server) do(ctx context.Context, kind string, request func() error) erro
 		}
 	}
 	s.mu.Lock()
+	if s.down {
+		s.mu.Unlock()
+		return ErrDown
+	}
 	err := request()
 	s.wakeLocked()
 	s.mu.Unlock()

@@ -168,7 +168,7 @@ func (s *logSender) held(ctx context.Context) (int64, error) {
 // reconcile asks the server how many lines it holds, and continues after those: an
 // agent before this one may have sent some and ended before the answer.
 func (s *logSender) reconcile(ctx, drain context.Context) error {
-	if !s.job.Recovered || s.ask == nil {
+	if !s.askFirst || s.ask == nil {
 		return nil
 	}
 	var held int64

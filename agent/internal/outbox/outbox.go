@@ -73,6 +73,7 @@ type status struct {
 	retryAt   time.Time // when rejected reports are sent again; zero for never
 	refused   string    // which parts the server has only in a reduced form
 	stuck     string    // which report fails while heartbeats get through
+	repeat    bool      // whether all reports are to be sent again
 }
 
 // New returns an outbox that sends nothing until Run is called.
@@ -124,6 +125,33 @@ func (o *Outbox) Deliver(j *jobs.Job) {
 	o.pending = append(o.pending, j)
 	o.mu.Unlock()
 	o.added.Send()
+}
+
+// Repeat has all reports of an ended job sent again that the server has lost, as when it
+// was restored from a backup: for each the server is asked first what it holds. It does
+// nothing unless the server had accepted all of them.
+func (o *Outbox) Repeat(j *jobs.Job) {
+	o.mu.Lock()
+	s := o.status[j]
+	lost := s != nil && s.delivered && j.TestID() != ""
+	if lost {
+		s.delivered, s.repeat = false, true
+	}
+	o.mu.Unlock()
+	if lost {
+		o.log.Warn("server has lost the reports of a job, sending them again", "job", j.ID)
+		o.Deliver(j)
+	}
+}
+
+// takeRepeat reports whether all reports of j are to be sent again, and forgets that.
+func (o *Outbox) takeRepeat(j *jobs.Job) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.statusLocked(j)
+	repeat := s.repeat
+	s.repeat = false
+	return repeat
 }
 
 // Recover delivers what is undelivered of a job that was read from disk, and

@@ -42,6 +42,7 @@ type sender struct {
 	rejection string        // why reports were rejected that are to be sent again later
 	retryIn   time.Duration // when that is
 
+	askFirst      bool // whether the server may hold more than the checkpoint says
 	refusedBefore bool // whether a report of this job was refused for what it held
 }
 
@@ -64,6 +65,11 @@ func (o *Outbox) send(ctx, drain context.Context, j *jobs.Job) {
 	}
 	s.file = file
 	defer file.Close()
+	s.askFirst = j.Recovered
+	if o.takeRepeat(j) {
+		s.askFirst = true
+		s.checkpoint(func(c *checkpoint) { *c = checkpoint{Version: checkpointVersion} })
+	}
 	steps := []func(ctx, drain context.Context) error{
 		s.findTest, s.skipWithoutTest, s.sendRunning, s.sendLog, s.awaitEnd, s.sendResult, s.sendFinalStatus,
 	}
@@ -260,7 +266,7 @@ func (s *sender) sendResult(ctx, drain context.Context) error {
 	return s.report(ctx, drain, report{
 		what: "result",
 		// An agent before this one may have sent it, even if the checkpoint is lost.
-		askFirst: s.file.get().Tried || s.job.Recovered,
+		askFirst: s.file.get().Tried || s.askFirst,
 		accepted: func(ctx context.Context) (bool, error) {
 			return result.known(ctx, s.ask)
 		},
