@@ -438,7 +438,6 @@ func (a *Agent) uptime() (since time.Time, uptime time.Duration) {
 
 // answered handles the answer to a heartbeat.
 func (a *Agent) answered(ctx context.Context, answer heartbeat.Answer) {
-	a.outbox.SawSuccess()
 	for _, err := range a.settings.offer(answer.Settings) {
 		a.cfg.Logger.WarnContext(ctx, "setting from the server not used", "err", err)
 	}

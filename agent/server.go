@@ -59,6 +59,9 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (heartbeat.Answer, error) {
 	c.a.twins.beforeBeat(ctx, beat.Busy)
 	answer, err := c.a.cfg.Server.Heartbeat(ctx, id, beat)
+	if ctx.Err() == nil {
+		c.a.outbox.Saw(err)
+	}
 	c.a.events.serverAnswered(err)
 	if err == nil {
 		c.a.twins.afterBeat(ctx, id)

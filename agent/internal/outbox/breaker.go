@@ -26,6 +26,7 @@ type breaker struct {
 	openUntil time.Time                   // no request before; zero while closed
 	probing   bool                        // whether somebody sends after openUntil
 	successes int                         // requests that got through so far
+	failures  int                         // and those that did not
 
 	probed base.Broadcast // sent when a request has ended
 }
@@ -111,6 +112,9 @@ func (b *breaker) record(err error, probe, abandoned bool, since int) {
 	if probe {
 		b.probing = false
 	}
+	if !isAnswer(err) && !abandoned {
+		b.failures++
+	}
 	switch {
 	case isAnswer(err):
 		b.openUntil = time.Time{}
@@ -131,11 +135,22 @@ func (b *breaker) record(err error, probe, abandoned bool, since int) {
 	b.probed.Send()
 }
 
-// sawSuccess counts a request that got through elsewhere, such as a heartbeat.
-func (b *breaker) sawSuccess() {
+// saw counts a request that was made elsewhere, such as a heartbeat.
+func (b *breaker) saw(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.successes++
+	if isAnswer(err) {
+		b.successes++
+	} else {
+		b.failures++
+	}
+}
+
+// counts returns how many requests got through so far, and how many did not.
+func (b *breaker) counts() (successes, failures int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.successes, b.failures
 }
 
 // succeeded returns how many requests got through so far.

@@ -219,8 +219,9 @@ func (o *Outbox) Forget(j *jobs.Job) {
 	delete(o.status, j)
 }
 
-// SawSuccess counts a request to the server that got through elsewhere.
-func (o *Outbox) SawSuccess() { o.breaker.sawSuccess() }
+// Saw tells the outbox the outcome of a request that was made elsewhere, such as a
+// heartbeat.
+func (o *Outbox) Saw(err error) { o.breaker.saw(err) }
 
 // statusLocked returns the status of j, which it makes if there is none. o.mu must
 // be held.

@@ -16,15 +16,16 @@ import (
 
 // A report is given up if it alone is refused: it fails again and again while other
 // requests get through. An answer that a proxy or firewall gives to a request for
-// what it holds is believed soon; any other failure may be chance.
+// what it holds is believed soon. Any other failure may be chance, on a bad network: see
+// chance.
 var (
-	whenBlocked = threshold{failures: 4, after: 15 * time.Second}
-	whenFailed  = threshold{failures: 5, after: 10 * time.Second} // the server fails at a result
-	otherwise   = threshold{failures: 10, after: 2 * time.Minute}
+	whenBlocked = threshold{failures: 4, after: 15 * time.Second, chance: 1}
+	whenFailed  = threshold{failures: 5, after: 10 * time.Second, chance: 1e-3} // the server fails at a result
+	otherwise   = threshold{failures: 10, after: 2 * time.Minute, chance: 1e-6}
 
 	// After another report of the same job was refused alone.
-	whenBlockedAgain = threshold{failures: 2}
-	otherwiseAgain   = threshold{failures: 5, after: 10 * time.Second}
+	whenBlockedAgain = threshold{failures: 2, chance: 1}
+	otherwiseAgain   = threshold{failures: 5, after: 10 * time.Second, chance: 1e-3}
 )
 
 const (
@@ -36,14 +37,14 @@ const (
 	// out.
 	patience = 15 * time.Minute
 
-	// maxUnasked is how often the server is asked in vain what it holds, while other
-	// requests get through.
+	// maxUnasked is how often the server is asked in vain what it holds, at least, while
+	// other requests get through.
 	maxUnasked = 5
 
 	// othersFirst is how much later than others a report that failed is tried again.
 	othersFirst = 50 * time.Millisecond
 
-	// heartbeatAfter is after how many failures a heartbeat is asked for, which
+	// heartbeatAfter is from how many failures on each asks for a heartbeat, which
 	// tells whether others get through.
 	heartbeatAfter = 3
 )
@@ -52,6 +53,7 @@ const (
 type threshold struct {
 	failures int
 	after    time.Duration
+	chance   float64 // that so many failures would have if they were nothing but chance, at most
 }
 
 // A trial is the history of one report's tries.
@@ -62,14 +64,16 @@ type trial struct {
 	inDoubt bool // whether an earlier try may have got through
 	warned  bool
 
-	failures  int       // in a row
-	firstAt   time.Time // when the first of them was
-	successes int       // of other requests up to then
-	latest    int       // of other requests up to the latest failure; -1 before one
-	unasked   int       // how often the server could not be asked what it holds
-	asking    bool      // whether the latest try was spent on that
-	rounds    int       // how often the reduced form was refused as well
-	retry     *backoff.ExponentialBackOff
+	failures     int       // in a row
+	firstAt      time.Time // when the first of them was
+	successes    int       // of other requests up to then
+	failedBefore int       // requests, this one too, that had not got through by then
+	latest       int       // of other requests up to the latest failure; -1 before one
+	unasked      int       // how often the server could not be asked what it holds
+	mute         bool      // whether it alone does not answer that
+	asking       bool      // whether the latest try was spent on that
+	rounds       int       // how often the reduced form was refused as well
+	retry        *backoff.ExponentialBackOff
 }
 
 func (s *sender) newTrial(r report) *trial {
@@ -88,7 +92,7 @@ func (t *trial) since() int {
 // attempt sends the report once, unless the server knows it already. A server that
 // answers everything but the question what it holds is not asked for ever.
 func (t *trial) attempt(ctx context.Context) error {
-	t.asking = t.inDoubt && t.report.accepted != nil && t.unasked < maxUnasked
+	t.asking = t.inDoubt && t.report.accepted != nil && !t.mute
 	if t.asking {
 		known, err := t.report.accepted(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -108,7 +112,8 @@ func (t *trial) countUnasked(err error) {
 	if t.latest < 0 || t.breaker.succeeded() == t.latest {
 		return
 	}
-	if t.unasked++; t.unasked == maxUnasked {
+	t.unasked++
+	if t.mute = t.unasked >= maxUnasked && t.chanceOf(t.unasked, 1) <= otherwise.chance; t.mute {
 		t.log.Warn("server does not say whether it has this report; it may arrive twice", "job", t.job.ID, "report", t.report.what, "err", err)
 	}
 }
@@ -125,13 +130,13 @@ func (t *trial) isFinal(err error) bool {
 
 // failed counts a failure.
 func (t *trial) failed(err error) {
-	now := t.breaker.succeeded()
+	now, failed := t.breaker.counts()
 	if t.failures == 0 {
-		t.firstAt, t.successes = time.Now(), now
+		t.firstAt, t.successes, t.failedBefore = time.Now(), now, failed
 	}
 	t.failures++
 	t.latest = now
-	if t.failures == heartbeatAfter {
+	if t.failures >= heartbeatAfter {
 		t.cfg.Heartbeat()
 	}
 	t.log.Debug("report not accepted, retrying", "job", t.job.ID, "report", t.report.what, "err", err)
@@ -152,7 +157,30 @@ func (t *trial) isRefusedAlone(err error) bool {
 	case t.report.patient && !t.cfg.Reachable():
 		return false // heartbeats need the same token
 	}
-	return t.refusedBefore || t.breaker.succeeded() > t.successes
+	return t.chance() <= limit.chance && (t.refusedBefore || t.breaker.succeeded() > t.successes)
+}
+
+// chance returns how probable it is that a try fails as often as this report has failed.
+// A try is two requests if it asks first.
+func (t *trial) chance() float64 {
+	if t.report.accepted != nil {
+		return t.chanceOf(t.failures, 2)
+	}
+	return t.chanceOf(t.failures, 1)
+}
+
+// chanceOf returns how probable it is that n tries of so many requests each fail, by
+// what became of other requests since the first failure, with each rate of failure
+// equally probable beforehand: the more of them got through, the less.
+func (t *trial) chanceOf(n, requests int) float64 {
+	now, failed := t.breaker.counts()
+	through := float64(now-t.successes) / float64(requests)
+	others := float64(max(0, failed-t.failedBefore-(t.failures-1)))
+	p := 1.0
+	for i := range n {
+		p *= (others + 1 + float64(i)) / (others + through + 2 + float64(i))
+	}
+	return p
 }
 
 // threshold returns how often and how long a report fails like err before it counts
