@@ -116,6 +116,7 @@ func (a *Agent) compose() {
 		GPUs: a.gpus, Image: a.settings.image, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
 		Queue: a.queue, Logs: a.logs, Notices: a.notices, Secrets: a.secrets, Logger: a.cfg.Logger,
 	})
+	a.maintainer.retryClean = a.executor.RetryClean
 	a.reconciler = newReconciler(a.cfg, a.registry, a.queue, a.notices)
 	a.intake = &intake{
 		log: a.cfg.Logger, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, events: &a.events,

@@ -37,6 +37,8 @@ type maintainer struct {
 	watchdog watchdog
 	two      func() string // what shows that another agent uses the name; empty if nothing does
 
+	retryClean func(context.Context) // see execution.Executor
+
 	tidied sync.Map // *jobs.Job → struct{}, of jobs that are as small as they get
 }
 
@@ -62,6 +64,7 @@ func (m *maintainer) run(ctx context.Context, examined <-chan struct{}) {
 			m.prune()
 		}
 		m.sweepRuns(ctx)
+		m.retryClean(ctx)
 		m.watchdog.rest()
 		select {
 		case <-ctx.Done():
@@ -152,7 +155,7 @@ func (m *maintainer) prune() {
 		if time.Since(c.end) <= m.cfg.Keep.MaxAge && total <= m.cfg.Keep.MaxBytes {
 			break
 		}
-		if c.job.Log.InUse() {
+		if c.job.Log.InUse() || !c.job.Record().LeftoversSince.IsZero() {
 			continue
 		}
 		if err := m.registry.remove(c.job); err != nil {

@@ -28,6 +28,7 @@ func (a *Agent) recoverJobs(store *jobs.Store) (begun []*jobs.Job, err error) {
 			a.reportDamaged(j)
 		}
 		a.registry.add(j)
+		a.executor.Recover(j)
 		switch state := j.State(); {
 		case state.Ended():
 		case state == jobs.StateAccepted:

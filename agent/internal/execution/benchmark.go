@@ -136,30 +136,6 @@ func (x *execution) runnerJob() runner.Job {
 	}
 }
 
-// cleanLeftovers ends what a benchmark that was stopped from outside left running,
-// such as engine containers. While another benchmark runs, it is unknown whose they
-// are.
-func (x *execution) cleanLeftovers(since time.Time, out runner.Output) {
-	cleaner, ok := runner.As[runner.Cleaner](x.cfg.Runner)
-	if !ok {
-		return
-	}
-	if x.cfg.Queue.othersRun(x.job) {
-		_ = out.WriteMessage("Other benchmarks are running: engine containers that this one may have left are not removed")
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), x.cfg.StopGrace+CleanTimeout)
-	defer cancel()
-	clean := func() (err error) {
-		defer x.catch(ctx, "runner", &err)
-		return cleaner.Clean(ctx, x.runnerJob(), since, out)
-	}
-	if err := clean(); err != nil {
-		x.log.Warn("what the benchmark left behind was not removed", "job", x.job.ID, "err", err)
-		_ = out.WriteMessage(fmt.Sprintf("What the benchmark left behind could not be removed: %v", err))
-	}
-}
-
 // isContextError reports whether err is what a run returns because ctx ended, and
 // not an end of its own at the same moment.
 func isContextError(ctx context.Context, err error) bool {

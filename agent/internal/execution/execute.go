@@ -6,6 +6,8 @@
 //	prepare.go    the model and the lease on it
 //	notready.go   waits for a runner that can't start jobs now
 //	benchmark.go  the run: started, resumed, detached, stopped
+//	leftovers.go  ends what a stopped benchmark left running
+//	stillrunning.go  waits for the end of one that could not be stopped
 //	abandon.go    ends the run of a job that cannot be continued
 //	metrics.go    what the benchmark measured
 //	outcome.go    how the job ended
@@ -66,12 +68,15 @@ type Executor struct {
 	cfg Config
 	log *slog.Logger
 
-	copies  sync.Map // *jobs.Job → storage.Progress, of models that are being copied
-	running sync.WaitGroup
+	copies    sync.Map // *jobs.Job → storage.Progress, of models that are being copied
+	leftovers *leftovers
+	running   sync.WaitGroup
 }
 
 // New returns an executor.
-func New(cfg Config) *Executor { return &Executor{cfg: cfg, log: cfg.Logger} }
+func New(cfg Config) *Executor {
+	return &Executor{cfg: cfg, log: cfg.Logger, leftovers: newLeftovers()}
+}
 
 // ErrCancelled is the cause that stops a job on request; see [Queue.Stop].
 var ErrCancelled = errors.New("cancelled")

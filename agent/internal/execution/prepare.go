@@ -38,6 +38,7 @@ func (x *execution) prepare(ctx context.Context) {
 		}
 		return
 	}
+	x.RetryClean(ctx) // before anything shares the machine with it
 	// The intent is on disk before the runner hears of the job.
 	err = x.job.Transition(jobs.StateRunning, true, func(rec *jobs.Record) {
 		rec.StartedAt = time.Now()

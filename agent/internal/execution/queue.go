@@ -185,6 +185,13 @@ func (q *Queue) othersRun(j *jobs.Job) bool {
 	return false
 }
 
+// benchmarkRuns reports whether a benchmark was handed to the runner and has not ended.
+func (q *Queue) benchmarkRuns() bool {
+	return slices.ContainsFunc(q.Active(), func(j *jobs.Job) bool {
+		return j.IsBenchmark() && j.State() == jobs.StateRunning
+	})
+}
+
 // Active returns the jobs that hold a slot, in the order of acceptance.
 func (q *Queue) Active() []*jobs.Job {
 	q.mu.Lock()

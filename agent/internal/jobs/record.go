@@ -26,6 +26,10 @@ type Record struct {
 	LogLines    int64         `json:"log_lines,omitempty"` // once it has ended
 	Outcome     *Outcome      `json:"outcome,omitempty"`   // once it is known; not changed after that
 	Cancel      *Cancellation `json:"cancel,omitempty"`    // once it was requested
+
+	// LeftoversSince is when a benchmark was started that may have left something
+	// running, which is still to be ended; zero if nothing is.
+	LeftoversSince time.Time `json:"leftovers_since,omitzero"`
 }
 
 // A Cancellation is a request to stop a job.
