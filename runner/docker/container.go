@@ -165,13 +165,8 @@ func (r *Runner) start(ctx context.Context, id string) error {
 	if err == nil {
 		return nil
 	}
-	if strings.Contains(err.Error(), "could not select device driver") {
-		return &runner.Error{
-			Class: runner.ClassGPURuntime,
-			Text:  "the Docker engine can't give a container the GPUs, because the NVIDIA Container Toolkit is missing or not set up",
-			Fix:   "install nvidia-container-toolkit, then run: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker",
-			Err:   err,
-		}
+	if e := gpuFault(err); e != nil {
+		return e
 	}
 	return fmt.Errorf("start the container: %w", err)
 }

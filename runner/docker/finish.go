@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -91,10 +92,20 @@ func (f *follower) begun() runner.Result {
 	return runner.Result{Runner: kind, ContainerID: f.id, Started: f.rec.At}
 }
 
+// exitUnknown is the status that an engine gives a container whose end it missed, as
+// when the machine lost its power.
+const exitUnknown = 255
+
+// rebooted reports whether the machine was started since the run was begun.
+func (f *follower) rebooted() bool { return f.rec.Boot != "" && f.rec.Boot != base.BootID() }
+
 // whoStopped says why a container may have ended by a signal that was not ours.
 func (f *follower) whoStopped(e *end) string {
 	if sig := unix.Signal(e.Code - 128); sig != unix.SIGTERM && sig != unix.SIGKILL {
 		return ""
+	}
+	if f.rebooted() {
+		return "the machine was shut down or restarted while it ran"
 	}
 	// An engine ends its containers before it goes, and what it left when it comes
 	// back.

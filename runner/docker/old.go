@@ -88,6 +88,9 @@ func (l *engineLog) outcome(ctx context.Context) (*end, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.ExitCode == exitUnknown && l.f.rebooted() {
+		return nil, lost("the machine was restarted while it ran")
+	}
 	e := &end{
 		Code: s.ExitCode, OOM: s.OOMKilled || l.f.rec.kernelKilled(s.ExitCode, kernelKills(), base.BootID()),
 		Detail: s.Error, Started: moment(s.StartedAt), Finished: moment(s.FinishedAt),
