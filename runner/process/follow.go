@@ -105,6 +105,9 @@ func (f *follower) result(ctx context.Context) (runner.Result, error) {
 	}
 	result.Ended = end.Ended
 	if err := end.Err(); err != nil {
+		if exit, ok := errors.AsType[*runner.ExitError](err); ok && f.rebooted() && (exit.Signal == "SIGTERM" || exit.Signal == "SIGKILL") {
+			exit.Detail = "the machine was shut down or restarted while it ran"
+		}
 		return result, err
 	}
 	return result, f.output.Err()
@@ -124,10 +127,18 @@ func (f *follower) end() (supervisor.Exit, error) {
 		return end, lost("how it ended can't be read: "+err.Error(), c)
 	case !found && c == nil:
 		return end, lost("its supervisor ended before it began", nil)
+	case !found && f.rebooted():
+		return end, lost("the machine was restarted while it ran", nil)
 	case !found:
 		return end, lost("nothing is left that could say how it ended", c)
 	}
 	return end, nil
+}
+
+// rebooted reports whether the machine was started since the run was begun.
+func (f *follower) rebooted() bool {
+	c := f.claim()
+	return c != nil && c.Boot != "" && c.Boot != base.BootID()
 }
 
 // claim returns what is known of the run's processes, or nil.
