@@ -35,7 +35,8 @@ type spec struct {
 	Args       []string  `json:"args"` // without the program's own name
 	Env        []string  `json:"env"`
 	Supervised bool      `json:"supervised"`
-	Limit      int64     `json:"limit,omitempty"` // see supervisor.Config
+	Limit      int64     `json:"limit,omitempty"`  // see supervisor.Config
+	Group      string    `json:"cgroup,omitempty"` // directory of the control group that the supervisor joins
 	At         time.Time `json:"at"`
 }
 

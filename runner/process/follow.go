@@ -10,6 +10,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/internal/cgroup"
 	"github.com/kirizan/kitt-agent/runner/internal/procfs"
 	"github.com/kirizan/kitt-agent/runner/supervisor"
 )
@@ -21,6 +22,12 @@ type follower struct {
 	dir    *supervisor.Dir
 	output *supervisor.Follower
 	known  *supervisor.Claim // as read last: the file may be removed later
+	group  cgroup.Group      // empty if it has none
+}
+
+// traces are by what the run's processes are found now.
+func (f *follower) traces() *traces {
+	return &traces{dir: f.keeper.dir, group: f.group, claim: f.claim()}
 }
 
 // newFollower follows the run in job's directory from byte from of its output.
@@ -103,6 +110,7 @@ func (f *follower) result(ctx context.Context) (runner.Result, error) {
 	if err != nil {
 		return result, err
 	}
+	f.traces().killStrays(killLimit)
 	result.Ended = end.Ended
 	if err := end.Err(); err != nil {
 		if exit, ok := errors.AsType[*runner.ExitError](err); ok && f.rebooted() && (exit.Signal == "SIGTERM" || exit.Signal == "SIGKILL") {
@@ -124,13 +132,13 @@ func (f *follower) end() (supervisor.Exit, error) {
 	case base.Transient(err):
 		return end, err
 	case err != nil:
-		return end, lost("how it ended can't be read: "+err.Error(), c)
+		return end, lost("how it ended can't be read: "+err.Error(), f.traces())
 	case !found && c == nil:
-		return end, lost("its supervisor ended before it began", nil)
+		return end, lost("its supervisor ended before it began", f.traces())
 	case !found && f.rebooted():
-		return end, lost("the machine was restarted while it ran", nil)
+		return end, lost("the machine was restarted while it ran", f.traces())
 	case !found:
-		return end, lost("nothing is left that could say how it ended", c)
+		return end, lost("nothing is left that could say how it ended", f.traces())
 	}
 	return end, nil
 }

@@ -94,10 +94,12 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 			return runner.Result{}, fmt.Errorf("run %s: it was begun before: there is %s", job.ID, filepath.Join(dir, name))
 		}
 	}
+	group := makeGroup(dir)
 	s := spec{
-		Version: version, Job: job.ID, Path: path, Args: job.Arguments(), Env: r.environment(),
+		Version: version, Job: job.ID, Path: path, Args: job.Arguments(), Env: r.environment(dir), Group: string(group),
 		Supervised: len(r.config.Supervisor) > 0, Limit: supervisor.LimitOf(r.config.LogLimit), At: time.Now().UTC(),
 	}
+	defer group.Remove() // if nothing was started in it
 	if err := writeState(dir, specFile, s); err != nil {
 		return runner.Result{}, fmt.Errorf("note down what is to be run: %w", err)
 	}
@@ -124,6 +126,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 		return runner.Result{}, err
 	}
 	defer f.close()
+	f.group = group
 	return f.follow(ctx, s.Supervised)
 }
 
@@ -151,6 +154,7 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 		}
 		return s, err
 	})
+	f.group = groupOf(dir, s.Group)
 	switch {
 	case errors.Is(context.Cause(ctx), runner.ErrDetach):
 		return f.begun(), context.Cause(ctx)
@@ -182,14 +186,21 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 // was not started, or its directory was removed. A supervisor without its directory is
 // found by its command line, and ended with all that it runs.
 func (r *Runner) withoutFiles(job runner.Job, from runner.Position) error {
-	found := false
-	living := func() []procfs.Process {
-		ps := r.supervisors(directory(job))
+	dir := directory(job)
+	t := traces{dir: dir, group: groupOf(dir, "")}
+	living, _ := t.living()
+	found := len(living) > 0
+	// Supervisors of older agents have nothing else to be found by.
+	ended := procfs.Kill(func() []procfs.Process {
+		ps := r.supervisors(dir)
 		found = found || len(ps) > 0
 		return ps
-	}
-	if !procfs.Kill(living, killLimit) {
+	}, killLimit)
+	if !ended {
 		return fmt.Errorf("%w: its files were removed, and it can't be killed", runner.ErrStillRunning)
+	}
+	if err := t.kill(killLimit); err != nil {
+		return fmt.Errorf("its files were removed: %w", err)
 	}
 	if found || from > 0 {
 		return lost("its files were removed", nil)
@@ -256,21 +267,29 @@ func (r *Runner) command() (string, error) {
 	return path, nil
 }
 
-func (r *Runner) environment() []string {
-	if r.config.Env != nil {
-		return r.config.Env
+// environment returns that of the run in dir.
+func (r *Runner) environment(dir string) []string {
+	env := r.config.Env
+	if env == nil {
+		env, _ = Environment(os.Environ())
 	}
-	env, _ := Environment(os.Environ())
-	return env
+	return append(slices.Clone(env), markOf(dir))
 }
 
 func directory(job runner.Job) string { return filepath.Join(job.Dir, kind) }
 
-func lost(text string, c *supervisor.Claim) error {
-	if c != nil && !procfs.Kill(func() []procfs.Process { return left(*c) }, killLimit) {
-		text += "; parts of it can't be killed"
+// lost returns the error for a run that is gone, after it has ended what is left of it
+// by its traces, unless these are nil. It matches [runner.ErrStillRunning] too if that
+// can't be done.
+func lost(text string, t *traces) error {
+	err := error(&runner.Error{Class: runner.ClassLost, Text: "the benchmark is gone: " + text, Err: runner.ErrLost})
+	if t == nil {
+		return err
 	}
-	return &runner.Error{Class: runner.ClassLost, Text: "the benchmark is gone: " + text, Err: runner.ErrLost}
+	if e := t.kill(killLimit); e != nil {
+		return fmt.Errorf("%w; %w", err, e)
+	}
+	return err
 }
 
 // startSupervisor starts the supervisor in a session of its own, with nothing
@@ -307,6 +326,9 @@ func (r *Runner) startChild(dir string, s spec, output *os.File) (keeper, error)
 	child, _ := procfs.Lookup(cmd.Process.Pid)
 	state.Child = procfs.ID{PID: cmd.Process.Pid, Start: child.Start}
 	k := keeper{dir: dir, pid: cmd.Process.Pid, child: &state, kills: kills}
+	if g := groupOf(dir, s.Group); g != "" {
+		_ = g.Add(cmd.Process.Pid) // else its environment tells
+	}
 	err := errors.Join(cmd.Process.Release(), state.WriteSoon(dir))
 	if err != nil {
 		procfs.Kill(func() []procfs.Process { return left(state) }, killLimit)

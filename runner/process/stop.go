@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,15 @@ import (
 // killLimit is how long a killed process gets to be gone.
 const killLimit = 10 * time.Second
 
+// killTime is how long a supervisor gets to see the end of what it runs, while that is
+// killed process by process. A control group can be killed at once.
+func (f *follower) killTime() time.Duration {
+	if f.group != "" {
+		return 2 * time.Second
+	}
+	return killLimit
+}
+
 // pause is the time between two looks at a run that is being stopped.
 const pause = 5 * time.Millisecond
 
@@ -30,7 +40,7 @@ func (f *follower) stop() error {
 	for end := time.Now().Add(f.job.Grace()); c == nil || c.Child.PID == 0; c = f.claim() {
 		// It is being started, which takes moments.
 		if err := f.output.Pump(ctx, time.Now().Add(pause)); !errors.Is(err, supervisor.ErrLate) {
-			return err
+			return cmp.Or(f.traces().kill(killLimit), err)
 		}
 		if time.Now().After(end) {
 			break
@@ -43,7 +53,7 @@ func (f *follower) stop() error {
 			return fmt.Errorf("%w once it starts: call it off: %w", runner.ErrStillRunning, err)
 		}
 		if c = f.claim(); c == nil {
-			return nil
+			return f.traces().kill(killLimit)
 		}
 	}
 	// Without a supervisor what has left the group is found as long as its parent
@@ -73,7 +83,7 @@ func (f *follower) stop() error {
 		_ = unix.Kill(-c.Child.PID, unix.SIGTERM)
 	}
 	err := f.output.Pump(ctx, time.Now().Add(f.job.Grace()))
-	for end := time.Now().Add(killLimit); errors.Is(err, supervisor.ErrLate) && time.Now().Before(end); {
+	for end := time.Now().Add(f.killTime()); errors.Is(err, supervisor.ErrLate) && time.Now().Before(end); {
 		if gone, _ := f.keeper.gone(); gone {
 			err = f.output.Drain()
 			break
@@ -82,15 +92,11 @@ func (f *follower) stop() error {
 		procfs.Signal(living(), unix.SIGKILL)
 		err = f.output.Pump(ctx, time.Now().Add(pause))
 	}
-	hangs := errors.Is(err, supervisor.ErrLate)
-	if hangs {
-		ours[c.Supervisor] = procfs.Process{ID: c.Supervisor} // the supervisor itself
+	// Now all that is left, and a supervisor that hangs.
+	if e := f.traces().kill(killLimit); e != nil {
+		return e
 	}
-	// What was killed takes a moment to be gone.
-	if !procfs.Kill(living, killLimit) {
-		return fmt.Errorf("%w: parts of it can't be killed", runner.ErrStillRunning)
-	}
-	if hangs {
+	if errors.Is(err, supervisor.ErrLate) {
 		return f.output.Drain()
 	}
 	return err

@@ -30,6 +30,9 @@ func Supervise(dir string) int {
 	if !found {
 		return superviseBusy
 	}
+	if g := groupOf(dir, s.Group); g != "" {
+		_ = g.Join() // else its processes are found by their environment
+	}
 	_, err = supervisor.Run(supervisor.Config{
 		Dir: dir, Command: append([]string{s.Path}, s.Args...), Env: s.Env, WorkDir: dir, Limit: s.Limit,
 		Wanted: func() error { return wanted(dir) },

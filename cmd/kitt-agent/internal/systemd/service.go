@@ -77,6 +77,8 @@ func (s Service) File() (string, error) {
 	line("KillMode=process")
 	line("OOMPolicy=continue")
 	line("TasksMax=infinity")
+	line("# A control group for each local benchmark, so that a cancel ends all of it.")
+	line("Delegate=yes")
 	if s.RunAs != "" {
 		line("")
 		line("# Benchmarks inherit what is forbidden here. No mount namespace (ProtectSystem=,")
