@@ -119,28 +119,52 @@ func TestACrashBehindAGapLosesNothingMore(t *testing.T) {
 	require.Equal(t, Position{Byte: 8}, l.Position())
 }
 
-// TestTheEndOfALogIsTriedUntilThereIsRoom ends a job while the disk is full.
+// TestTheEndOfALogIsTriedUntilThereIsRoom ends a job while the disk is full. Its
+// last lines and its end come together, before a reader hears of the end, and after
+// what is missing.
 func TestTheEndOfALogIsTriedUntilThereIsRoom(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	synctest.Test(t, func(t *testing.T) {
 		l := open(t, path)
 		disk := onDiskWith(l, 80)
 		l.Append([]byte("one\ntwo\n"), time.Time{}, Position{})
-		require.ErrorIs(t, l.Finish(Final{Status: "completed"}), syscall.ENOSPC)
+		require.ErrorIs(t, l.Flush(), syscall.ENOSPC)
+		require.ErrorIs(t, l.Finish(Final{Status: "failed"}, "Error: Exit 1", "Benchmark failed"), syscall.ENOSPC)
 		require.Equal(t, []string{"one"}, texts(all(t, l)))
-		require.True(t, l.Finished(), "readers need not wait for the disk")
-		_, err := l.Reader(1).Next(t.Context())
-		require.ErrorIs(t, err, io.EOF)
-		disk.room.Store(1 << 20)
-		time.Sleep(time.Minute)
-		require.NoError(t, l.Finish(Final{Status: "completed"}))
+		require.False(t, l.Finished())
+		for room := range int64(400) { // never enough for all of it
+			disk.room.Store(l.size + room)
+			if l.Finish(Final{Status: "failed"}) == nil {
+				break
+			}
+			require.NotContains(t, texts(all(t, l)), "Error: Exit 1")
+		}
+		require.True(t, l.Finished())
+		require.NoError(t, l.Finish(Final{Status: "completed"}), "it has its end")
 	})
 	again := open(t, path)
 	records := all(t, again)
-	require.Len(t, records, 2)
+	require.Len(t, records, 4)
 	require.Equal(t, Gap, records[1].Kind)
 	require.Contains(t, records[1].Text, "1 line is missing here")
-	require.True(t, again.Finished())
+	require.Equal(t, []string{"Error: Exit 1", "Benchmark failed"}, texts(records, Note))
+	end, ok := again.Final()
+	require.True(t, ok)
+	require.Equal(t, "failed", end.Status)
+}
+
+// TestTheEndOfALogIsWrittenWithoutAnotherCall makes room for it later.
+func TestTheEndOfALogIsWrittenWithoutAnotherCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := fresh(t)
+		disk := onDiskWith(l, 0)
+		require.ErrorIs(t, l.Finish(Final{Status: "failed"}, "Benchmark failed"), syscall.ENOSPC)
+		disk.room.Store(1 << 20)
+		time.Sleep(retryEvery)
+		synctest.Wait()
+		require.True(t, l.Finished())
+		require.Equal(t, []string{"Benchmark failed"}, texts(all(t, l)))
+	})
 }
 
 // TestAGapIsSaidWhileNothingIsPrinted makes room while the benchmark is silent.

@@ -28,14 +28,15 @@ type Log struct {
 	lost  missing
 	timer *time.Timer // shows an open line, or tries a full disk; nil while none waits
 	end   *Final      // the log's end, from when Finish was called
-	ended bool        // whether it is in the file
+	last  []string    // lines of the agent's own that go into the file together with the end
+	ended bool        // whether the end is in the file
 	dirty bool        // whether there is more in the file than was synced
 
 	mu      sync.Mutex
 	size    int64   // bytes of the file that hold whole records
 	count   int64   // records in them
 	index   []int64 // place of each indexEvery-th record
-	final   *Final  // the log's end, once all that comes before it can be read
+	final   *Final  // the log's end, once it and all that comes before it is in the file
 	settled Position
 	offset  int64 // by the records without an entry that were there when it was opened
 	closed  bool
@@ -118,6 +119,14 @@ func (l *Log) Note(text string) {
 	if l.doneLocked() {
 		return
 	}
+	l.putNoteLocked(text)
+	_ = l.writeLocked() // what it refuses is counted there
+	l.wakeLaterLocked(time.Now())
+}
+
+// putNoteLocked puts lines of the agent's own on their way to the file. l.w must be
+// held.
+func (l *Log) putNoteLocked(text string) {
 	put := l.putAtLocked(time.Now())
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		rest := l.lines.clean([]byte(strings.ReplaceAll(line, "\r", "")))
@@ -128,8 +137,19 @@ func (l *Log) Note(text string) {
 		}
 		put(Note, l.lines.bear(), rest)
 	}
-	_ = l.writeLocked() // what it refuses is counted there
-	l.wakeLaterLocked(time.Now())
+}
+
+// Flush writes what the log has yet to say of lines that the disk refused. With an
+// error the disk still refuses it; the log tries again by itself while it is open.
+// A log that is closed before that forgets it.
+func (l *Log) Flush() error {
+	l.w.Lock()
+	defer l.w.Unlock()
+	if l.doneLocked() {
+		return nil
+	}
+	l.putLostLocked()
+	return l.writeLocked()
 }
 
 // EndLine ends a line that is open: the benchmark prints no more. What the agent
@@ -180,11 +200,11 @@ func (l *Log) wakeUp() {
 	now := time.Now()
 	if l.end == nil {
 		l.lines.show(now, l.putAtLocked(now))
+		l.putLostLocked()
+		_ = l.writeLocked() // what it refuses is counted there
 	} else {
-		l.putEndLocked()
+		_ = l.writeEndLocked() // it stays to be written
 	}
-	l.putLostLocked()
-	_ = l.writeLocked() // what it refuses is counted there
 	l.settle(l.lines.settled)
 	l.wakeLaterLocked(now)
 }
@@ -216,13 +236,14 @@ func (l *Log) Len() int64 {
 	return l.count
 }
 
-// Finish marks the end of the log: an open line is ended, readers come to an
-// end after the last line, and nothing more is taken. It makes all of it last
-// through a power cut. A log that has ended keeps the end it has.
+// Finish marks the end of the log: an open line is ended, last is added as lines of
+// the agent's own, readers come to an end after it, and nothing more is taken. It
+// makes all of it last through a power cut. A log that has ended keeps the end it has.
 //
-// Where the disk refuses the mark, the log has ended for its readers all the
-// same; the mark is tried again while the log is open, and by another Finish.
-func (l *Log) Finish(f Final) error {
+// With an error the disk refuses the end, and readers wait for it. It is tried again
+// while the log is open, and by another Finish. The lines of last are written
+// together with the end, so that a crash leaves all of it to the next Finish.
+func (l *Log) Finish(f Final, last ...string) error {
 	l.w.Lock()
 	defer l.w.Unlock()
 	switch {
@@ -237,13 +258,11 @@ func (l *Log) Finish(f Final) error {
 	if l.end == nil {
 		f.Status = string(l.lines.clean([]byte(f.Status)))
 		f.Error = string(l.lines.clean([]byte(f.Error)))
-		l.end = &f
+		l.end, l.last = &f, last
 		l.lines.flush(l.putAtLocked(now))
 	}
-	l.putEndLocked()
-	err := l.writeLocked()
+	err := l.writeEndLocked()
 	l.settle(l.lines.settled)
-	l.publishEnd()
 	if err != nil {
 		l.wakeLaterLocked(now)
 		return err
@@ -251,17 +270,28 @@ func (l *Log) Finish(f Final) error {
 	return l.syncLocked()
 }
 
-// putEndLocked puts the mark of the log's end on its way to the file. l.w must
-// be held.
-func (l *Log) putEndLocked() {
-	if l.ended {
-		return
+// writeEndLocked writes what is on its way to the file and what is to be said of
+// missing lines, then the last lines and the mark of the log's end, all of them or
+// none. l.w must be held.
+func (l *Log) writeEndLocked() error {
+	l.putLostLocked()
+	if err := l.writeLocked(); err != nil || l.ended {
+		return err
 	}
 	text, err := json.Marshal(*l.end)
 	if err != nil {
-		return // two texts always encode
+		return err // two texts always encode
+	}
+	for _, line := range l.last {
+		l.putNoteLocked(line)
 	}
 	l.putAtLocked(time.Now())(final, l.lines.bear(), text)
+	l.out.whole = true
+	if err := l.writeLocked(); err != nil {
+		return err
+	}
+	l.publishEnd()
+	return nil
 }
 
 // Finished reports whether the log has its end.

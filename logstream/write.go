@@ -15,6 +15,7 @@ const retryEvery = 5 * time.Second
 type batch struct {
 	text    []byte
 	gap     bool      // whether the first of them says what is missing
+	whole   bool      // whether none of it is kept if the disk refuses a part
 	stamp   []byte    // the time at, as records bear it
 	at      time.Time // time of the latest record
 	settled Position  // of the record put last
@@ -69,11 +70,11 @@ func (l *Log) putLostLocked() {
 // disk refuses is counted; what it took in whole records stays. l.w must be
 // held.
 func (l *Log) writeLocked() error {
-	text, gap := l.out.text, l.out.gap
+	text, gap, whole := l.out.text, l.out.gap, l.out.whole
 	if len(text) == 0 {
 		return nil
 	}
-	l.out.text, l.out.gap = text[:0], false
+	l.out.text, l.out.gap, l.out.whole = text[:0], false, false
 	if cap(text) > 1<<20 {
 		l.out.text = nil
 	}
@@ -81,6 +82,10 @@ func (l *Log) writeLocked() error {
 	// The place is given, so that what a write left half done is written over by
 	// the next one.
 	n, err := l.file.WriteAt(text, l.size)
+	if err != nil && whole {
+		_ = l.file.Truncate(l.size) // see refusedLocked
+		return err
+	}
 	if err != nil {
 		n = bytes.LastIndexByte(text[:n], '\n') + 1
 	}
