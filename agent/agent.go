@@ -114,7 +114,8 @@ func (a *Agent) compose() {
 		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
 		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
 		GPUs: a.gpus, Image: a.settings.image, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
-		Queue: a.queue, Logs: a.logs, Notices: a.notices, Secrets: a.secrets, Logger: a.cfg.Logger,
+		Identity: a.identity,
+		Queue:    a.queue, Logs: a.logs, Notices: a.notices, Secrets: a.secrets, Logger: a.cfg.Logger,
 	})
 	a.maintainer.retryClean = a.executor.RetryClean
 	a.reconciler = newReconciler(a.cfg, a.registry, a.queue, a.notices)
@@ -164,6 +165,11 @@ func (a *Agent) Heartbeat(ctx context.Context) error {
 }
 
 // agentID returns the server's id for the agent, or its name before there is one.
+// identity returns what results say about the agent.
+func (a *Agent) identity() execution.Identity {
+	return execution.Identity{Name: a.cfg.Name, ID: a.beats.State().AgentID, Version: a.cfg.Version, Machine: a.host.Description()}
+}
+
 func (a *Agent) agentID() string { return orDefault(a.beats.State().AgentID, a.cfg.Name) }
 
 // ErrInUse is matched by the error of Run if another agent uses the same Dir.

@@ -116,6 +116,7 @@ func checkRunTest(c jobs.Command, operator bool) (jobs.Command, error) {
 	s.Engine = orDefault(s.Engine, "vllm")
 	s.Suite = orDefault(s.Suite, "quick")
 	s.Benchmark = printable(orDefault(s.Benchmark, "throughput"))
+	s.Profile = jobs.Text(printable(string(s.Profile)))
 	switch {
 	case !wordPattern.MatchString(s.Engine), operator && !slices.Contains(knownEngines, s.Engine):
 		return c, badCommand("Invalid engine: %s", printable(s.Engine))

@@ -168,10 +168,18 @@ func (j Job) Arguments() []string {
 	return args
 }
 
+// An Image is the container image of a run.
+type Image struct {
+	Name   string // by which it was chosen
+	ID     string // its digest on this machine, sha256:…
+	Digest string // name@sha256:… in a registry; empty for one that was built here
+}
+
 // A Result says how a run went, apart from what it wrote into Job.ResultsDir.
 type Result struct {
 	Runner      string // which kind of runner ran it: "docker", "process", …
 	ContainerID string // the container, where there was one
+	Image       Image  // of the container
 	Started     time.Time
 	Ended       time.Time
 }

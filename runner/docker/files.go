@@ -15,15 +15,17 @@ import (
 // A record is the file run.json in Job.Dir/docker. It is written before the
 // container is created, and again with each thing that is known then.
 type record struct {
-	Version   int       `json:"version"`
-	Job       string    `json:"job"`
-	Image     string    `json:"image"`               // ID
-	At        time.Time `json:"at"`                  // when it was written first
-	Boot      string    `json:"boot"`                // the kernel's boot ID
-	Kills     int64     `json:"kills"`               // see kernelKills
-	Siblings  []string  `json:"siblings"`            // IDs of the engine containers that were there before
-	Container string    `json:"container,omitempty"` // ID, once it was created
-	End       *end      `json:"end,omitempty"`       // once all of its output was passed on
+	Version     int       `json:"version"`
+	Job         string    `json:"job"`
+	Image       string    `json:"image"` // ID
+	ImageName   string    `json:"image_name,omitempty"`
+	ImageDigest string    `json:"image_digest,omitempty"`
+	At          time.Time `json:"at"`                  // when it was written first
+	Boot        string    `json:"boot"`                // the kernel's boot ID
+	Kills       int64     `json:"kills"`               // see kernelKills
+	Siblings    []string  `json:"siblings"`            // IDs of the engine containers that were there before
+	Container   string    `json:"container,omitempty"` // ID, once it was created
+	End         *end      `json:"end,omitempty"`       // once all of its output was passed on
 
 	Stopped bool `json:"stopped,omitempty"` // whether this agent ended it
 

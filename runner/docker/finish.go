@@ -89,7 +89,8 @@ func (f *follower) result() (runner.Result, error) {
 
 // begun returns what is known of a run that has not ended by itself.
 func (f *follower) begun() runner.Result {
-	return runner.Result{Runner: kind, ContainerID: f.id, Started: f.rec.At}
+	return runner.Result{Runner: kind, ContainerID: f.id, Started: f.rec.At,
+		Image: runner.Image{Name: f.rec.ImageName, ID: f.rec.Image, Digest: f.rec.ImageDigest}}
 }
 
 // exitUnknown is the status that an engine gives a container whose end it missed, as

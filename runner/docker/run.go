@@ -34,7 +34,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	}
 	defer files.close()
 	rec := record{
-		Version: version, Job: job.ID, Image: image, At: time.Now().UTC(), Boot: base.BootID(), Kills: kernelKills(),
+		Version: version, Job: job.ID, Image: image.ID, ImageName: image.Name, ImageDigest: image.Digest, At: time.Now().UTC(), Boot: base.BootID(), Kills: kernelKills(),
 		Supervised: true,
 	}
 	for _, s := range siblings {
@@ -46,7 +46,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	}
 	f := &follower{r: r, job: job, out: out, rec: rec}
 	f.source, files.f = files, f
-	if err := f.begin(ctx, image, program); err != nil {
+	if err := f.begin(ctx, image.ID, program); err != nil {
 		return f.begun(), f.undo(ctx, err)
 	}
 	return f.follow(ctx)

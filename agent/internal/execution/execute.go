@@ -51,6 +51,9 @@ type Config struct {
 	Image func() string   // the container image in force; empty leaves it to the runner
 	Nudge func()          // asks for a heartbeat now
 
+	// Identity returns what results say about the agent. It returns at once.
+	Identity func() Identity
+
 	// CopyAdvanced is called as the copy of a job's model advances. It returns at
 	// once.
 	CopyAdvanced func(*jobs.Job, storage.Progress)

@@ -52,6 +52,7 @@ func (x *execution) fillIn(data map[string]any) {
 	if rec.ModelPath != "" && rec.ModelPath != data["model"] {
 		data["model_path"] = rec.ModelPath
 	}
+	data[AgentKey] = x.agentInfo()
 	for key, value := range map[string]string{
 		"engine": spec.Engine, "suite_name": spec.Suite,
 		"timestamp": time.Now().Format("2006-01-02T15:04:05.000000"), // as `kitt run` writes it

@@ -35,7 +35,7 @@ func (x *execution) outcome(ctx context.Context, result runner.Result, err error
 	default:
 		o = Failed(err)
 	}
-	o.Runner, o.ContainerID = result.Runner, result.ContainerID
+	o.Runner, o.ContainerID, o.Image = result.Runner, result.ContainerID, jobs.Image(result.Image)
 	return o
 }
 

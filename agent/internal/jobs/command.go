@@ -1,6 +1,9 @@
 package jobs
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // A Command is what a job was asked to do, checked and bounded.
 type Command struct {
@@ -27,6 +30,20 @@ type Spec struct {
 	Suite     string `json:"suite_name,omitempty"`
 	Mode      string `json:"engine_mode,omitempty"`    // docker, native or empty
 	Benchmark string `json:"benchmark_name,omitempty"` // shown to people; it doesn't reach `kitt run`
+	Profile   Text   `json:"profile_id,omitempty"`     // likewise, in results
+}
+
+// A Text is a text of a command that is of no consequence. A value of another kind
+// counts as none.
+type Text string
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (t *Text) UnmarshalJSON(data []byte) error {
+	var text string
+	if json.Unmarshal(data, &text) == nil {
+		*t = Text(text)
+	}
+	return nil
 }
 
 // A Source says where a command came from.

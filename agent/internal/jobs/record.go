@@ -47,7 +47,15 @@ type Outcome struct {
 	ExitCode    int    `json:"exit_code"`       // of the benchmark; -1 where there is none
 	Runner      string `json:"runner,omitempty"`
 	ContainerID string `json:"container_id,omitempty"`
+	Image       Image  `json:"image,omitzero"`    // of the container
 	MayRun      bool   `json:"may_run,omitempty"` // whether the benchmark was stopped and may still be running
+}
+
+// An Image is a container image; see runner.Image.
+type Image struct {
+	Name   string `json:"name,omitempty"`
+	ID     string `json:"id"`
+	Digest string `json:"digest,omitempty"`
 }
 
 // Abandoned reports whether the job's run is to be ended and not continued.
@@ -66,7 +74,7 @@ const maxText = 16 << 10
 func (r Record) bounded() Record {
 	if r.Outcome != nil {
 		o := *r.Outcome
-		for _, text := range []*string{&o.Error, &o.Class, &o.Fix, &o.Runner, &o.ContainerID} {
+		for _, text := range []*string{&o.Error, &o.Class, &o.Fix, &o.Runner, &o.ContainerID, &o.Image.Name, &o.Image.ID, &o.Image.Digest} {
 			*text = Cut(*text, maxText)
 		}
 		r.Outcome = &o

@@ -61,6 +61,7 @@ func (s *salvager) command() error {
 				"suite_name":     s.mustText(&spec.Suite),
 				"engine_mode":    s.mustText(&spec.Mode),
 				"benchmark_name": s.mustText(&spec.Benchmark),
+				"profile_id":     s.Text((*string)(&spec.Profile)),
 			})
 		},
 	})
