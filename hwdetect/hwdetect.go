@@ -148,9 +148,16 @@ type GPUTelemetry struct {
 	MemoryUsedBytes *int64   `json:"memory_used_bytes,omitempty"`
 	TemperatureC    *float64 `json:"temperature_c,omitempty"`
 	PowerW          *float64 `json:"power_w,omitempty"`
-	ThrottleReasons []string `json:"throttle_reasons,omitempty"`
-	ECCUncorrected  *int64   `json:"ecc_uncorrected,omitempty"` // since the driver was loaded
+	ThrottleReasons []string `json:"throttle_reasons,omitempty"` // see [ThrottleReasons]; nil if they could not be read
+	ECCUncorrected  *int64   `json:"ecc_uncorrected,omitempty"`  // since the driver was loaded
 	LastXID         *int64   `json:"last_xid,omitempty"`
+
+	SMClockMHz         *int     `json:"sm_clock_mhz,omitempty"`
+	MemoryClockMHz     *int     `json:"memory_clock_mhz,omitempty"`
+	PerformanceState   *int     `json:"performance_state,omitempty"` // 0 is the fastest, 15 the slowest
+	MemoryTemperatureC *float64 `json:"memory_temperature_c,omitempty"`
+	PCIeGen            *int     `json:"pcie_gen,omitempty"` // of the link now; an idle GPU lowers it
+	PCIeWidth          *int     `json:"pcie_width,omitempty"`
 }
 
 // UtilizationPct returns the mean utilisation of the GPUs that report one, from 0

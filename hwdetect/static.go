@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Static is the Detector and TelemetryReader of a simulated machine. Its methods
+// Static is the Detector, TelemetryReader, CounterReader and ProcessReader of a
+// simulated machine, which is healthy and has no foreign processes. Its methods
 // are safe for concurrent use.
 type Static struct {
 	// Machine is what Detect returns. It must not be changed afterwards.
@@ -20,6 +21,8 @@ type Static struct {
 var (
 	_ Detector        = Static{}
 	_ TelemetryReader = Static{}
+	_ CounterReader   = Static{}
+	_ ProcessReader   = Static{}
 )
 
 // Detect returns s.Machine, or an error if it is nil or ctx is done.
@@ -47,6 +50,46 @@ func (s Static) Telemetry(ctx context.Context) (Telemetry, error) {
 		load = s.Load()
 	}
 	return s.Machine.Reading(load, time.Now()), nil
+}
+
+// Counters returns [Machine.Counters], or an error if s.Machine is nil or ctx is
+// done.
+func (s Static) Counters(ctx context.Context) (Counters, error) {
+	if ctx.Err() != nil {
+		return Counters{}, context.Cause(ctx)
+	}
+	if s.Machine == nil {
+		return Counters{}, errors.New("hwdetect: Static has no Machine")
+	}
+	return s.Machine.Counters(time.Now()), nil
+}
+
+// Processes returns none, or an error if ctx is done.
+func (s Static) Processes(ctx context.Context) ([]GPUProcess, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return nil, nil
+}
+
+// Counters returns the counters of a simulated healthy machine, with the time at.
+// They never advance. Energy and links are unknown.
+func (m *Machine) Counters(at time.Time) Counters {
+	c := Counters{Time: at, GPUs: make([]GPUCounters, len(m.GPUs))}
+	for i, g := range m.GPUs {
+		var none time.Duration
+		var zero int64
+		yes, no := true, false
+		c.GPUs[i] = GPUCounters{
+			Index: g.Index, UUID: g.UUID,
+			PowerCap: &none, SyncBoost: &none, SWThermal: &none, HWThermal: &none, HWPowerBrake: &none,
+			Persistence: &yes, ComputeMode: "Default", ECCUncorrected: &zero, RemapPending: &no, RemapFailed: &no,
+		}
+		if limit := g.PowerLimitW; limit > 0 {
+			c.GPUs[i].PowerLimitW, c.GPUs[i].DefaultPowerLimitW = &limit, &limit
+		}
+	}
+	return c
 }
 
 // Reading returns simulated telemetry with the time at, for a load from 0 (idle)

@@ -73,6 +73,8 @@ type System struct {
 var (
 	_ Detector        = (*System)(nil)
 	_ TelemetryReader = (*System)(nil)
+	_ CounterReader   = (*System)(nil)
+	_ ProcessReader   = (*System)(nil)
 )
 
 // New returns a System. It starts nothing.
@@ -186,12 +188,50 @@ func (m *Machine) setInventory(inv Inventory) {
 	m.Gaps = append(m.Gaps, inv.Gaps...)
 }
 
-// Telemetry returns the latest reading of the GPUs. If that is older than a
+// Telemetry returns the latest reading of the GPUs. If that is older than half a
 // second, Telemetry starts a new one and waits for it for at most 100 ms. Without
 // a GPU or a source of telemetry the reading lists no GPUs. The error matches
 // ctx.Err() if ctx is done first.
 func (s *System) Telemetry(ctx context.Context) (Telemetry, error) {
 	return s.live.latest(ctx)
+}
+
+// Counters returns the counters of the GPUs from the first of Config.Sources that
+// is a [CounterReader] and has them. The error matches [ErrAbsent] if there is none.
+func (s *System) Counters(ctx context.Context) (Counters, error) {
+	return firstAnswer(ctx, s.sources, CounterReader.Counters)
+}
+
+// Processes returns the processes on the GPUs from the first of Config.Sources that
+// is a [ProcessReader] and has them. The error matches [ErrAbsent] if there is none.
+func (s *System) Processes(ctx context.Context) ([]GPUProcess, error) {
+	return firstAnswer(ctx, s.sources, ProcessReader.Processes)
+}
+
+// firstAnswer asks the sources that are an R in order, until one answers.
+func firstAnswer[R, T any](ctx context.Context, sources []Source, ask func(R, context.Context) (T, error)) (T, error) {
+	var none T
+	var errs []error
+	for _, src := range sources {
+		reader, ok := src.(R)
+		if !ok {
+			continue
+		}
+		answer, err := ask(reader, ctx)
+		if err == nil {
+			return answer, nil
+		}
+		if ctx.Err() != nil {
+			return none, context.Cause(ctx)
+		}
+		if !errors.Is(err, ErrAbsent) {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) == 0 {
+		return none, ErrAbsent
+	}
+	return none, errors.Join(errs...)
 }
 
 // Close stops a reading that is in progress and waits for running probes, at most

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxAge     = time.Second            // older readings are refreshed
+	maxAge     = 500 * time.Millisecond // older readings are refreshed, so that one per second is a new one
 	callerWait = 100 * time.Millisecond // how long a caller waits for a refresh
 	readLimit  = 10 * time.Second       // how long one source may take for a reading
 	faultAfter = 2 * time.Minute        // how long GPUs may give no answer; under load this can take 45 s

@@ -1,7 +1,7 @@
 // Package hwdetecttest helps to test users and implementations of package
 // hwdetect. It has a [Fake] with settable answers, a [Recording] of a machine's
-// files and of its nvidia-smi, and the contracts as code: [TestDetector] and
-// [TestTelemetryReader].
+// files and of its nvidia-smi, and the contracts as code: [TestDetector],
+// [TestTelemetryReader], [TestCounterReader] and [TestProcessReader].
 //
 // Machines for a Fake come from [hwdetect.Profile] and [hwdetect.Random].
 package hwdetecttest
@@ -14,8 +14,8 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// A Fake is a [hwdetect.Detector] and [hwdetect.TelemetryReader] with settable
-// answers. Its zero value is a machine without GPUs. Its methods are safe for
+// A Fake is a [hwdetect.Detector], [hwdetect.TelemetryReader],
+// [hwdetect.CounterReader] and [hwdetect.ProcessReader] with settable answers. Its zero value is a machine without GPUs. Its methods are safe for
 // concurrent use.
 type Fake struct {
 	mu        sync.Mutex // guards the fields below
@@ -26,11 +26,17 @@ type Fake struct {
 	delay     time.Duration
 	detected  int
 	read      int
+	counters  *hwdetect.Counters
+	countErr  error
+	processes []hwdetect.GPUProcess
+	procErr   error
 }
 
 var (
 	_ hwdetect.Detector        = (*Fake)(nil)
 	_ hwdetect.TelemetryReader = (*Fake)(nil)
+	_ hwdetect.CounterReader   = (*Fake)(nil)
+	_ hwdetect.ProcessReader   = (*Fake)(nil)
 )
 
 // NewFake returns a Fake that describes machine.
@@ -111,6 +117,51 @@ func (f *Fake) Telemetry(ctx context.Context) (hwdetect.Telemetry, error) {
 		return hwdetect.Telemetry{}, f.readErr
 	}
 	return f.currentLocked(), nil
+}
+
+// SetCounters sets what later calls of Counters return. If c.Time is zero they set
+// it to the current time. The default are the counters of a healthy machine.
+func (f *Fake) SetCounters(c hwdetect.Counters, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counters, f.countErr = &c, err
+}
+
+// SetProcesses sets what later calls of Processes return. The default is none.
+func (f *Fake) SetProcesses(p []hwdetect.GPUProcess, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.processes, f.procErr = p, err
+}
+
+// Counters returns the counters or error that was set.
+func (f *Fake) Counters(ctx context.Context) (hwdetect.Counters, error) {
+	if ctx.Err() != nil {
+		return hwdetect.Counters{}, context.Cause(ctx)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.countErr != nil {
+		return hwdetect.Counters{}, f.countErr
+	}
+	if f.counters == nil {
+		return f.machineLocked().Counters(time.Now()), nil
+	}
+	c := *f.counters
+	if c.Time.IsZero() {
+		c.Time = time.Now()
+	}
+	return c, nil
+}
+
+// Processes returns the processes or error that was set.
+func (f *Fake) Processes(ctx context.Context) ([]hwdetect.GPUProcess, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.processes, f.procErr
 }
 
 func (f *Fake) machineLocked() *hwdetect.Machine {

@@ -23,6 +23,10 @@ func TestFakeAndStaticKeepTheContract(t *testing.T) {
 		require.NoError(t, hwdetecttest.TestTelemetryReader(t.Context(), fake), name)
 		require.NoError(t, hwdetecttest.TestDetector(t.Context(), static), name)
 		require.NoError(t, hwdetecttest.TestTelemetryReader(t.Context(), static), name)
+		require.NoError(t, hwdetecttest.TestCounterReader(t.Context(), fake), name)
+		require.NoError(t, hwdetecttest.TestCounterReader(t.Context(), static), name)
+		require.NoError(t, hwdetecttest.TestProcessReader(t.Context(), fake), name)
+		require.NoError(t, hwdetecttest.TestProcessReader(t.Context(), static), name)
 	}
 	var zero hwdetecttest.Fake
 	require.NoError(t, hwdetecttest.TestDetector(t.Context(), &zero))
@@ -43,6 +47,15 @@ func TestContractFindsViolations(t *testing.T) {
 	var fake hwdetecttest.Fake
 	fake.SetTelemetry(hwdetect.Telemetry{GPUs: []hwdetect.GPUTelemetry{{UtilizationPct: new(101.0)}}}, nil)
 	require.ErrorContains(t, hwdetecttest.TestTelemetryReader(t.Context(), &fake), "101%")
+
+	fake.SetCounters(hwdetect.Counters{GPUs: []hwdetect.GPUCounters{{SWThermal: new(-time.Second)}, {}}}, nil)
+	err = hwdetecttest.TestCounterReader(t.Context(), &fake)
+	require.ErrorContains(t, err, "negative")
+	require.ErrorContains(t, err, "twice")
+	fake.SetProcesses([]hwdetect.GPUProcess{{PID: 0, SMPct: new(120.0)}}, nil)
+	err = hwdetecttest.TestProcessReader(t.Context(), &fake)
+	require.ErrorContains(t, err, "PID 0")
+	require.ErrorContains(t, err, "120%")
 }
 
 func TestFakeReturnsWhatWasSet(t *testing.T) {

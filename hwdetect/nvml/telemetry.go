@@ -79,7 +79,7 @@ func (s *session) read(d device) (hwdetect.GPUTelemetry, nvml.Return) {
 		r.PowerW = new(float64(mw) / 1000)
 	}
 	if bits, ret := d.clocksReasons(); ok(ret) {
-		r.ThrottleReasons = throttleReasons(bits)
+		r.ThrottleReasons = hwdetect.ThrottleReasons(bits)
 	}
 	ecc, ret := try(s, "nvmlDeviceGetTotalEccErrors", func() (uint64, nvml.Return) {
 		return d.GetTotalEccErrors(nvml.MEMORY_ERROR_TYPE_UNCORRECTED, nvml.VOLATILE_ECC)
@@ -149,28 +149,4 @@ func (d device) memoryUsed() (int64, nvml.Return) {
 		sum += used
 	}
 	return int64(sum), nvml.SUCCESS
-}
-
-// throttleReasons returns nvidia-smi's names of the bits of
-// nvmlClocksThrottleReasons. It omits gpu_idle, which is not throttling.
-func throttleReasons(bits uint64) []string {
-	var names []string
-	for _, r := range []struct {
-		bit  uint64
-		name string
-	}{
-		{nvml.ClocksThrottleReasonApplicationsClocksSetting, "applications_clocks_setting"},
-		{nvml.ClocksThrottleReasonSwPowerCap, "sw_power_cap"},
-		{nvml.ClocksThrottleReasonHwSlowdown, "hw_slowdown"},
-		{nvml.ClocksThrottleReasonSyncBoost, "sync_boost"},
-		{nvml.ClocksThrottleReasonSwThermalSlowdown, "sw_thermal_slowdown"},
-		{nvml.ClocksThrottleReasonHwThermalSlowdown, "hw_thermal_slowdown"},
-		{nvml.ClocksThrottleReasonHwPowerBrakeSlowdown, "hw_power_brake_slowdown"},
-		{nvml.ClocksThrottleReasonDisplayClockSetting, "display_clocks_setting"},
-	} {
-		if bits&r.bit != 0 {
-			names = append(names, r.name)
-		}
-	}
-	return names
 }
