@@ -93,6 +93,7 @@ func (a *acquisition) run(ctx context.Context, name modelName) (lease *Lease, er
 	if err != nil {
 		return nil, err
 	}
+	var refused error
 	if inPlace != "" {
 		here, err := a.ours(ctx, inPlace)
 		if err != nil {
@@ -103,6 +104,11 @@ func (a *acquisition) run(ctx context.Context, name modelName) (lease *Lease, er
 				return nil, err
 			}
 			return a.run(ctx, name)
+		}
+		if check := a.l.cfg.CheckModel; check != nil {
+			if refused = check(inPlace); refused != nil {
+				inPlace = ""
+			}
 		}
 	}
 	lease, missing, err := a.fromShare(ctx, name, inPlace != "")
@@ -115,6 +121,9 @@ func (a *acquisition) run(ctx context.Context, name modelName) (lease *Lease, er
 	if inPlace != "" {
 		top, rel := a.l.cfg.linkTop(inPlace, isDir)
 		return a.useLocal(ctx, top, rel, OriginInPlace)
+	}
+	if refused != nil {
+		return nil, refused
 	}
 	return a.withoutCopy(name, missing)
 }

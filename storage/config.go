@@ -51,6 +51,21 @@ type Config struct {
 	// take. Defaults to 30 s.
 	ShareTimeout time.Duration
 
+	// OpenDir, if set, opens the storage directory, and makes it if create is set. It
+	// returns the directory and its path without links. It can refuse a directory
+	// that Configure named. The error matches fs.ErrNotExist if there is none. By
+	// default any directory is used.
+	OpenDir func(name string, create bool) (root *os.Root, path string, err error)
+
+	// CheckShare, if set, can refuse a mount point that Configure named, before
+	// anything on it is used. It follows the links itself. By default a share that is
+	// there is used wherever that is.
+	CheckShare func(mount string) error
+
+	// CheckModel, if set, can refuse a model that would be used where it is, outside
+	// of Dir and ShareMount. No directory in path is a link. By default none is refused.
+	CheckModel func(path string) error
+
 	// Logger receives what an operator wants to know. Defaults to discarding it.
 	Logger *slog.Logger
 }

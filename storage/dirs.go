@@ -3,20 +3,41 @@ package storage
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"sync"
 )
 
 // openDirs are the storage directories that are open, by configured name.
 type openDirs struct {
 	disk disk
+	find func(name string, create bool) (root *os.Root, path string, err error)
 
 	mu     sync.Mutex
 	byName map[string]*modelDir // guarded by mu
 	closed bool                 // guarded by mu
 }
 
-func newOpenDirs() *openDirs {
-	return &openDirs{disk: realDisk, byName: map[string]*modelDir{}}
+// newOpenDirs returns no directories yet. They will be opened by find; nil means
+// findDir.
+func newOpenDirs(find func(string, bool) (*os.Root, string, error)) *openDirs {
+	if find == nil {
+		find = findDir
+	}
+	return &openDirs{disk: realDisk, find: find, byName: map[string]*modelDir{}}
+}
+
+// findDir opens a directory, and makes it if create is set.
+func findDir(name string, create bool) (root *os.Root, dir string, err error) {
+	if create {
+		if err := os.MkdirAll(name, 0o755); err != nil {
+			return nil, "", err
+		}
+	}
+	if dir, err = filepath.EvalSymlinks(name); err != nil {
+		return nil, "", err
+	}
+	root, err = os.OpenRoot(dir)
+	return root, dir, err
 }
 
 // get returns the open directory of that name, or nil.
@@ -31,15 +52,11 @@ func (s *openDirs) open(name string, create bool) error {
 	if d := s.get(name); d != nil && d.isCurrent() {
 		return nil
 	}
-	if create {
-		if err := os.MkdirAll(name, 0o755); err != nil {
-			return err
-		}
-	}
-	d, err := openModelDir(name, s.disk)
+	root, dir, err := s.find(name, create)
 	if err != nil {
 		return err
 	}
+	d := newModelDir(name, dir, root, s.disk)
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {

@@ -46,7 +46,7 @@ func New(cfg Config) (*Local, error) {
 	}
 	dog := newWatchdog(cfg.ShareTimeout)
 	return &Local{
-		cfg: cfg, watchdog: dog, mounter: newMounter(dog, st.ShareMount), dirs: newOpenDirs(), inflight: newInflightCopies(),
+		cfg: cfg, watchdog: dog, mounter: newMounter(dog, st.ShareMount, cfg.CheckShare), dirs: newOpenDirs(cfg.OpenDir), inflight: newInflightCopies(),
 		closing: make(chan struct{}), state: st,
 	}, nil
 }

@@ -66,16 +66,9 @@ func (d disk) syncAround(name string) error {
 
 var realDisk = disk{removeAll: os.RemoveAll, sync: (*os.File).Sync, syncFileSystem: syncFileSystem}
 
-// openModelDir opens a storage directory that exists.
-func openModelDir(name string, d disk) (*modelDir, error) {
-	dir, err := filepath.EvalSymlinks(name)
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
+// newModelDir returns the storage directory root, configured as name, which is at
+// dir.
+func newModelDir(name, dir string, root *os.Root, d disk) *modelDir {
 	own := filepath.Join(dir, ownDir)
 	return &modelDir{
 		name: name, dir: dir, root: root, disk: d,
@@ -84,7 +77,7 @@ func openModelDir(name string, d disk) (*modelDir, error) {
 		claims:  claimStore{dir: filepath.Join(own, "claims")},
 		tmp:     tmpDir{dir: filepath.Join(own, "tmp"), sync: d.sync},
 		locking: make(chan struct{}, 1),
-	}, nil
+	}
 }
 
 // isCurrent reports whether name still leads to this directory. It may have been

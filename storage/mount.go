@@ -56,14 +56,16 @@ func (b *boundedWriter) Write(p []byte) (int, error) {
 type mounter struct {
 	watchdog *watchdog
 	command  commandRunner
-	root     bool          // whether commands run as root already
-	own      string        // mount point of the machine's own configuration; may be empty
-	parents  []string      // directories below which any share may be mounted
-	mounting chan struct{} // holds a value during a mount command, so that there is one at a time
+	root     bool                   // whether commands run as root already
+	own      string                 // mount point of the machine's own configuration; may be empty
+	parents  []string               // directories below which any share may be mounted
+	check    func(dir string) error // refuses a mount point other than own; nil refuses none
+	mounting chan struct{}          // holds a value during a mount command, so that there is one at a time
 }
 
-func newMounter(w *watchdog, own string) *mounter {
-	return &mounter{watchdog: w, command: runCommand, root: os.Geteuid() == 0, own: own, parents: defaultMountParents(), mounting: make(chan struct{}, 1)}
+func newMounter(w *watchdog, own string, check func(dir string) error) *mounter {
+	return &mounter{watchdog: w, command: runCommand, root: os.Geteuid() == 0, own: own, parents: defaultMountParents(), check: check,
+		mounting: make(chan struct{}, 1)}
 }
 
 // ensureMounted makes sure that the share is where it should be: something is
@@ -79,6 +81,9 @@ func (m *mounter) ensureMounted(ctx context.Context, st state, note func(string)
 		return context.Cause(ctx)
 	}
 	dir := st.ShareMount
+	if err := m.checkPlace(ctx, dir); err != nil {
+		return err
+	}
 	present, err := m.shareThere(ctx, dir)
 	missing := errors.Is(err, os.ErrNotExist)
 	if present || err != nil && !missing {

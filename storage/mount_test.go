@@ -295,3 +295,12 @@ func TestInterruptedRemovalIsResumed(t *testing.T) {
 		require.NoError(t, next.Close())
 	}
 }
+
+// openModelDir opens a storage directory that exists.
+func openModelDir(name string, d disk) (*modelDir, error) {
+	root, dir, err := findDir(name, false)
+	if err != nil {
+		return nil, err
+	}
+	return newModelDir(name, dir, root, d), nil
+}

@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
+	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
@@ -28,6 +30,23 @@ func (m *mounter) mayMountAt(dir string) bool {
 		_, in := below(parent, dir)
 		return in
 	})
+}
+
+// checkPlace returns why the share is not to be at dir, whether it is there or not.
+func (m *mounter) checkPlace(ctx context.Context, dir string) error {
+	if m.check == nil || dir == m.own {
+		return nil
+	}
+	err := m.watchdog.probe(ctx, dir, &opMount, dir, func() error { return m.check(dir) })
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	err = iofault.Explain("check the share's mount point", dir, err)
+	_, fix := fault.Of(err)
+	return &Error{Class: ClassUnmounted, Text: strings.TrimSuffix(err.Error(), " ("+fix+")"), Fix: fix, Err: err}
 }
 
 // mountRefused returns the error for a mount point that is, or whose links lead
