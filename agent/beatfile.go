@@ -29,7 +29,7 @@ func (d *duplicates) run(ctx context.Context) {
 	}
 	written, wrote := d.current(), false // what is there may be of the machine before
 	for {
-		changed := d.changed.Wait()
+		changed, last := d.changed.Wait(), ctx.Err() != nil
 		d.checkIdentity(wrote)
 		if now := d.current(); now != written {
 			if err := writeBeat(d.dir, now); err != nil {
@@ -38,7 +38,7 @@ func (d *duplicates) run(ctx context.Context) {
 				written, wrote = now, true
 			}
 		}
-		if ctx.Err() != nil {
+		if last {
 			return
 		}
 		select {

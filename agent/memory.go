@@ -74,7 +74,7 @@ func (m *memory) set(change func(*remembered)) {
 func (m *memory) run(ctx context.Context) {
 	var written []byte
 	for {
-		changed := m.changed.Wait()
+		changed, last := m.changed.Wait(), ctx.Err() != nil
 		text, err := base.EncodeJSON(m.get())
 		if err == nil && string(text) != string(written) && len(text) <= maxMemory {
 			if err = base.WriteFile(m.path, text); err == nil {
@@ -84,7 +84,7 @@ func (m *memory) run(ctx context.Context) {
 		if err != nil {
 			m.log.Warn("what is remembered of the server could not be written", "err", err)
 		}
-		if ctx.Err() != nil {
+		if last {
 			return
 		}
 		select {
