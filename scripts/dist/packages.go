@@ -37,7 +37,8 @@ overrides:
     depends: ["glibc >= {{.Glibc}}"]
 contents:
 - {src: {{.Work}}/linux_{{.Arch}}_nvml/kitt-agent, dst: /usr/bin/kitt-agent, file_info: {mode: 0755, mtime: {{.Date}}}}
-- {src: {{.Work}}/man/, dst: /usr/share/man/man1/, file_info: {mode: 0644, mtime: {{.Date}}}}
+- {src: {{.Work}}/man/man1/, dst: /usr/share/man/man1/, file_info: {mode: 0644, mtime: {{.Date}}}}
+- {src: {{.Work}}/man/man5/, dst: /usr/share/man/man5/, file_info: {mode: 0644, mtime: {{.Date}}}}
 - {src: {{.Work}}/bash/kitt-agent, dst: /usr/share/bash-completion/completions/kitt-agent, file_info: {mode: 0644, mtime: {{.Date}}}}
 - {src: {{.Work}}/zsh/_kitt-agent, dst: /usr/share/zsh/vendor-completions/_kitt-agent, file_info: {mode: 0644, mtime: {{.Date}}}}
 - {src: {{.Work}}/fish/kitt-agent.fish, dst: /usr/share/fish/vendor_completions.d/kitt-agent.fish, file_info: {mode: 0644, mtime: {{.Date}}}}
