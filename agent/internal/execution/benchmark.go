@@ -57,8 +57,8 @@ func (x *execution) attempt(ctx context.Context) (runner.Result, error) {
 	}
 	out := output{x.jobLog}
 	result, err := x.runOrResume(ctx, out)
+	_, resumes := runner.As[runner.Resumer](x.cfg.Runner)
 	if errors.Is(context.Cause(ctx), runner.ErrDetach) {
-		_, resumes := runner.As[runner.Resumer](x.cfg.Runner)
 		switch {
 		case errors.Is(err, runner.ErrCannotResume), !resumes && isContextError(ctx, err):
 			err = runner.ErrCannotResume
@@ -85,6 +85,12 @@ func (x *execution) attempt(ctx context.Context) (runner.Result, error) {
 	o.MayRun = !ended
 	if cutShort(o) {
 		x.cleanLeftovers(started, out)
+	}
+	// While the log has not said which lines the disk refused, the job runs: after a
+	// crash they are read again.
+	_ = x.waitOut(context.WithoutCancel(ctx), "write its log", x.jobLog.Flush)
+	if x.left && resumes {
+		return result, nil
 	}
 	x.recordOutcome(o)
 	return result, nil

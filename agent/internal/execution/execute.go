@@ -74,11 +74,17 @@ type Executor struct {
 	copies    sync.Map // *jobs.Job → storage.Progress, of models that are being copied
 	leftovers *leftovers
 	running   sync.WaitGroup
+	leaving   chan struct{} // closed when the agent stops
+	leave     func()        // closes leaving; may be called more than once
 }
 
 // New returns an executor.
 func New(cfg Config) *Executor {
-	return &Executor{cfg: cfg, log: cfg.Logger, leftovers: newLeftovers()}
+	leaving := make(chan struct{})
+	return &Executor{
+		cfg: cfg, log: cfg.Logger, leftovers: newLeftovers(),
+		leaving: leaving, leave: sync.OnceFunc(func() { close(leaving) }),
+	}
 }
 
 // ErrCancelled is the cause that stops a job on request; see [Queue.Stop].
@@ -113,6 +119,7 @@ func (e *Executor) DetachAll() {
 	for _, j := range e.cfg.Queue.Active() {
 		e.cfg.Queue.Stop(j, runner.ErrDetach)
 	}
+	e.leave()
 	overdue := time.AfterFunc(e.cfg.StopGrace+CleanTimeout, func() {
 		for _, j := range e.cfg.Queue.Active() {
 			e.log.Warn("job ignores the stop, waiting for it", "job", j.ID, "state", string(j.State()))
@@ -129,6 +136,7 @@ type execution struct {
 	*Executor
 	job     *jobs.Job
 	resumed bool // whether an agent before this one handed the job to a runner
+	left    bool // whether the job is left in its state, for the next start
 
 	jobLog *logstream.Log // nil if it cannot be opened
 	lease  *storage.Lease // on the model; nil while there is none
@@ -141,27 +149,28 @@ type execution struct {
 // execute takes the job from the state that it is in through all others, until it
 // has ended or ctx is done. It is called again after a restart.
 func (x *execution) execute(ctx context.Context) {
-	log, release, err := x.cfg.Logs.Open(x.job)
+	release, err := x.openLog(ctx)
 	if err == nil {
-		x.jobLog = log
 		defer release()
 	}
 	switch rec := x.job.Record(); {
+	case errors.Is(err, runner.ErrDetach):
+		return
 	case rec.Abandoned():
 		x.abandon(ctx, *rec.Outcome)
 		return
 	case err != nil:
-		x.abandon(ctx, Failed(fmt.Errorf("open the job's log: %w", err)))
+		x.abandon(ctx, x.outcome(ctx, runner.Result{}, fmt.Errorf("open the job's log: %w", err)))
 		return
 	}
-	if x.resumed && !log.Finished() {
-		log.Note("The agent was restarted; the benchmark continues if it still runs")
+	if x.resumed && !x.jobLog.Finished() {
+		x.jobLog.Note("The agent was restarted; the benchmark continues if it still runs")
 	}
 	for !x.job.State().Ended() {
 		before := x.job.State()
 		switch before {
 		case jobs.StateAccepted:
-			x.startPreparing()
+			x.startPreparing(ctx)
 		case jobs.StatePreparing:
 			x.prepare(ctx)
 		case jobs.StateRunning:
@@ -169,10 +178,10 @@ func (x *execution) execute(ctx context.Context) {
 			x.benchmark(ctx)
 		case jobs.StateFinishing:
 			x.renewLease(ctx)
-			x.finish()
+			x.finish(context.WithoutCancel(ctx))
 		}
 		after := x.job.State()
-		if errors.Is(context.Cause(ctx), runner.ErrDetach) && after != jobs.StateFinishing {
+		if x.left || errors.Is(context.Cause(ctx), runner.ErrDetach) && after != jobs.StateFinishing {
 			return // the next start continues from here, and has the lease
 		}
 		if after == before {
@@ -183,18 +192,30 @@ func (x *execution) execute(ctx context.Context) {
 }
 
 // startPreparing takes the job out of accepted.
-func (x *execution) startPreparing() {
+func (x *execution) startPreparing(ctx context.Context) {
 	if spec := x.job.Command.Spec; x.job.IsBenchmark() {
 		x.jobLog.Note("Agent starting benchmark: " + spec.Benchmark)
 		x.jobLog.Note("Engine: " + spec.Engine)
 		x.jobLog.Note("Model: " + spec.Model)
 	}
-	if err := x.job.Transition(jobs.StatePreparing, true, nil); err != nil {
-		x.finalize(x.job, x.jobLog, Failed(err))
-		return
+	if x.transition(ctx, jobs.StatePreparing, nil) {
+		x.cfg.Nudge()
 	}
-	x.cfg.Nudge()
 }
+
+// transition makes a step that is on disk before anything is done about it, and
+// reports whether it was made. If it wasn't, the job has ended, or is left for the
+// next start.
+func (x *execution) transition(ctx context.Context, to jobs.State, change func(*jobs.Record)) bool {
+	err := x.waitOut(ctx, "write its state", func() error { return x.job.Transition(to, true, change) })
+	if err != nil && !errors.Is(err, runner.ErrDetach) {
+		x.releaseLease()
+		x.finalize(x.job, x.jobLog, x.outcome(ctx, runner.Result{}, err))
+	}
+	return err == nil
+}
+
+func (x *execution) isFinishing() bool { return x.job.State() == jobs.StateFinishing }
 
 // recordOutcome records how the job's work ended. What is left is its report.
 func (x *execution) recordOutcome(o jobs.Outcome) {
@@ -206,25 +227,32 @@ func (x *execution) recordOutcome(o jobs.Outcome) {
 }
 
 // finish makes the report of a job that ended, releases its lease on the model and
-// ends its log. It can be repeated after a crash.
-func (x *execution) finish() {
+// ends its log. It can be repeated after a crash. While the disk refuses the report or
+// the end of the log, the job stays in its state.
+func (x *execution) finish(ctx context.Context) {
 	o := *x.job.Record().Outcome
 	var data map[string]any
 	if o.State == jobs.StateCompleted && x.job.IsBenchmark() {
-		data = x.readMetrics()
+		if data = x.readMetrics(ctx); x.left {
+			return
+		}
 	}
 	x.releaseLease()
-	x.saveResult(x.job, o, data)
-	x.finalize(x.job, x.jobLog, o)
+	if err := x.waitOut(ctx, "write its report", func() error { return x.saveResult(x.job, o, data) }); x.left {
+		return
+	} else if err != nil {
+		x.log.Warn("report not written", "job", x.job.ID, "err", err)
+	}
+	end := func() error { return endLog(x.job, x.jobLog, x.withoutSecrets(o)) }
+	if _ = x.waitOut(ctx, "end its log", end); !x.left { // finalize tries again, and says it
+		x.finalize(x.job, x.jobLog, o)
+	}
 }
 
-// saveResult writes the report of a job. If the disk is full the report is made from
-// the job's record later, without data.
-func (e *Executor) saveResult(j *jobs.Job, o jobs.Outcome, data map[string]any) {
+// saveResult writes the report of a job.
+func (e *Executor) saveResult(j *jobs.Job, o jobs.Outcome, data map[string]any) error {
 	_, checked := reporter.As[reporter.Checker](e.cfg.Reporter) // readMetrics had it check the data
-	if err := outbox.SaveResult(j, o, data, checked); err != nil {
-		e.log.Warn("report not written", "job", j.ID, "err", err)
-	}
+	return outbox.SaveResult(j, o, data, checked)
 }
 
 // FinalizeWaiting ends a job that never held a slot, with the reason in its log.
@@ -244,16 +272,15 @@ func (e *Executor) FinalizeWaiting(j *jobs.Job, o jobs.Outcome) {
 func (e *Executor) finalize(j *jobs.Job, log *logstream.Log, o jobs.Outcome) {
 	o = e.withoutSecrets(o)
 	if log != nil {
-		if text := logReason(o); text != "" {
-			log.Note(text)
-		}
-		log.Note(logEnding(j, o))
-		if err := log.Finish(logEnd(o)); err != nil {
+		if err := endLog(j, log, o); err != nil {
 			e.log.Warn("end of the log not written", "job", j.ID, "err", err)
 		}
 	}
 	if !base.Exists(j.Path(jobs.ResultFile)) {
-		e.saveResult(j, o, nil)
+		// What the disk refuses is made from the job's record when it is sent.
+		if err := e.saveResult(j, o, nil); err != nil {
+			e.log.Warn("report not written", "job", j.ID, "err", err)
+		}
 	}
 	err := j.Transition(o.State, false, func(rec *jobs.Record) {
 		rec.EndedAt = time.Now()

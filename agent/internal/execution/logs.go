@@ -42,7 +42,7 @@ func (l *Logs) Open(j *jobs.Job) (log *logstream.Log, release func(), err error)
 		return nil, nil, err
 	}
 	if rec := j.Record(); rec.State.Ended() && !log.Finished() {
-		if err := log.Finish(logEnd(*rec.Outcome)); err != nil {
+		if err := endLog(j, log, *rec.Outcome); err != nil {
 			l.Logger.Warn("end of the log not written", "job", j.ID, "err", err)
 		}
 	}
@@ -54,9 +54,13 @@ func (l *Logs) Open(j *jobs.Job) (log *logstream.Log, release func(), err error)
 	}, nil
 }
 
-// logEnd returns an outcome as the end of a log.
-func logEnd(o jobs.Outcome) logstream.Final {
-	return logstream.Final{Status: string(o.State), Error: o.Error}
+// endLog ends j's log with what there is to say of its outcome.
+func endLog(j *jobs.Job, log *logstream.Log, o jobs.Outcome) error {
+	last := []string{logEnding(j, o)}
+	if text := logReason(o); text != "" {
+		last = []string{text, last[0]}
+	}
+	return log.Finish(logstream.Final{Status: string(o.State), Error: o.Error}, last...)
 }
 
 // output is the [runner.Output] that writes to a job's log. Its methods never

@@ -2,6 +2,7 @@ package execution
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,9 +19,14 @@ import (
 // readMetrics returns what the benchmark measured, in a form that the server
 // accepts; nil if there is nothing. A job whose metrics are missing or broken has
 // completed all the same. Its log says what is wrong with them, and the files stay.
-func (x *execution) readMetrics() map[string]any {
-	data, err := readMetricsFile(filepath.Join(x.job.ResultsDir(), runner.MetricsFile))
+func (x *execution) readMetrics(ctx context.Context) (data map[string]any) {
+	err := x.waitOut(ctx, "read its "+runner.MetricsFile, func() (err error) {
+		data, err = readMetricsFile(filepath.Join(x.job.ResultsDir(), runner.MetricsFile))
+		return err
+	})
 	switch {
+	case x.left:
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		x.jobLog.Note("Warning: the benchmark wrote no " + runner.MetricsFile + "; there is no result to show")
 		return nil

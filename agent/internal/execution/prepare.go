@@ -40,7 +40,7 @@ func (x *execution) prepare(ctx context.Context) {
 	}
 	x.RetryClean(ctx) // before anything shares the machine with it
 	// The intent is on disk before the runner hears of the job.
-	err = x.job.Transition(jobs.StateRunning, true, func(rec *jobs.Record) {
+	x.transition(ctx, jobs.StateRunning, func(rec *jobs.Record) {
 		rec.StartedAt = time.Now()
 		rec.ModelPath = lease.Path
 		rec.ModelName = lease.Name
@@ -48,10 +48,6 @@ func (x *execution) prepare(ctx context.Context) {
 		rec.ModelOrigin = lease.Origin
 		rec.Image = x.cfg.Image()
 	})
-	if err != nil {
-		x.releaseLease()
-		x.finalize(x.job, x.jobLog, Failed(err))
-	}
 }
 
 // fetchModel brings the model to local disk.

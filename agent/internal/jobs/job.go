@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/logstream"
 )
 
 // The files of a job's directory; see the package comment.
@@ -63,6 +64,13 @@ func (j *Job) Path(name string) string { return filepath.Join(j.Dir, name) }
 
 // ResultsDir returns where the benchmark writes its files.
 func (j *Job) ResultsDir() string { return j.Path(resultsDirName) }
+
+// SetLogAside keeps a log that could not be opened under another name, so that
+// another one can be made.
+func (j *Job) SetLogAside() {
+	moveAside(j.Path(logFileName))
+	moveAside(j.Path(logFileName + logstream.Suffix))
+}
 
 // Record returns the job's record as it is now.
 func (j *Job) Record() Record { return *j.record.Load() }
