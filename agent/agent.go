@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,7 @@ type Agent struct {
 	examined     chan struct{}             // closed once it is known whether another agent uses the name
 	stopWhenIdle atomic.Bool
 	scheduling   watchdog
+	looking      atomic.Bool // whether a directory that the server chose is being looked at
 	events       eventHub
 }
 
@@ -61,6 +63,8 @@ func New(cfg Config) (*Agent, error) {
 	if c, ok := storage.As[storage.Configurer](cfg.Storage); ok {
 		settings.adopt(c.Settings())
 	}
+	cfg.Policy = fillPolicy(cfg.Policy, cfg.Dir, settings.texts())
+	settings.limit(cfg.Policy)
 	if err := errors.Join(cfg.validate(), settingsErr); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
@@ -113,7 +117,7 @@ func (a *Agent) compose() {
 	a.executor = execution.New(execution.Config{
 		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
 		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
-		GPUs: a.gpus, Image: a.settings.image, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
+		GPUs: a.gpus, Image: a.settings.image, Refusals: a.settings.refusals, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
 		Identity: a.identity,
 		Queue:    a.queue, Logs: a.logs, Notices: a.notices, Secrets: a.secrets, Logger: a.cfg.Logger,
 	})
@@ -445,6 +449,7 @@ func (a *Agent) uptime() (since time.Time, uptime time.Duration) {
 
 // answered handles the answer to a heartbeat.
 func (a *Agent) answered(ctx context.Context, answer heartbeat.Answer) {
+	a.lookAt(ctx, strings.TrimSpace(answer.Settings[settingModelDir]))
 	for _, err := range a.settings.offer(answer.Settings) {
 		a.cfg.Logger.WarnContext(ctx, "setting from the server not used", "err", err)
 	}

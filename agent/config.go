@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
+	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
@@ -102,6 +103,12 @@ type Config struct {
 	// patterns of path.Match, such as registry.example/kitt*. Empty allows any
 	// image that is on the machine.
 	AllowedImages []string
+
+	// Policy limits which settings the server may change, and to what. Settings and
+	// what a Configurer was made with are always allowed. The zero Policy limits
+	// nothing; policy.Default is that of kitt-agent. A storage.Local asks the policy
+	// at the moment of use only if its Config names the policy's methods.
+	Policy policy.Policy
 
 	// MaxConcurrentJobs is how many benchmarks run at once, from 1 to 64.
 	// Defaults to 1: benchmarks that share a machine disturb each other.
@@ -218,6 +225,9 @@ func (cfg Config) validate() error {
 		if err := rules.ImagePattern(pattern); err != nil {
 			fault("AllowedImages: %w", err)
 		}
+	}
+	if err := cfg.Policy.Validate(); err != nil {
+		fault("Policy: %w", err)
 	}
 	for _, name := range cfg.AllowedHosts {
 		if err := rules.Host(name); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
+	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/storage"
@@ -26,7 +27,7 @@ import (
 // only if it differs from the server's default or has changed while the agent
 // was looking; the agent remembers that, and what the server sent last, from one start
 // to the next. An empty text means that the server doesn't set it, and one that
-// makes no sense is said once and otherwise ignored.
+// makes no sense, or that Config.Policy refuses, is said once and otherwise ignored.
 type Settings struct {
 	ModelDir    string        // where models are kept; may begin with ~
 	ShareSource string        // such as nas:/volume1/models
@@ -47,12 +48,12 @@ const (
 // The server's names for the settings, and the values that it sends for those that
 // were never changed (KITT 1.7.0).
 const (
-	settingModelDir    = "model_storage_dir"
-	settingShareSource = "model_share_source"
-	settingShareMount  = "model_share_mount"
-	settingAutoCleanup = "auto_cleanup"
-	settingImage       = "kitt_image"
-	settingInterval    = "heartbeat_interval_s"
+	settingModelDir    = policy.ModelStorageDir
+	settingShareSource = policy.ModelShareSource
+	settingShareMount  = policy.ModelShareMount
+	settingAutoCleanup = policy.AutoCleanup
+	settingImage       = policy.KITTImage
+	settingInterval    = policy.HeartbeatInterval
 
 	defaultModelDir    = "~/.kitt/models"
 	defaultAutoCleanup = "true"
@@ -72,14 +73,21 @@ type setting struct {
 	forced   bool               // whether the server's value was seen to change
 	value    string             // in force
 	source   string             // of value
+	looked   look               // at the directory that the server chose
+	said     string             // the last error of offer; empty if there was none since then
+}
+
+// refusal returns the error for a value of the server's that is not used because of
+// err.
+func (s *setting) refusal(sent string, err error) error {
+	return fmt.Errorf("%s %q from the server is ignored: %w", s.name, printable(sent), err)
 }
 
 // offer applies what the server sent. The first time that it sends a value that makes
 // no sense, offer returns why.
 func (s *setting) offer(sent string) error {
 	sent = strings.TrimSpace(sent)
-	fresh := s.seen == nil || *s.seen != sent
-	changed := s.seen != nil && fresh
+	changed := s.seen != nil && *s.seen != sent
 	s.seen = &sent
 	err := s.check(sent)
 	if sent == "" {
@@ -88,10 +96,16 @@ func (s *setting) offer(sent string) error {
 		s.forced = s.forced || changed
 	}
 	s.decide(SourceServer)
-	if err != nil && sent != "" && fresh {
-		return fmt.Errorf("%s %q from the server is ignored: %w", s.name, printable(sent), err)
+	if err == nil || sent == "" {
+		s.said = ""
+		return nil
 	}
-	return nil
+	refusal := s.refusal(sent, err)
+	if refusal.Error() == s.said {
+		return nil
+	}
+	s.said = refusal.Error()
+	return refusal
 }
 
 // decide sets the value in force. One of the server's has the given source. A value

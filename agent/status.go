@@ -171,6 +171,9 @@ func (a *Agent) Status() Status {
 	if telemetry.Fault != "" {
 		s.Warnings = append(s.Warnings, "GPU trouble: "+telemetry.Fault)
 	}
+	for _, refusal := range a.settings.refusals() {
+		s.Warnings = append(s.Warnings, "The setting "+refusal)
+	}
 	s.Warnings = append(s.Warnings, a.host.Warnings()...)
 	s.Warnings = append(s.Warnings, a.refusedWarnings()...)
 	s.Draining = a.stopWhenIdle.Load()

@@ -51,6 +51,10 @@ type Config struct {
 	Image func() string   // the container image in force; empty leaves it to the runner
 	Nudge func()          // asks for a heartbeat now
 
+	// Refusals returns a sentence for each setting of the server's that is not in
+	// force, for the logs of jobs.
+	Refusals func() []string
+
 	// Identity returns what results say about the agent. It returns at once.
 	Identity func() Identity
 
@@ -197,6 +201,9 @@ func (x *execution) startPreparing(ctx context.Context) {
 		x.jobLog.Note("Agent starting benchmark: " + spec.Benchmark)
 		x.jobLog.Note("Engine: " + spec.Engine)
 		x.jobLog.Note("Model: " + spec.Model)
+		for _, refusal := range x.cfg.Refusals() {
+			x.jobLog.Note("The setting " + refusal)
+		}
 	}
 	if x.transition(ctx, jobs.StatePreparing, nil) {
 		x.cfg.Nudge()
