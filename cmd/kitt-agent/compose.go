@@ -66,6 +66,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		Settings:          agentSettings(cfg),
 		GPUs:              agent.GPUPolicy(cfg.GPUs),
 		AllowedImages:     cfg.AllowedImages,
+		Policy:            policyOf(cfg),
 		MaxConcurrentJobs: cfg.MaxConcurrentJobs,
 		StopGrace:         cfg.StopGrace,
 		MaxJobDuration:    cfg.MaxJobDuration,
@@ -97,7 +98,7 @@ func newParts(cfg *config.Config, vars []string, log *slog.Logger, start func(*e
 		Env:     vars,
 		Docker:  dockerConfig(cfg),
 		Process: local,
-		Storage: storageConfig(cfg),
+		Storage: guardStorage(storageConfig(cfg), policyOf(cfg)),
 		Logger:  log,
 	})
 }

@@ -60,7 +60,8 @@ func fileWith(t *testing.T, key, value string, other map[string]string) string {
 	t.Helper()
 	quoted := fmt.Sprintf("%q", value)
 	switch key {
-	case "allowed_hosts", "allowed_images", "models.dirs":
+	case "allowed_hosts", "allowed_images", "models.dirs",
+		"policy.server_may_set", "policy.storage_dirs", "policy.shares", "policy.model_dirs", "policy.images":
 		quoted = "[" + quoted + "]"
 	case "env":
 		quoted = "{A: " + quoted + "}"

@@ -54,6 +54,7 @@ type Config struct {
 	Simulated         Simulated
 	GPUs              string // auto, all or none
 	AllowedImages     []string
+	Policy            Policy
 	MaxConcurrentJobs int
 	StopGrace         time.Duration
 	MaxJobDuration    time.Duration // 0 for no limit
@@ -107,6 +108,15 @@ type Retention struct {
 // Limits bound what one benchmark may take.
 type Limits struct {
 	Log int64 // bytes of its output on the disk; 0 for no limit
+}
+
+// Policy is what the owner allows the server. A nil list is one that nothing names.
+type Policy struct {
+	ServerMaySet []string
+	StorageDirs  []string
+	Shares       []string
+	ModelDirs    []string
+	Images       []string
 }
 
 // Log says what the agent logs and how.

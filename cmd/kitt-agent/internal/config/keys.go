@@ -6,6 +6,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/storage"
 )
@@ -89,8 +90,8 @@ var keys = []Key{
 	{Name: "kitt_image", Env: "KITT_IMAGE", Allowed: "an image reference", Default: "kitt:latest",
 		Meaning: "container image that benchmarks run in",
 		set:     text(func(c *Config) *string { return &c.KITTImage }, rules.Image)},
-	{Name: "allowed_images", Allowed: "a list of patterns, such as registry.example/kitt*", Default: "any image on the machine",
-		Meaning: "images that the server may choose",
+	{Name: "allowed_images", Allowed: "a list of patterns, such as registry.example/kitt*", Default: "policy.images",
+		Meaning: "images that the server may choose, as policy.images; here no * stands for a text with a slash",
 		set:     list(func(c *Config) *[]string { return &c.AllowedImages }, rules.ImagePattern)},
 	{Name: "heartbeat_interval_s", Env: "KITT_HEARTBEAT_INTERVAL", Allowed: "10 to 300", Default: "30",
 		Meaning: "seconds between heartbeats",
@@ -131,6 +132,21 @@ var keys = []Key{
 	{Name: "supervisor", Env: "KITT_SUPERVISOR", Allowed: "an absolute path, or one that begins with ~/", Default: "found by the agent",
 		Meaning: "static kitt-supervise that runs in front of benchmarks in containers",
 		set:     text(func(c *Config) *string { return &c.Supervisor }, rules.Path)},
+	{Name: "policy.server_may_set", Allowed: "a list of the six settings", Default: "all six",
+		Meaning: "settings that the server may change",
+		set:     list(func(c *Config) *[]string { return &c.Policy.ServerMaySet }, policy.SettingRule)},
+	{Name: "policy.storage_dirs", Allowed: "a list of directories", Default: "new or empty ones, or the agent's, below /home, /data, /srv, /mnt, /media, /var/lib",
+		Meaning: "directories in which the server may have models kept, apart from model_storage_dir",
+		set:     list(func(c *Config) *[]string { return &c.Policy.StorageDirs }, rules.Path)},
+	{Name: "policy.shares", Allowed: "a list of host:/directory, each with a * for any text", Default: "any",
+		Meaning: "shares that the server may name",
+		set:     list(func(c *Config) *[]string { return &c.Policy.Shares }, policy.ShareRule)},
+	{Name: "policy.model_dirs", Allowed: "a list of directories", Default: "none",
+		Meaning: "directories in which models may be used where they are, apart from the storage directory and the share",
+		set:     list(func(c *Config) *[]string { return &c.Policy.ModelDirs }, rules.Path)},
+	{Name: "policy.images", Allowed: "a list of images, each with a * for any text", Default: "those whose repository ends in kitt, and kitt_image's",
+		Meaning: "images on this machine that the server may choose; without a tag or digest all of a repository",
+		set:     list(func(c *Config) *[]string { return &c.Policy.Images }, policy.ImageRule)},
 	{Name: "env", Allowed: "names, each with a value, $NAME, file:/path, or {value: …, secret: true}",
 		Meaning: "variables that benchmarks find in their environment, such as HF_TOKEN",
 		set:     environment},

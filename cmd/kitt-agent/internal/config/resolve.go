@@ -148,6 +148,9 @@ func (c *Config) check() []error {
 	if c.RequireClientCert && (c.TLS.CA == "" || !c.ServesTLS()) {
 		fault("require_client_cert", c.where("require_client_cert"), "there is nothing to check certificates with", "set tls.cert, tls.key and tls.ca")
 	}
+	if len(c.AllowedImages) > 0 && len(c.Policy.Images) > 0 {
+		fault("policy.images", c.where("policy.images"), "allowed_images is set too", "keep one of the two")
+	}
 	models := storage.Settings{Dir: c.ModelStorageDir, ShareMount: c.ModelShareMount}
 	if e, ok := errors.AsType[*storage.Error](models.Check()); ok {
 		fault("model_share_mount", c.where("model_share_mount", "model_storage_dir"), e.Text, e.Fix)

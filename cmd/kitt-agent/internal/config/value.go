@@ -268,7 +268,7 @@ func list(field func(*Config) *[]string, check func(string) error) func(*Config,
 		if n.Kind != yaml.SequenceNode {
 			return errors.New("it is no list")
 		}
-		var values []string
+		values := []string{}
 		for _, item := range n.Content {
 			value, err := scalar(follow(item))
 			if err != nil {
