@@ -21,6 +21,7 @@ const maxMemory = 1 << 20
 // remembered is the content of the file. Keys are only added.
 type remembered struct {
 	Version  int                     `json:"version"`
+	Policy   int                     `json:"policy,omitempty"`   // the policyVersion that jobs were reviewed by
 	Settings map[string]savedSetting `json:"settings,omitempty"` // by the server's names
 }
 

@@ -48,6 +48,7 @@ func (a *Agent) recoverJobs(store *jobs.Store) (begun []*jobs.Job, err error) {
 			undelivered++
 		}
 	}
+	a.reviewPolicy(all)
 	if len(all) > 0 {
 		a.cfg.Logger.Info("jobs found", "resumed", len(begun), "waiting", waiting, "undelivered", undelivered, "damaged", damaged)
 	}
