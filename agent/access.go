@@ -28,6 +28,7 @@ func (a *api) guard(next http.Handler) http.Handler {
 			a.cfg.Logger.WarnContext(r.Context(), "API request refused", "reason", reason, "from", r.RemoteAddr,
 				"host", base.Printable(r.Host, 200), "origin", base.Printable(r.Header.Get("Origin"), 200))
 		})
+		a.audit.refusedRequest(r, reason)
 		fail(w, status, reason)
 	})
 }

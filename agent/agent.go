@@ -18,6 +18,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/internal/notices"
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
+	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/logstream"
 	"github.com/kirizan/kitt-agent/runner"
@@ -51,6 +52,7 @@ type Agent struct {
 	examined     chan struct{}             // closed once it is known whether another agent uses the name
 	stopWhenIdle atomic.Bool
 	scheduling   watchdog
+	audit        *auditor
 	looking      atomic.Bool // whether a directory that the server chose is being looked at
 	events       eventHub
 }
@@ -72,6 +74,7 @@ func New(cfg Config) (*Agent, error) {
 	cfg.Logger = slog.New(secrets.Handler(cfg.Logger.Handler()))
 	a := &Agent{
 		cfg: cfg, secrets: secrets, settings: settings, token: &callerToken{now: cfg.Token, readAgain: cfg.ReadToken}, ready: make(chan struct{}),
+		audit:   &auditor{write: cfg.Audit, secrets: secrets},
 		notices: &notices.Board{Secrets: secrets}, registry: newRegistry(), examined: make(chan struct{}), queue: execution.NewQueue(cfg.MaxConcurrentJobs),
 		host: hostmonitor.New(hostmonitor.Config{
 			Detector: cfg.Detector, Usage: cfg.Storage.Usage, Engines: cfg.Engines, Warnings: cfg.Warnings, Logger: cfg.Logger,
@@ -124,7 +127,7 @@ func (a *Agent) compose() {
 	a.maintainer.retryClean = a.executor.RetryClean
 	a.reconciler = newReconciler(a.cfg, a.registry, a.queue, a.notices)
 	a.intake = &intake{
-		log: a.cfg.Logger, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, events: &a.events,
+		log: a.cfg.Logger, audit: a.audit, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, events: &a.events,
 		lost: a.reconciler.lookUpSoon, refused: a.nudgeIfIdle,
 	}
 	a.intake.checker, _ = runner.As[runner.Checker](a.cfg.Runner)
@@ -447,12 +450,22 @@ func (a *Agent) uptime() (since time.Time, uptime time.Duration) {
 	return *started, time.Since(*started)
 }
 
+// useSettings applies the settings of a heartbeat's answer.
+func (a *Agent) useSettings(ctx context.Context, sent map[string]string) {
+	a.lookAt(ctx, strings.TrimSpace(sent[settingModelDir]))
+	before := a.settings.texts()
+	refusals := a.settings.offer(sent)
+	for _, name := range policy.Settings() {
+		if err := refusals[name]; err != nil {
+			a.cfg.Logger.WarnContext(ctx, "setting from the server not used", "err", err)
+		}
+	}
+	a.audit.settings(before, a.settings.texts(), sent, refusals)
+}
+
 // answered handles the answer to a heartbeat.
 func (a *Agent) answered(ctx context.Context, answer heartbeat.Answer) {
-	a.lookAt(ctx, strings.TrimSpace(answer.Settings[settingModelDir]))
-	for _, err := range a.settings.offer(answer.Settings) {
-		a.cfg.Logger.WarnContext(ctx, "setting from the server not used", "err", err)
-	}
+	a.useSettings(ctx, answer.Settings)
 	if answer.Settings != nil {
 		a.memory.set(func(r *remembered) { r.Settings = a.settings.saved() })
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/internal/execution"
 	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
+	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/logstream"
 	"github.com/kirizan/kitt-agent/runner"
@@ -79,8 +80,10 @@ func (a *api) authorized(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case a.cfg.Token == "" && !fromThisMachine(r):
+			a.audit.refusedRequest(r, "the agent has no token, and the caller is not on this machine")
 			fail(w, http.StatusUnauthorized, "Unauthorized: this agent has no token, so it takes commands from its own machine only")
 		case a.cfg.Token != "" && !a.token.presents(r):
+			a.audit.refusedRequest(r, "the caller does not present the agent's token")
 			fail(w, http.StatusUnauthorized, "Unauthorized")
 		default:
 			next(w, r)
@@ -134,7 +137,7 @@ func (a *api) postCommand(w http.ResponseWriter, r *http.Request) {
 	case TypeEngineStatus:
 		a.postEngineStatus(w, cmd)
 	default:
-		a.postJob(w, cmd)
+		a.postJob(w, r, cmd)
 	}
 }
 
@@ -177,6 +180,7 @@ func (a *api) postCancel(w http.ResponseWriter, r *http.Request, cmd heartbeat.C
 	defer cancel()
 	extendWriting(w, a.cfg.StopGrace+execution.CleanTimeout)
 	err := a.Cancel(ctx, target, "user")
+	a.audit.request(r, cmd.Type, target, err)
 	switch {
 	case err == nil:
 		answer(w, http.StatusOK, map[string]any{"stopped": true, "command_id": a.commandID(target)})
@@ -219,8 +223,9 @@ func (a *api) postEngineStatus(w http.ResponseWriter, cmd heartbeat.Command) {
 }
 
 // postJob accepts a command that becomes a job.
-func (a *api) postJob(w http.ResponseWriter, cmd heartbeat.Command) {
+func (a *api) postJob(w http.ResponseWriter, r *http.Request, cmd heartbeat.Command) {
 	id, err := a.intake.submitJSON(cmd)
+	a.audit.command(policy.ByCaller, r.RemoteAddr, heartbeat.Command{Type: cmd.Type, ID: orDefault(id, cmd.ID)}, modelOf(cmd), err)
 	_, bad := errors.AsType[*CommandError](err)
 	switch {
 	case err == nil:
@@ -239,6 +244,15 @@ func (a *api) postJob(w http.ResponseWriter, cmd heartbeat.Command) {
 		a.cfg.Logger.Error("command not accepted", "err", err)
 		fail(w, http.StatusInsufficientStorage, "The command could not be written to disk, so it was not accepted: "+err.Error())
 	}
+}
+
+// modelOf returns the model that a command names, for the audit trail.
+func modelOf(cmd heartbeat.Command) string {
+	c, err := decodeCommand(cmd)
+	if err != nil {
+		return ""
+	}
+	return c.Spec.Model
 }
 
 // heartbeatTimeout is how long a caller waits for the outcome of a heartbeat.
@@ -359,6 +373,7 @@ func (a *api) postStop(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "Invalid mode: drain or cancel")
 		return
 	}
+	a.audit.request(r, "stop", body.Mode, nil)
 	answer(w, http.StatusAccepted, map[string]any{"stopping": true, "running": len(a.queue.Active())})
 }
 

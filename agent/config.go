@@ -110,6 +110,11 @@ type Config struct {
 	// at the moment of use only if its Config names the policy's methods.
 	Policy policy.Policy
 
+	// Audit, if set, is called for each command, each setting that the server changes
+	// and each request of the API that stops something or is refused. It may be called
+	// concurrently, and returns at once.
+	Audit func(policy.Entry)
+
 	// MaxConcurrentJobs is how many benchmarks run at once, from 1 to 64.
 	// Defaults to 1: benchmarks that share a machine disturb each other.
 	MaxConcurrentJobs int

@@ -80,7 +80,7 @@ func TestDirectoryIsLookedAt(t *testing.T) {
 	p.StorageDirs = []string{top + "/"}
 	s := limited(t, Settings{ModelDir: "/data"}, p)
 	a := &Agent{cfg: Config{Policy: p}, settings: s}
-	offer := func(dir string) []error {
+	offer := func(dir string) map[string]error {
 		a.lookAt(t.Context(), dir)
 		return s.offer(map[string]string{"model_storage_dir": dir})
 	}

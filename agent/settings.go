@@ -239,18 +239,18 @@ func (s *settings) sources() map[string]string {
 }
 
 // offer applies the settings of a heartbeat's answer, and returns an error for each
-// that makes no sense.
-func (s *settings) offer(sent map[string]string) []error {
+// that makes no sense or is refused, by the server's names, the first time.
+func (s *settings) offer(sent map[string]string) map[string]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var faults []error
+	faults := map[string]error{}
 	for _, each := range s.all {
 		text, ok := sent[each.name]
 		if !ok {
 			continue
 		}
 		if err := each.offer(text); err != nil {
-			faults = append(faults, err)
+			faults[each.name] = err
 		}
 	}
 	return faults

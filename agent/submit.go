@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/internal/execution"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
+	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/runner"
 )
@@ -48,23 +50,30 @@ type Benchmark struct {
 // [ErrNotAccepting], or runner.ErrUnavailable if the runner knows that it can run
 // none.
 func (a *Agent) Submit(b Benchmark) (id string, err error) {
-	return a.intake.submit(jobs.Command{
+	c := jobs.Command{
 		ID: b.ID, TestID: b.TestID, Type: TypeRunTest,
 		Spec: jobs.Spec{Model: b.Model, Engine: b.Engine, Suite: b.Suite, Mode: b.Mode, Benchmark: b.Name},
-	}, jobs.FromProgram)
+	}
+	id, err = a.intake.submit(c, jobs.FromProgram)
+	a.audit.submitted(c, orDefault(id, b.ID), err)
+	return id, err
 }
 
 // RemoveModel starts a job that removes the agent's local copies of model, or of all
 // models if it is empty, as far as no job uses them. It returns the job's id; the error
 // is as that of Submit.
 func (a *Agent) RemoveModel(model string) (id string, err error) {
-	return a.intake.submit(jobs.Command{Type: TypeCleanupStorage, Spec: jobs.Spec{Model: model}}, jobs.FromProgram)
+	c := jobs.Command{Type: TypeCleanupStorage, Spec: jobs.Spec{Model: model}}
+	id, err = a.intake.submit(c, jobs.FromProgram)
+	a.audit.submitted(c, id, err)
+	return id, err
 }
 
 // An intake accepts commands: it makes a job of each, on disk first, then in the
 // queue.
 type intake struct {
 	log      *slog.Logger
+	audit    *auditor
 	registry *registry
 	queue    *execution.Queue
 	outbox   *outbox.Outbox
@@ -138,6 +147,7 @@ func (i *intake) receive(ctx context.Context, cmd heartbeat.Command, source jobs
 		fault = i.cannotRun(c)
 	}
 	err := i.accept(c, fault, source)
+	i.audit.command(policy.ByServer, "", cmd, c.Spec.Model, cmp.Or(err, fault))
 	switch {
 	case err == nil && fault != nil:
 		i.refused()
