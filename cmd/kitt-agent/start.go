@@ -112,6 +112,8 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 		}
 	}()
 	logWithheld(cfg, os.Environ(), log)
+	trail := openTrail(cfg, &agentConfig, log)
+	defer trail()
 	if agentConfig.TLS, err = serverTLS(cfg, log); err != nil {
 		return err
 	}

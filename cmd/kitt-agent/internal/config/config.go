@@ -167,6 +167,9 @@ func (c *Config) PIDFile() string { return filepath.Join(c.Home, "agent.pid") }
 // LogFile returns the path of the agent's own log.
 func (c *Config) LogFile() string { return filepath.Join(c.Home, "logs", "agent.log") }
 
+// AuditFile returns the path of the audit trail: who asked the agent for what.
+func (c *Config) AuditFile() string { return filepath.Join(c.Home, "logs", "audit.jsonl") }
+
 // Expand returns path with a leading ~ replaced by the user's home directory.
 // The path comes back as it was where there is none.
 func Expand(path string) string {
