@@ -54,6 +54,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newHeartbeatCommand(env),
 		newLogsCommand(env),
 		newModelsCommand(env),
+		newPolicyCommand(env),
 		newCertsCommand(env),
 		newTestCommand(env),
 		newHardwareCommand(env),
