@@ -24,6 +24,7 @@ const reloadHarm = "a reload of systemd's unit files can take the GPUs away from
 // serviceInstall is what `service install` was asked for.
 type serviceInstall struct {
 	ofUser, noStart, print bool
+	systemUser             bool
 	runAs                  string
 	rule                   jobRule
 }
@@ -41,20 +42,29 @@ come from that user's agent.yaml, or from KITT_HOME and --config as they are now
 A second install changes only what differs, and restarts the service if need be;
 running benchmarks go on.
 
+With --system-user, as root, the agent runs as an account of its own, kitt-agent,
+which is made without a password or a shell. sudo lets it mount what the policy of its
+agent.yaml allows the server, and nothing else: /etc/sudoers.d/kitt-agent. After a
+change of that policy, install again.
+
 Where systemd has to reload its unit files, which can take the GPUs away from
 running containers, it does so only while no job runs.`,
-		Example: "  kitt-agent service install\n  kitt-agent service install --run-as kitt --config /etc/kitt/agent.yaml\n" +
+		Example: "  kitt-agent service install\n  sudo kitt-agent service install --system-user\n  kitt-agent service install --run-as kitt --config /etc/kitt/agent.yaml\n" +
 			"  kitt-agent service install --user\n  kitt-agent service install --print",
 		Args: exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if in.ofUser && in.runAs != "" {
 				return usageError("kitt-agent service install --user", "--user and --run-as exclude each other: your own systemd runs everything as you")
 			}
+			if in.systemUser && (in.ofUser || in.runAs != "") {
+				return usageError("sudo kitt-agent service install --system-user", "--system-user, --user and --run-as exclude each other")
+			}
 			return env.installService(cmd.Context(), in)
 		},
 	}
 	cmd.Flags().BoolVar(&in.ofUser, "user", false, "a service of your own systemd, which needs no root")
 	cmd.Flags().StringVar(&in.runAs, "run-as", "", "`user` that the agent runs as (default you)")
+	cmd.Flags().BoolVar(&in.systemUser, "system-user", false, "run it as an account of its own, kitt-agent, which is made if need be")
 	cmd.Flags().BoolVar(&in.noStart, "no-start", false, "do not start it before the next boot")
 	cmd.Flags().BoolVar(&in.print, "print", false, "print the unit file and do nothing")
 	in.rule.flags(cmd)
@@ -62,7 +72,7 @@ running containers, it does so only while no job runs.`,
 }
 
 func (env *environment) installService(ctx context.Context, in serviceInstall) error {
-	account, err := env.serviceAccount(in)
+	account, err := env.serviceAccount(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -75,8 +85,7 @@ func (env *environment) installService(ctx context.Context, in serviceInstall) e
 		return err
 	}
 	if in.print {
-		_, err := fmt.Fprint(env.stdout, text)
-		return err
+		return env.printService(in, cfg, text)
 	}
 	unit := env.unit(in.ofUser)
 	state, err := unit.State(ctx)
@@ -85,6 +94,11 @@ func (env *environment) installService(ctx context.Context, in serviceInstall) e
 	}
 	if err := env.checkService(service, cfg); err != nil {
 		return err
+	}
+	if in.systemUser {
+		if err := env.allowMounts(ctx, cfg); err != nil {
+			return err
+		}
 	}
 	if err := env.putService(ctx, unit, state, cfg, text, in); err != nil {
 		return explainSystemd(unit, err)
@@ -104,8 +118,24 @@ func (env *environment) installService(ctx context.Context, in serviceInstall) e
 	return err
 }
 
+// printService prints what would be installed.
+func (env *environment) printService(in serviceInstall, cfg *config.Config, text string) error {
+	if in.systemUser {
+		rules, err := sudoersText(policyOf(cfg), cfg.ModelShareSource)
+		if err != nil {
+			return err
+		}
+		text += "\n# " + sudoersFile + ":\n# " + strings.ReplaceAll(strings.TrimSpace(rules), "\n", "\n# ") + "\n"
+	}
+	_, err := fmt.Fprint(env.stdout, text)
+	return err
+}
+
 // serviceAccount returns the user that the agent is to run as.
-func (env *environment) serviceAccount(in serviceInstall) (*user.User, error) {
+func (env *environment) serviceAccount(ctx context.Context, in serviceInstall) (*user.User, error) {
+	if in.systemUser {
+		return env.ensureSystemUser(ctx, in.print)
+	}
 	if in.runAs != "" {
 		account, err := user.Lookup(in.runAs)
 		if err != nil {
@@ -183,7 +213,11 @@ func (env *environment) servicePath(account *user.User) []string {
 // checkService refuses what can't work, and warns of what isn't wise.
 func (env *environment) checkService(service systemd.Service, cfg *config.Config) error {
 	if cfg.ServerURL == "" {
-		return &codedError{exitFailure, fmt.Sprintf("no server is configured in %s\ntry: kitt-agent init --server https://server:8080", cfg.Path)}
+		as := ""
+		if service.RunAs == systemUser {
+			as = "sudo -u " + systemUser + " -H "
+		}
+		return &codedError{exitFailure, fmt.Sprintf("no server is configured in %s\ntry: %skitt-agent init --server https://server:8080", cfg.Path, as)}
 	}
 	if strings.Contains(service.Program, "/go-build") {
 		return &codedError{exitFailure, "this program lies in a directory that go removes again\nbuild it first: go install ./cmd/kitt-agent"}
