@@ -96,3 +96,53 @@ func says(lines []string, text string) bool {
 	}
 	return false
 }
+
+// TestTestStopWithoutTheEngine stops a test whose engine was killed and stays away: its
+// container's processes are gone, and so is the container once the engine is back.
+func TestTestStopWithoutTheEngine(t *testing.T) {
+	t.Parallel()
+	prog := buildProgram(t)
+	p := privateEngine(t, prog, "--live-restore")
+	server, err := kittapitest.NewServer(kittapitest.Config{})
+	require.NoError(t, err)
+	defer server.Close()
+	server.AddAgent("chaos")
+	d := newDaemon(t, prog, server.URL, "docker")
+	d.env = []string{"DOCKER_HOST=" + p.Host}
+	d.start()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	id, _, err := server.Launch("chaos", "fake:lines.3_hang_ignore-term")
+	require.NoError(t, err)
+	require.NoError(t, waitForLines(ctx, server, id, 3), tail(d))
+	require.NoError(t, p.Kill())
+	cmd := exec.CommandContext(ctx, prog.path, "test", "stop", id)
+	cmd.Env = append(os.Environ(), "KITT_HOME="+d.home)
+	text, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s\n%s", text, tail(d))
+	require.Contains(t, string(text), "The agent has stopped it.")
+	row, _ := server.Test(id)
+	require.Equal(t, "Cancelled by user", row.Error)
+	waitFor(t, ctx, "the log says how it was ended", func() bool {
+		return says(server.Lines(id), "was ended without the Docker engine")
+	})
+	require.Empty(t, commandsWith(t, d.home), "nothing of the container lives")
+	require.NoError(t, p.Start(ctx))
+	d.stop()
+}
+
+// commandsWith returns the command lines of supervisors whose run's directory is below
+// dir, which is what they have in their containers, too.
+func commandsWith(t *testing.T, dir string) []string {
+	t.Helper()
+	var found []string
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if line := strings.ReplaceAll(string(text), "\x00", " "); err == nil && strings.Contains(line, "-dir "+dir) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
