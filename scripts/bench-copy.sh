@@ -3,15 +3,21 @@
 # in turns, and prints each one's speed as a ratio to copytree: the median of
 # the paired ratios, with the lowest and highest. Ours hashes what it copies.
 #
-#   scripts/bench-copy.sh [disk] [fuse] [fio] [again] [many]     all if none is named
+#   scripts/bench-copy.sh [disk] [cached] [fuse] [fio] [read] [again] [many]     all if none is named
+#
+# Each round has another order, by chance. Before each copy as much memory is
+# written and freed again as the copy will fill in the page cache: a virtual machine
+# pays for pages that its host has taken back, and whichever copy came first would
+# pay for all.
 #
 # disk and fuse compare copies from a local disk and from a share that is slow as
-# a network is. fio has fio read the large tree and write as much beside it, as a
+# a network is, cached from the page cache. read has fio read one file directly, as
+# fast as the disk allows. fio has fio read the large tree and write as much beside it, as a
 # copy does, and read from the slow share with as many streams. again kills a copy from the share
 # in the middle, twice, and says how much was read of the share in all, and by a
 # second job. many says how much memory a copy of 100,000 files takes.
 #
-# RUNS=5  SHARD_MB=256 (four of them)  SMALL=4000  ONE_MB=1024  MANY=100000
+# RUNS=9  SHARD_MB=256 (four of them)  SMALL=4000  ONE_MB=1024  MANY=100000
 # LATENCIES="2ms 10ms"  LIMIT=100000000 (bytes a second of each stream)  DIR=/var/tmp
 # PEERS="copytree cp rsync rclone rclone-tuned ours"  TREES="shards small one"
 #
@@ -24,10 +30,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-RUNS=${RUNS:-5} SHARD_MB=${SHARD_MB:-256} SMALL=${SMALL:-4000} ONE_MB=${ONE_MB:-1024} MANY=${MANY:-100000}
+RUNS=${RUNS:-9} SHARD_MB=${SHARD_MB:-256} SMALL=${SMALL:-4000} ONE_MB=${ONE_MB:-1024} MANY=${MANY:-100000}
 LATENCIES=${LATENCIES:-2ms 10ms} LIMIT=${LIMIT:-100000000} DIR=${DIR:-/var/tmp}
 PEERS=${PEERS:-copytree cp rsync rclone rclone-tuned ours} TREES=${TREES:-shards small one}
-SOURCES=${*:-disk fuse fio again many}
+SOURCES=${*:-disk cached fuse fio read again many}
 
 top=$(mktemp -d "$DIR/bench-copy.XXXXXX")
 served=
@@ -85,6 +91,21 @@ for top in sys.argv[1:]:
 PY
 }
 
+# remember reads a tree into the page cache.
+remember() { find "$1" -type f -exec cat {} + >/dev/null; }
+
+# touch_memory writes and frees memory: twice the size of a tree, for its pages that
+# are read and written, and at most half of what is free.
+touch_memory() { python3 - "$1" <<'PY'
+import mmap, os, sys
+size = sum(os.path.getsize(os.path.join(d, n)) for d, _, names in os.walk(sys.argv[1]) for n in names)
+free = next(int(l.split()[1]) for l in open("/proc/meminfo") if l.startswith("MemAvailable")) * 1024
+m = mmap.mmap(-1, max(min(2 * size, free // 2), 4096))
+for at in range(0, len(m), 4096):
+    m[at] = 1
+PY
+}
+
 copy() { # peer from tree to
 	case $1 in
 	copytree) "$python" -c 'import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2])' "$2/$3" "$4/$3" ;;
@@ -102,12 +123,13 @@ measure() { # label, from, tree
 	if [ "$3" = small ]; then keep=yes; else keep=; fi
 	: >"$top/times"
 	for run in $(seq 0 "$RUNS"); do # the first one only warms up
-		for peer in $peers; do
+		for peer in $(shuf -e $peers); do
 			if [ -n "$keep" ]; then to=$top/to/$run-$peer; else rm -rf "$top/to"; fi
 			mkdir -p "$to" && sync -f "$top"
 			# The cold source is that of the share behind a FUSE mount, too.
-			forget "$share/$3"
-			if [ "$1" != disk ]; then remount "$1"; fi
+			touch_memory "$share/$3"
+			if [ "$1" = cached ]; then remember "$share/$3"; else forget "$share/$3"; fi
+			case $1 in disk | cached) ;; *) remount "$1" ;; esac
 			begun=$(date +%s%N)
 			copy "$peer" "$2" "$3" "$to"
 			echo "$run $peer $(($(date +%s%N) - begun))" >>"$top/times"
@@ -122,11 +144,11 @@ runs = {}
 for line in open(name):
     run, peer, took = line.split()
     if run != "0":
-        runs.setdefault(peer, []).append(int(took) / 1e9)
+        runs.setdefault(peer, {})[run] = int(took) / 1e9
 base = runs.get("copytree") or next(iter(runs.values()))
-for peer, took in runs.items():
-    ratios = sorted(b / t for b, t in zip(base, took))
-    print(f"{label:5} {tree:7} {peer:13} {statistics.median(took):8.3f} s   x {statistics.median(ratios):5.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+for peer, took in sorted(runs.items(), key=lambda r: statistics.median(r[1].values())):
+    ratios = sorted(base[run] / t for run, t in took.items())
+    print(f"{label:6} {tree:7} {peer:13} {statistics.median(took.values()):8.3f} s   x {statistics.median(ratios):5.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 PY
 }
 
@@ -187,6 +209,39 @@ print(f"{label:5} shards  ours against fio     x {statistics.median(ratios):5.2f
 PY
 }
 
+# read_limit compares a copy of one file with fio, which reads it directly and keeps
+# nothing, in turns.
+read_limit() {
+	local run who begun
+	: >"$top/times"
+	for run in $(seq "$RUNS"); do
+		for who in $(shuf -e fio ours); do
+			rm -rf "$top/to" && mkdir "$top/to" && sync -f "$top"
+			touch_memory "$share/one"
+			forget "$share/one"
+			if [ "$who" = fio ]; then
+				fio_speed --name=read --rw=read --direct=1 --numjobs=4 --size="$((ONE_MB / 4))M" --offset_increment="$((ONE_MB / 4))M" \
+					--filename="$share/one/model.weights" >"$top/fio"
+				echo "fio $(python3 -c 'import sys; print(int(int(sys.argv[1]) / float(open(sys.argv[2]).read()) * 1e9))' $((ONE_MB << 20)) "$top/fio")" >>"$top/times"
+			else
+				begun=$(date +%s%N)
+				copy ours "$share" one "$top/to"
+				echo "ours $(($(date +%s%N) - begun))" >>"$top/times"
+			fi
+		done
+	done
+	rm -rf "$top/to"
+	python3 - "$top/times" <<'PY'
+import statistics, sys
+took = {"fio": [], "ours": []}
+for line in open(sys.argv[1]):
+    who, ns = line.split()
+    took[who].append(int(ns))
+ratios = sorted(f / o for f, o in zip(took["fio"], took["ours"]))
+print(f"read   one     ours against fio, direct     x {statistics.median(ratios):5.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+PY
+}
+
 again() {
 	(cd storage/testdata/nfsfuse && go test -count=1 -v -run 'TestKilledCopyReadsTheShareOnce|TestTwoProcessesReadTheShareOnce' .) | grep ' x the model'
 	echo "a second job reads 0 bytes: held by the same test"
@@ -211,11 +266,14 @@ PY
 head='source tree    program        median      against copytree: median (lowest to highest)'
 for source in $SOURCES; do
 	case $source in
-	disk | fuse)
+	fio | read) command -v fio >/dev/null || { echo "left out: fio is not installed" >&2 && continue; } ;;
+	esac
+	case $source in
+	disk | cached | fuse)
 		echo "$head of $RUNS"
 		for tree in $TREES; do
-			if [ "$source" = disk ]; then
-				measure disk "$share" "$tree"
+			if [ "$source" != fuse ]; then
+				measure "$source" "$share" "$tree"
 			else
 				for latency in $LATENCIES; do measure "$latency" "$top/mnt" "$tree"; done
 			fi
@@ -224,6 +282,7 @@ for source in $SOURCES; do
 	fio)
 		for where in disk $LATENCIES; do limits "$where"; done
 		;;
+	read) read_limit ;;
 	again) again ;;
 	many) many ;;
 	*) echo "unknown measurement $source" >&2 && exit 2 ;;
