@@ -17,10 +17,19 @@ import (
 // Models on this machine that are not the storage's copies are used where they are,
 // once it is known that no file is missing. A container gets only the model, so one
 // whose links lead out of it, as in Hugging Face's cache, gets a copy without links:
-// below resolvedDir in the storage directory, at its own absolute path.
+// below resolvedDir in the storage directory.
 
 // resolvedDir is the directory of copies without links.
 const resolvedDir = "resolved"
+
+// resolvedPath returns where the copy without links of the model at the absolute
+// path at belongs, whose links may lead anywhere below top. No such path is inside
+// another one: a copy of a part of a model may be of an earlier state than one of
+// all of it.
+func resolvedPath(top, at string) string {
+	name := path.Base(top)
+	return path.Join(resolvedDir, name[:min(len(name), 100)]+"-"+keyOf(at)[:12], path.Base(at))
+}
 
 // inspectors is how many files of a model on this machine are examined in parallel.
 const inspectors = 4
@@ -43,7 +52,7 @@ func (a *acquisition) useLocal(ctx context.Context, top, rel, origin string) (*L
 		return whole.lease(top, origin, nil), nil
 	}
 	a.out.line("links in " + at + " lead out of it; making a copy without links")
-	lease, err := a.leaseCopy(ctx, source{modelAt: whole, top: top, target: path.Join(resolvedDir, at), print: seen.Print})
+	lease, err := a.leaseCopy(ctx, source{modelAt: whole, top: top, target: resolvedPath(top, at), print: seen.Print})
 	if err == nil {
 		lease.Name = ""
 	}
