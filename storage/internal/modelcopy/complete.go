@@ -20,6 +20,10 @@ import (
 // maxNamed is how many missing files an error names.
 const maxNamed = 5
 
+// maxHeads is how many small files that don't have the name of weights are looked
+// into.
+const maxHeads = 1000
+
 // A checker checks whether all of a model is there, before any of it is copied.
 type checker struct {
 	src    *Source
@@ -102,6 +106,9 @@ func (c *checker) incomplete(what string, files []string) error {
 // pointers looks for files that are pointers of git-lfs.
 func (c *checker) pointers(ctx context.Context) error {
 	files := c.files(func(e *entry) bool { return e.size >= modelset.MinPointer && e.size <= modelset.MaxPointer })
+	if len(files) > maxHeads { // a model of very many small files
+		files = slices.DeleteFunc(files, func(e *entry) bool { return !modelset.Weights(c.name(e)) })
+	}
 	var mu sync.Mutex
 	var found []string
 	err := parallel(ctx, c.timers, len(files), func(t *OpTimer, i int) error {

@@ -91,11 +91,12 @@ func expect(dec *json.Decoder, want json.Token) error {
 	return err
 }
 
-// Sizes of the pointer files that git-lfs puts in place of large files, in bytes
-// (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md).
+// Sizes of the pointer files that git-lfs puts in place of large files, in bytes:
+// 125 and the digits of the file's size. One with extensions, which are rare, is
+// larger (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md).
 const (
-	MinPointer = 100
-	MaxPointer = 1023
+	MinPointer = 120
+	MaxPointer = 200
 )
 
 const pointerStart = "version https://git-lfs.github.com/spec/"
