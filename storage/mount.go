@@ -86,6 +86,9 @@ func (m *mounter) ensureMounted(ctx context.Context, st state, note func(string)
 	}
 	present, err := m.shareThere(ctx, dir)
 	missing := errors.Is(err, os.ErrNotExist)
+	if present && st.ShareSource != "" {
+		return m.noteUnmounted(ctx, st, note)
+	}
 	if present || err != nil && !missing {
 		return err
 	}

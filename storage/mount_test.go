@@ -54,6 +54,10 @@ func TestMountsTheShare(t *testing.T) {
 			_, err = l.Acquire(t.Context(), Request{Model: "absent.gguf", Holder: "j"})
 			require.ErrorIs(t, err, ErrNotFound)
 			require.Equal(t, tt.want, ran, "content present counts as mounted")
+			var log strings.Builder
+			_, err = l.Acquire(t.Context(), Request{Model: "absent.gguf", Holder: "j", Log: &log})
+			require.ErrorIs(t, err, ErrNotFound)
+			require.Contains(t, log.String(), "warning: nas:/models is not mounted at "+mount, "but not in silence")
 		})
 	}
 }

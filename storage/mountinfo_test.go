@@ -18,3 +18,12 @@ func TestParseMounts(t *testing.T) {
 	require.NotEmpty(t, mounts)
 	require.Equal(t, "/", mountOf("/nothing-is-mounted-here"))
 }
+
+func TestHolding(t *testing.T) {
+	t.Parallel()
+	mounts := []mountPoint{{"/", "overlay"}, {"/mnt/nas", "autofs"}, {"/mnt/nas", "nfs4"}, {"/mnt/nas2", "ext4"}}
+	for path, want := range map[string]string{"/mnt/nas/models": "nfs4", "/mnt/nas": "nfs4", "/mnt/nas2": "ext4", "/mnt": "overlay", "/mnt/nas3": "overlay"} {
+		require.Equal(t, want, holding(mounts, path).kind, path)
+	}
+	require.Empty(t, holding(nil, "/x").kind)
+}
