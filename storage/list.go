@@ -18,6 +18,7 @@ type Copy struct {
 	LastUsed   time.Time     `json:"last_used"`
 	Took       time.Duration `json:"took_ns"`
 	Bytes      int64         `json:"bytes"`
+	OnDisk     int64         `json:"on_disk"` // bytes that its removal frees: without blocks and files that it shares with its original
 	Files      int           `json:"files"`
 	Hash       string        `json:"hash"`    // of the whole model; empty if it shares blocks with the share
 	Holders    []string      `json:"holders"` // of leases on it
@@ -62,14 +63,14 @@ func (l *Local) List(ctx context.Context) ([]Copy, error) {
 		if slices.ContainsFunc(all, func(m *manifest) bool { return m.Path == c.rel() }) {
 			continue // it has just been published
 		}
-		list = append(list, Copy{Path: v.dir.abs(c.rel()), Model: c.rel(), Bytes: c.Done, Partial: true, Running: i < len(running)})
+		list = append(list, Copy{Path: v.dir.abs(c.rel()), Model: c.rel(), Bytes: c.Done, OnDisk: c.Done, Partial: true, Running: i < len(running)})
 	}
 	return list, nil
 }
 
 func (m *manifest) describe(d *modelDir, leases []leaseFile) Copy {
 	c := Copy{Path: d.abs(m.Path), Model: m.Path, Source: m.Source, SourcePath: string(m.SourcePath), Copied: m.Copied, LastUsed: m.lastUsed,
-		Took: time.Duration(m.Took * float64(time.Second)), Bytes: m.Bytes, Files: m.Files, Hash: m.Hash}
+		Took: time.Duration(m.Took * float64(time.Second)), Bytes: m.Bytes, OnDisk: m.onDisk(), Files: m.Files, Hash: m.Hash}
 	for _, l := range leases {
 		c.Holders = append(c.Holders, l.Holder)
 	}

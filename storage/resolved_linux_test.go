@@ -97,6 +97,11 @@ func TestALocalSnapshotGetsACopyWithoutLinks(t *testing.T) {
 			require.EqualValues(t, 3, nlink(t, filepath.Join(lease.Path, "model-00001-of-00002.safetensors")), "the blob and two names in the copy")
 			require.Equal(t, before, snapshot(t, hub))
 
+			copies, err := b.List(t.Context())
+			require.NoError(t, err)
+			require.Len(t, copies, 1)
+			require.Greater(t, copies[0].Bytes, int64(3<<20))
+			require.Zero(t, copies[0].OnDisk)
 			again, err := b.Acquire(t.Context(), storage.Request{Model: snap, Holder: "job2"})
 			require.NoError(t, err)
 			require.Equal(t, lease.Path, again.Path)

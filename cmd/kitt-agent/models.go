@@ -78,7 +78,7 @@ func writeCopies(w io.Writer, copies []storage.Copy) error {
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "MODEL\tSIZE\tFILES\tLAST USED\tSTATE")
+	fmt.Fprintln(table, "MODEL\tSIZE\tON DISK\tFILES\tLAST USED\tSTATE")
 	for _, c := range copies {
 		state := "kept"
 		switch {
@@ -93,7 +93,7 @@ func writeCopies(w io.Writer, copies []storage.Copy) error {
 		if !c.LastUsed.IsZero() {
 			used = c.LastUsed.Local().Format(time.DateTime)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", printable(c.Model), size(c.Bytes), c.Files, used, state)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\n", printable(c.Model), size(c.Bytes), size(c.OnDisk), c.Files, used, state)
 	}
 	return table.Flush()
 }
