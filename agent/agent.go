@@ -294,8 +294,7 @@ func (a *Agent) run(ctx context.Context, store *jobs.Store, found finding, recov
 	case uncertain:
 		examining.Go(func() { a.watchForTwin(ctx, store) })
 	}
-	background.Go(func() { a.twins.run(beatCtx) })
-	background.Go(func() { a.memory.run(beatCtx) })
+	stopRemembering := a.remember(context.WithoutCancel(ctx))
 	serving := (&api{a}).serve(beatCtx, a.cfg.Listener)
 	a.registry.setAccepting(true)
 	// Only now, since the first answer may bring a command.
@@ -328,10 +327,24 @@ func (a *Agent) run(ctx context.Context, store *jobs.Store, found finding, recov
 	stopBeats()
 	asking.Wait()
 	beating.Wait()
+	stopRemembering() // what the last heartbeat brought
 	background.Wait()
 	err := serving()
 	a.cfg.Logger.Info("stopped")
 	return err
+}
+
+// remember writes what is remembered of the server until stop is called, which returns
+// once all of it is written.
+func (a *Agent) remember(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var writing sync.WaitGroup
+	writing.Go(func() { a.memory.run(ctx) })
+	writing.Go(func() { a.twins.run(ctx) })
+	return func() {
+		cancel()
+		writing.Wait()
+	}
 }
 
 // schedule starts jobs until ctx is done, or until leave is called because the agent

@@ -27,7 +27,7 @@ func (d *duplicates) run(ctx context.Context) {
 	if d.server == nil {
 		return
 	}
-	written, wrote := d.current(), false // what is there may be of the machine before
+	written, wrote := d.onDisk, false
 	for {
 		changed, last := d.changed.Wait(), ctx.Err() != nil
 		d.checkIdentity(wrote)

@@ -61,9 +61,10 @@ type duplicates struct {
 	dir     string
 	log     *slog.Logger
 	notices *notices.Board
+	onDisk  lastBeat // as load read it: it may be of another machine. set before run
 
 	mu      sync.Mutex
-	saved   lastBeat // as in the file. guarded by mu, like all that follows
+	saved   lastBeat // what the file is to hold. guarded by mu, like all that follows
 	id      identity // of today
 	found   string   // what shows that there are two agents; empty if nothing does
 	foreign int      // looks in a row that showed another agent
@@ -176,7 +177,15 @@ func (d *duplicates) beforeBeat(ctx context.Context, busy bool) {
 			d.compare(own, now.At)
 		}
 	}
-	d.change(func(b *lastBeat) { b.Open = true })
+	d.sending()
+}
+
+// sending notes that a registration or heartbeat is on its way, whose time the server
+// takes down.
+func (d *duplicates) sending() {
+	if d.server != nil {
+		d.change(func(b *lastBeat) { b.Open = true })
+	}
 }
 
 // compare counts a look that found the latest heartbeat at latest, where this agent's own
@@ -262,7 +271,7 @@ func (d *duplicates) load() {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.saved, d.id = saved, readIdentity(d.dir)
+	d.onDisk, d.saved, d.id = saved, saved, readIdentity(d.dir)
 }
 
 // change changes what is remembered. It waits for no disk.

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -238,4 +239,30 @@ func edit(field string, value any) func(t *testing.T, dir string) {
 
 func both(a, b func(*testing.T, string)) func(*testing.T, string) {
 	return func(t *testing.T, dir string) { a(t, dir); b(t, dir) }
+}
+
+// TestRestartsAtAnyMoment stops and starts an agent at moments at which a heartbeat may
+// be on its way: none of them makes the next start doubt that it is the only one.
+func TestRestartsAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{Fault: func(string) error {
+			<-time.After(50 * time.Millisecond)
+			return nil
+		}}
+		cfg := agent.Config{Server: srv, Runner: &engine{lines: 1 << 20, pace: time.Second}, Dir: t.TempDir()}
+		_, stop := start(t, cfg)
+		require.NoError(t, srv.Wait(within(t, time.Minute), srv.Launch("m"), "running"))
+		draw := rand.New(rand.NewPCG(1, 2))
+		for range 100 {
+			<-time.After(time.Duration(draw.IntN(400)) * time.Millisecond)
+			stop()
+			var a *agent.Agent
+			a, stop = start(t, cfg)
+			<-time.After(100 * time.Millisecond)
+			require.Len(t, a.Jobs(), 1)
+			require.Empty(t, a.Status().Warnings)
+		}
+		stop()
+	})
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/kirizan/kitt-agent/heartbeat"
@@ -48,6 +49,7 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 		Machine:      c.a.host.Wait(ctx),
 		Capabilities: c.a.imageEngines(ctx),
 	}
+	c.a.twins.sending()
 	answer, err := c.a.cfg.Server.Register(ctx, reg)
 	c.a.events.serverAnswered(err)
 	if err == nil {
@@ -57,6 +59,8 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 }
 
 func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (heartbeat.Answer, error) {
+	ctx, release := outlast(ctx, stopGrace)
+	defer release()
 	c.a.twins.beforeBeat(ctx, beat.Busy)
 	answer, err := c.a.cfg.Server.Heartbeat(ctx, id, beat)
 	if ctx.Err() == nil {
@@ -67,4 +71,22 @@ func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Bea
 		c.a.twins.afterBeat(ctx, id)
 	}
 	return answer, err
+}
+
+// stopGrace is how long a heartbeat that is on its way goes on when the agent stops. If
+// its answer is lost, the next start cannot tell it from one of another agent.
+const stopGrace = 2 * time.Second
+
+// outlast returns a context that ends d after ctx.
+func outlast(ctx context.Context, d time.Duration) (context.Context, func()) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var timer atomic.Pointer[time.Timer]
+	unhook := context.AfterFunc(ctx, func() { timer.Store(time.AfterFunc(d, cancel)) })
+	return longer, func() {
+		unhook()
+		if t := timer.Load(); t != nil {
+			t.Stop()
+		}
+		cancel()
+	}
 }
