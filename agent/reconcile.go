@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -193,6 +195,34 @@ func (r *reconciler) findLost(ctx context.Context) error {
 		}
 		r.log.InfoContext(ctx, "command found whose delivery was lost", "job", id)
 		r.receive(ctx, cmd.Command, jobs.FromRecovery)
+	}
+	return r.findForgotten(ctx)
+}
+
+// checkEnded is how many of the jobs that ended last are looked up at the server.
+const checkEnded = 10
+
+// findForgotten has the reports of jobs sent again whose end the server does not know,
+// though it was told: it was restored from a backup.
+func (r *reconciler) findForgotten(ctx context.Context) error {
+	var ended []*jobs.Job
+	for _, j := range r.registry.all() {
+		if j.State().Ended() && j.TestID() != "" && time.Since(j.Record().EndedAt) < r.cfg.RecoverWithin {
+			ended = append(ended, j)
+		}
+	}
+	slices.SortFunc(ended, func(a, b *jobs.Job) int { return b.Record().EndedAt.Compare(a.Record().EndedAt) })
+	for _, j := range ended[:min(len(ended), checkEnded)] {
+		test, err := r.ask.Test(ctx, j.TestID())
+		if _, gone := errors.AsType[*reporter.RejectedError](err); gone {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !test.Status.Ended() {
+			r.repeat(j.ID)
+		}
 	}
 	return nil
 }

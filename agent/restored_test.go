@@ -25,6 +25,8 @@ func TestAServerRestoredFromABackup(t *testing.T) {
 		"offered again, with a log":  {"queued", 5, false},
 		"handed out":                 {"dispatched", 0, false},
 		"handed out, half a log":     {"dispatched", 5, false},
+		"running":                    {"running", 5, false},
+		"running, then a restart":    {"running", 0, true},
 		"handed out, then a restart": {"dispatched", 5, true},
 	} {
 		t.Run(name, func(t *testing.T) {
