@@ -42,6 +42,7 @@ type Agent struct {
 	logs     *execution.Logs
 
 	intake     *intake
+	receiver   *receiver
 	executor   *execution.Executor
 	reconciler *reconciler
 	maintainer *maintainer
@@ -131,7 +132,10 @@ func (a *Agent) compose() {
 		lost: a.reconciler.lookUpSoon, refused: a.nudgeIfIdle,
 	}
 	a.intake.checker, _ = runner.As[runner.Checker](a.cfg.Runner)
-	a.reconciler.receive, a.reconciler.stopped, a.reconciler.two = a.intake.receive, a.stoppedOnServer, a.twins.two
+	a.receiver = &receiver{
+		log: a.cfg.Logger, notices: a.notices, queue: a.queue, accept: a.intake.receive, later: a.reconciler.lookUpIn,
+	}
+	a.reconciler.receive, a.reconciler.stopped, a.reconciler.two = a.receiver.receive, a.stoppedOnServer, a.twins.two
 	a.reconciler.repeat = a.intake.repeat
 	a.maintainer.two = a.twins.two
 }
@@ -161,8 +165,8 @@ func (a *Agent) nudgeIfIdle() {
 }
 
 // Heartbeat sends a heartbeat to the server now, and returns its outcome: nil once the
-// server has accepted it and its commands are on disk. It waits until ctx is done. The
-// error matches [ErrNotAccepting] while Run isn't running.
+// server has accepted it. Its commands are accepted soon after. It waits until ctx is
+// done. The error matches [ErrNotAccepting] while Run isn't running.
 func (a *Agent) Heartbeat(ctx context.Context) error {
 	err := a.beats.Beat(ctx)
 	if errors.Is(err, heartbeat.ErrNotRunning) {
@@ -294,6 +298,8 @@ func (a *Agent) run(ctx context.Context, store *jobs.Store, found finding, recov
 	case uncertain:
 		examining.Go(func() { a.watchForTwin(ctx, store) })
 	}
+	var receiving sync.WaitGroup
+	receiving.Go(func() { a.receiver.run(ctx) })
 	stopRemembering := a.remember(context.WithoutCancel(ctx))
 	serving := (&api{a}).serve(beatCtx, a.cfg.Listener)
 	a.registry.setAccepting(true)
@@ -311,6 +317,7 @@ func (a *Agent) run(ctx context.Context, store *jobs.Store, found finding, recov
 	a.schedule(ctx, leave)
 	leave()
 	examining.Wait()
+	receiving.Wait() // what it accepts is delivered
 
 	a.cfg.Logger.Info("stopping", "running", len(a.queue.Active()), "waiting", len(a.queue.Waiting()))
 	a.registry.setAccepting(false)
@@ -484,7 +491,7 @@ func (a *Agent) answered(ctx context.Context, answer heartbeat.Answer) {
 	}
 	a.applySettings()
 	for _, cmd := range answer.Commands {
-		a.intake.receive(ctx, cmd, jobs.FromServer)
+		a.receiver.receive(ctx, cmd, jobs.FromServer)
 	}
 	// After an outage a command may have been lost together with its answer.
 	if state := a.beats.State(); !state.Registered || state.FailingFor > 0 {

@@ -13,6 +13,7 @@
 // An Agent is composed of parts, each with one task:
 //
 //	server.go             what the agent asks of a server
+//	receiver.go           takes the server's commands, so that no heartbeat waits
 //	submit.go             intake: a command becomes a job, on disk first; command.go
 //	                      checks it
 //	registry.go           all jobs, and who may use their files

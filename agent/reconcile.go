@@ -55,6 +55,7 @@ type reconciler struct {
 	two func() string // what shows that another agent uses the name; empty if nothing does
 
 	pokes chan struct{} // asks for a round; holds at most one
+	asked int           // of many waiting jobs, how many were asked about. owned by run
 
 	mu        sync.Mutex
 	lookUpAt  time.Time // when to look for lost commands; zero for never. guarded by mu
@@ -77,6 +78,9 @@ func (r *reconciler) poke() {
 
 // lookUpSoon makes the next round look for lost commands.
 func (r *reconciler) lookUpSoon() { r.lookUpBy(time.Now()) }
+
+// lookUpIn makes the agent look for lost commands after d.
+func (r *reconciler) lookUpIn(d time.Duration) { r.lookUpBy(time.Now().Add(d)) }
 
 // lookUpAfter makes the agent look for lost commands after an outage with that many
 // failed attempts.
@@ -156,7 +160,22 @@ func (r *reconciler) round(ctx context.Context) {
 			r.log.DebugContext(ctx, "server not asked for lost commands", "err", err)
 		}
 	}
-	r.findStopped(ctx, append(r.queue.Active(), r.queue.Waiting()...))
+	r.findStopped(ctx, append(r.queue.Active(), r.nextWaiting()...))
+}
+
+// askWaiting is how many of the jobs that wait a round asks about.
+const askWaiting = 50
+
+// nextWaiting returns the jobs that wait of which this round asks: all, or the next few
+// of many.
+func (r *reconciler) nextWaiting() []*jobs.Job {
+	waiting := r.queue.Waiting()
+	if len(waiting) <= askWaiting {
+		return waiting
+	}
+	from := r.asked % len(waiting)
+	r.asked = from + askWaiting
+	return append(waiting[from:], waiting[:from]...)[:askWaiting]
 }
 
 // watch asks about the jobs that run.

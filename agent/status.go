@@ -28,7 +28,8 @@ type Status struct {
 	Degraded    string             `json:"degraded"` // why the agent can't take work from its server; empty if it can
 	Draining    bool               `json:"draining"`
 	Server      ServerStatus       `json:"server"`
-	Jobs        []JobStatus        `json:"jobs"`        // those that hold a slot, then those that wait
+	Jobs        []JobStatus        `json:"jobs"`        // those that hold a slot, then those that wait, at most 1,000 of these
+	Waiting     int                `json:"waiting"`     // jobs that wait, all of them
 	Recent      []JobStatus        `json:"recent"`      // the last that ended, latest first, at most ten
 	Undelivered int                `json:"undelivered"` // ended jobs whose reports the server has not accepted
 	Settings    map[string]string  `json:"settings"`    // in force, by the server's names
@@ -116,6 +117,9 @@ const (
 // recentJobs is how many ended jobs a Status lists.
 const recentJobs = 10
 
+// listedWaiting is how many waiting jobs it lists: the answer has to fit.
+const listedWaiting = 1000
+
 const gib = 1 << 30
 
 // Status returns the agent's status now. It waits for no disk.
@@ -158,7 +162,9 @@ func (a *Agent) Status() Status {
 		Telemetry: telemetry,
 		Warnings:  []string{},
 	}
-	for _, j := range append(active, a.queue.Waiting()...) {
+	waiting := a.queue.Waiting()
+	s.Waiting = len(waiting)
+	for _, j := range append(active, waiting[:min(len(waiting), listedWaiting)]...) {
 		s.Jobs = append(s.Jobs, a.jobStatus(j))
 	}
 	for _, j := range a.lastEnded(&s) {

@@ -211,6 +211,13 @@ func (q *Queue) Waiting() []*jobs.Job {
 	return slices.Clone(q.waiting)
 }
 
+// Len returns how many jobs wait.
+func (q *Queue) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
 // Idle reports whether no job holds a slot.
 func (q *Queue) Idle() bool {
 	q.mu.Lock()
