@@ -74,7 +74,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		Keep:              agent.Retention{MaxAge: cfg.Retention.MaxAge, MaxBytes: cfg.Retention.MaxSize},
 		Secrets:           secrets,
 		Warnings: func(context.Context) []string {
-			return slices.Concat(tlsWarnings(cfg, time.Now()), modeWarnings(cfg), runnerWarnings(run), envWarnings(cfg))
+			return slices.Concat(tlsWarnings(cfg, time.Now()), modeWarnings(cfg), runnerWarnings(run), envWarnings(cfg), policyOf(cfg).Wide())
 		},
 		Logger: log,
 	}, parts, nil

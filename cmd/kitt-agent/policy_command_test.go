@@ -10,6 +10,8 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/policy"
+	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/preflight"
 )
 
 func TestPolicyShow(t *testing.T) {
@@ -68,4 +70,15 @@ func TestPolicyCheckSeesWhatIsInUse(t *testing.T) {
 	require.Len(t, refused, 2)
 	require.Contains(t, refused[0], "kitt_image evil: it is not one of the images")
 	require.Contains(t, refused[1], "model_storage_dir /etc: it is not below")
+}
+
+func TestPreflightWarnsOfAWidePolicy(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, policyCheck(&config.Config{}))
+	checks := policyCheck(&config.Config{Policy: config.Policy{StorageDirs: []string{"/etc"}, Images: []string{"*"}}})
+	require.Len(t, checks, 1)
+	result := preflight.Run(t.Context(), checks, nil)[0]
+	require.Equal(t, preflight.Warn, result.Status)
+	require.Contains(t, result.Details, "policy.storage_dirs has /etc")
+	require.Contains(t, result.Details, "policy.images has *")
 }

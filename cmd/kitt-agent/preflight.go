@@ -106,6 +106,7 @@ func (env *environment) preflight(ctx context.Context, cfg *config.Config) (_ []
 		Proxy:    http.ProxyFromEnvironment,
 	})
 	checks = append(append(checks, reachable, clock, containersCheck(cfg, containers)), docker.All()...)
+	checks = append(checks, policyCheck(cfg)...)
 	return preflight.Run(ctx, checks, func(r preflight.Result) { say(checkLine(r)) }), nil
 }
 
