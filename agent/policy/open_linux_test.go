@@ -29,20 +29,21 @@ func place(t *testing.T) (Policy, func(name string) string) {
 func TestOpenStorageDir(t *testing.T) {
 	t.Parallel()
 	p, at := place(t)
-	for _, dir := range []string{"allowed/used/.kitt/copies", "allowed/empty", "allowed/disk/lost+found", "allowed/full", "allowed/agent/.kitt/jobs", "own", "outside/empty"} {
+	for _, dir := range []string{"allowed/used/.kitt/copies", "allowed/empty", "allowed/disk/lost+found", "allowed/parent", "allowed/full", "allowed/agent/.kitt/jobs", "own", "outside/empty"} {
 		require.NoError(t, os.MkdirAll(at(dir), 0o755))
 	}
 	for _, file := range []string{"allowed/full/file", "own/file", "allowed/used/file"} {
 		require.NoError(t, os.WriteFile(at(file), nil, 0o644))
 	}
 	require.NoError(t, os.Symlink("empty", at("allowed/inside")))
+	require.NoError(t, os.Symlink("parent", at("allowed/above-it")))
 	require.NoError(t, os.Symlink(at("outside/empty"), at("allowed/out")))
 	require.NoError(t, os.Symlink("../outside", at("allowed/above")))
 	require.NoError(t, os.Symlink("loop", at("allowed/loop")))
 	require.NoError(t, os.Symlink("../home", at("allowed/home")))
 	require.NoError(t, os.Symlink(at("outside/nothing"), at("allowed/dangling")))
 	for name, good := range map[string]bool{
-		"own": true, "allowed/used": true, "allowed/empty": true, "allowed/disk": true, "allowed/inside": true, "allowed/new": true, "allowed/a/b/c": true, "allowed/inside/new": true,
+		"own": true, "allowed/used": true, "allowed/empty": true, "allowed/disk": true, "allowed/inside": true, "allowed/new": true, "allowed/a/b/c": true, "allowed/above-it/new": true,
 		"allowed/full": false, "allowed/agent": false, "allowed/out": false, "allowed/above/empty": false, "allowed/above/new": false, "allowed/loop": false,
 		"allowed/loop/x": false, "allowed/home/new": false, "allowed/home/.kitt/jobs": false, "allowed/dangling": false, "allowed/dangling/x": false, "allowed/full/file": false,
 		"outside/empty": false, "allowed": false,
