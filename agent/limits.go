@@ -71,7 +71,11 @@ var errNoLook = errors.New("looking at it takes too long; it is tried again with
 // usable before, so that the settings can refuse it.
 func (a *Agent) lookAt(ctx context.Context, dir string) {
 	s := a.settings
-	if !s.needsLook(dir) || !a.looking.CompareAndSwap(false, true) {
+	if !s.needsLook(dir) {
+		return
+	}
+	if !a.looking.CompareAndSwap(false, true) {
+		s.lookedAt(look{dir, errNoLook}) // one that hangs is not joined by others
 		return
 	}
 	looked := make(chan error, 1)

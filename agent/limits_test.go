@@ -94,6 +94,14 @@ func TestDirectoryIsLookedAt(t *testing.T) {
 	require.Empty(t, offer(full))
 	require.Equal(t, full, s.storage().Dir, "once it is used it stays")
 
+	a.looking.Store(true) // another disk hangs
+	require.Len(t, offer(filepath.Join(top, "other")), 1)
+	require.Contains(t, s.refusals()[0], "takes too long")
+	require.Equal(t, full, s.storage().Dir)
+	require.Empty(t, offer(filepath.Join(top, "other")), "said once")
+	a.looking.Store(false)
+	require.Empty(t, offer(full))
+
 	restarted := limited(t, Settings{ModelDir: "/data"}, p)
 	restarted.restore(s.saved())
 	a.settings, s = restarted, restarted
