@@ -219,6 +219,35 @@ func TestServerCannotMakeAnyDirectoryTheShare(t *testing.T) {
 	require.Contains(t, strings.Join(status.Warnings, "\n"), "its directory leads upwards")
 }
 
+// The agent before this one had no policy.
+func TestUpgradeListsJobsOfTheRealProgram(t *testing.T) {
+	t.Parallel()
+	h := newHostile(t, "process", "model_storage_dir: /srv/kitt-policy-unused")
+	model := h.path("fake:lines.1")
+	require.NoError(t, os.WriteFile(model, []byte("weights"), 0o644))
+	settings := filepath.Join(h.home, "agent.yaml")
+	before, err := os.ReadFile(settings)
+	require.NoError(t, err)
+	restart := func(text string) {
+		h.stop()
+		require.NoError(t, os.WriteFile(settings, []byte(text), 0o600))
+		require.NoError(t, os.RemoveAll(filepath.Join(h.home, "server.json")))
+		beats := h.server.Beats("chaos")
+		h.start()
+		require.NoError(t, h.server.Wait(h.ctx, func() bool { return h.server.Beats("chaos") > beats }), tail(h.daemon))
+	}
+	restart(string(before) + "policy: {model_dirs: [" + h.area + "]}\n")
+	test, log := h.test(model)
+	require.Equal(t, "completed", test.Status, log)
+	restart(string(before))
+	status := h.set(nil)
+	require.Contains(t, strings.Join(status.Warnings, "\n"), "The policy would refuse 1 of the jobs of the last 30 days")
+	require.Contains(t, h.out.String(), "this job would be refused today")
+	require.Contains(t, h.out.String(), "policy: {model_dirs: ["+h.area+"]}")
+	test, _ = h.test(model)
+	require.Equal(t, "failed", test.Status)
+}
+
 func TestOwnerNarrowsAndWidens(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
