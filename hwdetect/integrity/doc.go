@@ -1,0 +1,17 @@
+// Package integrity says whether a machine was fit to be measured while a
+// benchmark ran on it.
+//
+// A [Source] reads the machine: its [State] before and after the run, and a
+// [Sample] each second. [Machine] is the Source for Linux. It reads /proc and /sys
+// itself, and the GPUs through the interfaces of package hwdetect. Package
+// integritytest has a fake.
+//
+// The counters of two States are exact, whatever happens in between. Samples are
+// for charts and for what has no counter. They are appended to a [SampleFile], which
+// a restarted program continues. A value that cannot be read is nil and is named in
+// a [Gap]. It is never replaced by another one.
+//
+// The package lies below hwdetect because a low-level package may import only its
+// own tree. It imports neither NVML nor a job's types: the caller says where files
+// lie, which processes are its own and when a run begins and ends.
+package integrity

@@ -1,0 +1,102 @@
+package integrity
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/kirizan/kitt-agent/hwdetect"
+)
+
+// MachineConfig says what a [Machine] reads. The zero value is the host without
+// GPUs.
+type MachineConfig struct {
+	// Root is the machine's file tree. Defaults to the one that the program runs on.
+	Root fs.FS
+
+	// Telemetry and Counters read the GPUs. With nil there are no figures of GPUs.
+	Telemetry hwdetect.TelemetryReader
+	Counters  hwdetect.CounterReader
+}
+
+// A Machine is the [Source] for a Linux machine.
+type Machine struct {
+	cfg  MachineConfig
+	host host
+
+	mu   sync.Mutex
+	last time.Time // of the newest reading that a Sample had; guarded by mu
+}
+
+var _ Source = (*Machine)(nil)
+
+// NewMachine returns a Machine. It reads nothing yet.
+func NewMachine(cfg MachineConfig) *Machine {
+	if cfg.Root == nil {
+		cfg.Root = os.DirFS("/")
+	}
+	return &Machine{cfg: cfg, host: host{cfg.Root}}
+}
+
+// State reads the host's counters and settings and the GPUs' counters. The host's
+// files take well under a millisecond; the GPUs get the rest of ctx's time.
+func (m *Machine) State(ctx context.Context) (State, error) {
+	if ctx.Err() != nil {
+		return State{}, context.Cause(ctx)
+	}
+	hostErr := m.host.readable()
+	s := State{BootID: m.host.line("proc/sys/kernel/random/boot_id")}
+	s.Host, s.Gaps = m.host.state()
+	if m.cfg.Counters == nil {
+		s.Time, s.Host.Uptime = m.host.clocks()
+		return s, hostErr
+	}
+	c, err := m.cfg.Counters.Counters(ctx)
+	if err != nil {
+		s.Gaps = append(s.Gaps, Gap{What: "gpu_counters", Reason: gapReason(err)})
+	}
+	s.GPUs = c.GPUs
+	s.Time, s.Host.Uptime = m.host.clocks()
+	if len(s.GPUs) == 0 {
+		return s, hostErr
+	}
+	return s, nil
+}
+
+// Sample reads the host's pressure and asks for the latest reading of the GPUs.
+func (m *Machine) Sample(ctx context.Context) (Sample, error) {
+	var s Sample
+	s.Time, s.Uptime = m.host.clocks()
+	s.Pressure = m.host.pressure()
+	if m.cfg.Telemetry == nil {
+		return s, nil
+	}
+	reading, err := m.cfg.Telemetry.Telemetry(ctx)
+	if err != nil {
+		return s, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !reading.Time.IsZero() && !reading.Time.After(m.last) && len(reading.GPUs) > 0 {
+		return s, errNoNewReading
+	}
+	m.last = reading.Time
+	s.GPUs = reading.GPUs
+	return s, nil
+}
+
+var errNoNewReading = errors.New("the GPUs have given no new reading")
+
+// gapReason returns an error's text for a [Gap].
+func gapReason(err error) string {
+	switch {
+	case errors.Is(err, hwdetect.ErrAbsent):
+		return "no library for them: NVML is missing, or the program was built without it"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	}
+	return err.Error()
+}
