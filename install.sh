@@ -14,8 +14,8 @@ usage() {
 usage: install.sh (--server URL | --from DIRECTORY|FILE|URL) [options]
 
   --server URL       KITT server to install from and to register with
-  --from WHERE       a release's directory or address (with SHA256SUMS in it), or
-                     an update package (.tar.gz)
+  --from WHERE       a release's directory or https address (with SHA256SUMS in
+                     it), or an update package: a file, or the address of a .tar.gz
   --sha256 DIGEST    SHA-256 that an update package must have
   --key KEY|FILE     Ed25519 public key that the package or release must be signed
                      with, as update.public_key of agent.yaml; needs openssl
@@ -40,6 +40,9 @@ TEXT
 say() { printf '%s\n' "$*" >&2; }
 die() { say "install.sh: $*"; exit 1; }
 wrong() { say "install.sh: $*"; usage >&2; exit 2; }
+
+# unused FLAG VALUE WHY refuses a flag that was given and would have no effect.
+unused() { [ -z "$2" ] || wrong "$1 has no effect $3; leave it out"; }
 need() { command -v "$1" >/dev/null 2>&1 || die "$1 is needed; install it and run this again"; }
 
 # as_owner runs a command as who may write to the directory of the program.
@@ -165,17 +168,39 @@ get() {
     check "$tmp/package" "${sha256:-$digest}" 'the package'
     unpack "$tmp/package"
     ;;
-  *.tar.gz)
+  http://*.tar.gz | https://*.tar.gz)
     checked "$from"
-    case $from in
-    http://* | https://*) fetch "$from" "$tmp/package" ;;
-    *) cp -- "$from" "$tmp/package" || die "$from can't be read" ;;
-    esac
-    [ -z "$sha256" ] || check "$tmp/package" "$sha256" 'the package'
-    unpack "$tmp/package"
+    fetch "$from" "$tmp/package"
+    given
     ;;
-  *) release "$from" ;;
+  http://* | https://*) release "$from" ;;
+  *)
+    if [ -d "$from" ]; then release "$from"; return; fi
+    [ -e "$from" ] || die "there is no $from"
+    cp -- "$from" "$tmp/package" || die "$from can't be read"
+    given
+    ;;
   esac
+}
+
+# given takes the program out of the package that --from names.
+given() {
+  [ -z "$sha256" ] || check "$tmp/package" "$sha256" 'the package'
+  unpack "$tmp/package"
+}
+
+# effective refuses flags that would have no effect together with the others.
+effective() {
+  if [ -z "$server" ]; then
+    unused --name "$agent_name" 'without --server'
+    unused --port "$port" 'without --server'
+    unused --token-file "$token" 'without --server'
+    case $from in https://*) ;; *) unused --ca "$ca" 'without --server or an https address' ;; esac
+  elif [ -z "$init" ]; then
+    unused --name "$agent_name" 'with --no-init'
+    unused --token-file "$token" 'with --no-init'
+    [ -n "$preflight" ] || unused --port "$port" 'with --no-init and --no-preflight'
+  fi
 }
 
 # choose_dir finds out where the program goes and whether that takes sudo.
@@ -223,6 +248,7 @@ main() {
     shift
   done
   [ -n "$server$from" ] || wrong '--server or --from is missing'
+  effective
   [ "$(uname -s)" = Linux ] || die 'kitt-agent runs on Linux'
   case $(uname -m) in
   x86_64 | amd64) platform=linux_amd64 ;;

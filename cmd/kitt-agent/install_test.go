@@ -7,11 +7,13 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -189,6 +191,50 @@ func TestInstallScript(t *testing.T) {
 		said, err := i.run("--from", sdist)
 		require.Error(t, err)
 		require.Contains(t, said, "this is the package of the Python agent")
+	})
+
+	t.Run("a file or a directory", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "kitt agent.download")
+		require.NoError(t, os.WriteFile(file, i.pack, 0o600))
+		said, err := i.run("--from", file, "--sha256", i.digest(), "--no-preflight")
+		require.NoError(t, err, said)
+		require.Contains(t, said, "Installed kitt-agent")
+
+		// A directory may be called what it likes, too.
+		release := filepath.Join(t.TempDir(), "v1.0.0.tar.gz")
+		require.NoError(t, os.Mkdir(release, 0o755))
+		name, platform := "kitt-agent_linux_"+runtime.GOARCH, "linux_"+runtime.GOARCH+"/kitt-agent"
+		require.NoError(t, exec.Command("tar", "-xzf", file, "-C", release, platform).Run())
+		require.NoError(t, os.Rename(filepath.Join(release, platform), filepath.Join(release, name)))
+		program, err := os.ReadFile(filepath.Join(release, name))
+		require.NoError(t, err)
+		sums := fmt.Appendf(nil, "%x  %s\n", sha256.Sum256(program), name)
+		require.NoError(t, os.WriteFile(filepath.Join(release, "SHA256SUMS"), sums, 0o644))
+		said, err = i.run("--from", release, "--no-preflight")
+		require.NoError(t, err, said)
+		require.Contains(t, said, "Installed kitt-agent")
+
+		said, err = i.run("--from", filepath.Join(t.TempDir(), "absent.tar.gz"))
+		require.Error(t, err)
+		require.Contains(t, said, "there is no ")
+	})
+
+	t.Run("flags without effect are refused", func(t *testing.T) {
+		server := slices.Clip([]string{"--server", i.server.URL, "--sha256", i.digest()})
+		from := slices.Clip([]string{"--from", i.file(i.pack)})
+		for want, args := range map[string][]string{
+			"--name has no effect without --server":       append(from, "--name", "gpu-7"),
+			"--port has no effect without --server":       append(from, "--port", "8091"),
+			"--token-file has no effect without --server": append(from, "--token-file", "token"),
+			"--ca has no effect without --server or":      append(from, "--ca", "ca.pem"),
+			"--name has no effect with --no-init":         append(server, "--no-init", "--name", "gpu-7"),
+			"--token-file has no effect with --no-init":   append(server, "--no-init", "--token-file", "token"),
+			"--port has no effect with --no-init and":     append(server, "--no-init", "--no-preflight", "--port", "8091"),
+		} {
+			said, err := i.run(args...)
+			require.Error(t, err, said)
+			require.Contains(t, said, want)
+		}
 	})
 
 	t.Run("wrong use", func(t *testing.T) {
