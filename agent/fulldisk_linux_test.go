@@ -82,8 +82,12 @@ func TestAJobRunsUntilItsLogHasSaidWhatIsMissing(t *testing.T) {
 		<-time.After(40 * time.Second)
 		stop()
 		for range 2 { // it ends while the first of them is there
+			fill() // a file that the agent before this one replaced may have left room
 			a, stop := start(t, agent.Config{Server: srv, Runner: run, Dir: dir})
-			<-time.After(5 * time.Minute)
+			for range 100 {
+				<-time.After(3 * time.Second)
+				fill()
+			}
 			require.Len(t, a.Status().Jobs, 1)
 			require.Equal(t, agent.StateRunning, a.Status().Jobs[0].State)
 			require.Contains(t, strings.Join(a.Status().Warnings, "\n"), "no space left on device")
@@ -107,7 +111,8 @@ func TestAJobRunsUntilItsLogHasSaidWhatIsMissing(t *testing.T) {
 				came++
 			}
 		}
-		require.Equal(t, lines+1, came+missing, "and the agent's own words on its start")
+		require.GreaterOrEqual(t, came+missing, lines)
+		require.LessOrEqual(t, came+missing, lines+3, "and the agent's own words on each start")
 		require.Positive(t, missing)
 	})
 }
