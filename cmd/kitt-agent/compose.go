@@ -167,17 +167,38 @@ func newContainers(cfg *config.Config) (*docker.Runner, error) { return docker.N
 
 // dockerConfig returns what agent.yaml says of containers.
 func dockerConfig(cfg *config.Config) docker.Config {
-	return docker.Config{Owner: cfg.Name, LogLimit: logLimit(cfg), Supervisor: supervisorSource(cfg)}
+	return docker.Config{
+		Owner: cfg.Name, LogLimit: logLimit(cfg), Supervisor: supervisorSource(cfg),
+		SocketProxy: staticprogram.Source{Self: []string{socketProxyCommand}, Dir: toolsDir(cfg)},
+		LinkDirs:    linkDirs(cfg),
+	}
+}
+
+// linkDirs returns where links in a model may lead: where models are kept.
+func linkDirs(cfg *config.Config) (dirs []string) {
+	for _, dir := range []string{cfg.ModelStorageDir, cfg.ModelShareMount} {
+		if dir = config.Expand(dir); dir != "" {
+			dirs = append(dirs, filepath.Clean(dir))
+		}
+	}
+	return dirs
+}
+
+// toolsDir returns where programs for benchmarks are unpacked and built; empty for the
+// default.
+func toolsDir(cfg *config.Config) string {
+	if cfg.Home == "" {
+		return ""
+	}
+	return filepath.Join(cfg.Home, "supervisor")
 }
 
 // supervisorSource says where the program comes from that runs in front of a
 // benchmark in its container. This program is one where it is static.
 func supervisorSource(cfg *config.Config) staticprogram.Source {
-	source := staticprogram.Source{Path: config.Expand(cfg.Supervisor), Self: []string{superviseContainerCommand}}
-	if cfg.Home != "" {
-		source.Dir = filepath.Join(cfg.Home, "supervisor")
+	return staticprogram.Source{
+		Path: config.Expand(cfg.Supervisor), Self: []string{superviseContainerCommand}, Dir: toolsDir(cfg),
 	}
-	return source
 }
 
 // logLimit returns the runners' setting: there, 0 is their default.

@@ -64,6 +64,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newVersionCommand(env),
 		newSuperviseCommand(env),
 		newSuperviseContainerCommand(env),
+		newSocketProxyCommand(env), newSocketProxyCommand(env),
 		newManCommand(env),
 	)
 	return root

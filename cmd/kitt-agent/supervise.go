@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
 	"github.com/kirizan/kitt-agent/runner/process"
 	"github.com/kirizan/kitt-agent/runner/supervisor"
 )
@@ -55,6 +56,27 @@ func newSuperviseContainerCommand(env *environment) *cobra.Command {
 		DisableFlagParsing: true,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if code := supervisor.Main(args, env.stdout); code != exitOK {
+				return &codedError{code: code}
+			}
+			return nil
+		},
+	}
+}
+
+// socketProxyCommand is the hidden command that makes kitt-agent the process between a
+// benchmark and the container engine, where there is no smaller program for that.
+const socketProxyCommand = "socket-proxy"
+
+// newSocketProxyCommand returns `kitt-agent socket-proxy`.
+func newSocketProxyCommand(env *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:                socketProxyCommand,
+		Short:              "Serve the container engine to a benchmark (used by the agent itself)",
+		Example:            "  kitt-agent socket-proxy -dir ~/.kitt/jobs/1111222233334444/proxy",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if code := socketproxy.Main(args, env.stdout); code != exitOK {
 				return &codedError{code: code}
 			}
 			return nil

@@ -12,9 +12,11 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
 	"github.com/kirizan/kitt-agent/runner/supervisor"
 	"github.com/kirizan/kitt-agent/runner/supervisor/program"
 )
@@ -28,34 +30,40 @@ const programTarget = "/kitt-supervise"
 
 // describe returns the job's container as kitt needs it: the directories at the
 // paths that they have outside, because the engine containers that kitt starts
-// mount them by these, and the engine's socket. The supervisor is its first
+// mount them by these, and a socket of the engine. The supervisor is its first
 // process.
-func (r *Runner) describe(job runner.Job, image string, p program.Program) (*container.Config, *container.HostConfig) {
-	socket := r.socket()
+func (r *Runner) describe(job runner.Job, image string, p program.Program) (*container.Config, *container.HostConfig, error) {
+	socket, host := r.socketOf(job)
 	binds := []bind{
-		{from: socket, to: socket},
+		socket,
 		{from: job.ResultsDir, to: job.ResultsDir, label: true},
 		{from: runDir(job), to: runDir(job), label: true},
 		{from: p.Path, to: programTarget, readOnly: true, label: true},
+	}
+	links, err := r.modelLinks(job)
+	if err != nil {
+		return nil, nil, err
 	}
 	for _, path := range job.ModelPaths() {
 		binds = append(binds, bind{from: path, to: path, readOnly: true})
 	}
 	env := append([]string(nil), r.config.Env...)
-	if socket != usualSocket {
-		env = append(env, "DOCKER_HOST=unix://"+socket)
+	if host != "" {
+		env = append(env, "DOCKER_HOST="+host)
 	}
 	init := false // the engine may have been told to put one in front
-	host := &container.HostConfig{
+	hostConfig := &container.HostConfig{
 		Init:           &init,
 		NetworkMode:    "host",
 		LogConfig:      logConfig(),
 		ReadonlyRootfs: r.config.ReadOnlyRoot,
+		Mounts:         links,
+		Resources:      container.Resources{DeviceRequests: socketproxy.DeviceRequests(job.GPUs)},
 	}
-	addBinds(host, binds)
-	if len(job.GPUs) > 0 {
-		host.DeviceRequests = []container.DeviceRequest{deviceRequest(job.GPUs)}
+	if r.config.Network == socketproxy.NetworkJob {
+		hostConfig.NetworkMode = "bridge"
 	}
+	addBinds(hostConfig, binds)
 	return &container.Config{
 		Image:      image,
 		Entrypoint: r.entrypoint(runDir(job), p, "kitt"),
@@ -64,7 +72,32 @@ func (r *Runner) describe(job runner.Job, image string, p program.Program) (*con
 		Labels: map[string]string{
 			LabelCommand: job.ID, LabelOwner: r.config.Owner, LabelSupervised: strconv.Itoa(supervisor.Version),
 		},
-	}, host
+	}, hostConfig, nil
+}
+
+// modelLinks returns the mounts that links in the job's model need.
+func (r *Runner) modelLinks(job runner.Job) (mounts []mount.Mount, err error) {
+	for _, path := range job.ModelPaths() {
+		more, err := socketproxy.LinkMounts(path, path, r.config.LinkDirs)
+		if err != nil {
+			return nil, fmt.Errorf("look for links in the model: %w", err)
+		}
+		mounts = append(mounts, more...)
+	}
+	return mounts, nil
+}
+
+// socketOf returns the mount of the engine's socket that a job gets, and the engine's
+// address in its container; an empty one where kitt finds it by itself.
+func (r *Runner) socketOf(job runner.Job) (socket bind, host string) {
+	if r.proxied() {
+		return bind{from: socketproxy.SocketDir(proxyDir(job)), to: socketproxy.Target, readOnly: true, label: true}, socketproxy.DockerHost
+	}
+	path := r.socket()
+	if path != usualSocket {
+		host = "unix://" + path
+	}
+	return bind{from: path, to: path}, host
 }
 
 // entrypoint returns the supervisor's command line for a run in dir, up to the
@@ -76,18 +109,6 @@ func (r *Runner) entrypoint(dir string, p program.Program, command string) []str
 		"-done", strconv.Itoa(supervisor.StatusDone),
 		"--", command,
 	})
-}
-
-// deviceRequest asks the engine for GPUs. A Count of -1 means all of them; with
-// DeviceIDs it has to be 0.
-func deviceRequest(gpus []string) container.DeviceRequest {
-	request := container.DeviceRequest{Capabilities: [][]string{{"gpu"}}}
-	if slices.Equal(gpus, []string{runner.AllGPUs}) {
-		request.Count = -1
-	} else {
-		request.DeviceIDs = gpus
-	}
-	return request
 }
 
 // logConfig says how the engine keeps what the supervisor itself prints, some

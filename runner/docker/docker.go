@@ -7,12 +7,16 @@
 // output and outcome go to files in Job.Dir/run, so neither the engine nor the
 // agent can slow it, lose a line of it, or be wrong about its end.
 //
-// The benchmark itself starts engine containers next to its own through the
-// engine's socket; what it leaves behind of these is ended by [Runner.Clean].
+// The benchmark itself starts engine containers next to its own. It does so through a
+// socket proxy of the job's own (package socketproxy), which labels them, so a run that
+// has ended leaves none of them behind, and no run touches those of others. See
+// [Config.EngineSocket].
 package docker
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -23,6 +27,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
 	"github.com/kirizan/kitt-agent/runner/supervisor/program"
 )
 
@@ -64,6 +69,33 @@ type Config struct {
 	// benchmark in its container; see package runner/supervisor/program.
 	Supervisor program.Source
 
+	// EngineSocket says which socket of the engine benchmarks get. Empty means
+	// SocketProxy.
+	EngineSocket EngineSocket
+
+	// SocketProxy says where the program of the socket proxy comes from. Its Tool is
+	// set by New.
+	SocketProxy program.Source
+
+	// EngineImages are the images that benchmarks may start containers of, as
+	// [socketproxy.Policy] has them. Nil means [socketproxy.DefaultImages].
+	EngineImages []string
+
+	// Caches are directories that engine containers may mount, and write to. Each is
+	// an absolute path.
+	Caches []string
+
+	// LinkDirs are the directories into which links in a model may lead, such as those
+	// that models are kept in. What such links lead to is mounted with the model,
+	// read-only.
+	LinkDirs []string
+
+	// Network says which network a benchmark and its engine containers are in. Empty
+	// means [socketproxy.NetworkHost]. With [socketproxy.NetworkJob] no other job and
+	// no program of the machine can hold the ports of its engines; it needs a socket
+	// proxy.
+	Network socketproxy.Network
+
 	// LogLimit is the most bytes that a run's output takes on the disk. Beyond it
 	// the oldest output goes, and the job's log says what is missing if the agent
 	// had not read it. It needs a file system with holes. Zero means
@@ -87,7 +119,8 @@ type Config struct {
 type Runner struct {
 	config  Config
 	engine  *client.Client
-	program *program.Finder
+	program *program.Finder // of the supervisor
+	proxy   *program.Finder // of the socket proxy
 	log     *slog.Logger
 
 	answered atomic.Bool // whether the engine has ever answered this program
@@ -116,6 +149,9 @@ func New(config Config) (*Runner, error) {
 	if config.Timeout <= 0 {
 		config.Timeout = DefaultTimeout
 	}
+	if err := config.socket(); err != nil {
+		return nil, err
+	}
 	options := []client.Opt{client.FromEnv}
 	if config.Host != "" {
 		options = append(options, client.WithHost(config.Host))
@@ -128,7 +164,30 @@ func New(config Config) (*Runner, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Runner{config: config, engine: engine, program: program.NewFinder(config.Supervisor), log: log}, nil
+	return &Runner{
+		config: config, engine: engine, log: log,
+		program: program.NewFinder(config.Supervisor), proxy: program.NewFinder(config.SocketProxy),
+	}, nil
+}
+
+// socket sets the defaults of what has to do with the socket proxy, and returns what is
+// wrong with it.
+func (c *Config) socket() error {
+	c.EngineSocket = cmp.Or(c.EngineSocket, SocketProxy)
+	c.Network = cmp.Or(c.Network, socketproxy.NetworkHost)
+	c.SocketProxy.Tool = program.SocketProxy
+	if c.EngineImages == nil {
+		c.EngineImages = socketproxy.DefaultImages()
+	}
+	switch {
+	case c.EngineSocket != SocketProxy && c.EngineSocket != SocketHost:
+		return fmt.Errorf("docker: EngineSocket is %q, not proxy or host", c.EngineSocket)
+	case c.Network != socketproxy.NetworkHost && c.Network != socketproxy.NetworkJob:
+		return fmt.Errorf("docker: Network is %q, not host or job", c.Network)
+	case c.Network == socketproxy.NetworkJob && c.EngineSocket != SocketProxy:
+		return errors.New("docker: Network is job, which needs a socket proxy, and EngineSocket is host")
+	}
+	return socketproxy.CheckImages(c.EngineImages)
 }
 
 // Close gives up the connections to the engine.
@@ -146,18 +205,26 @@ func (r *Runner) Ping(ctx context.Context) error {
 func (r *Runner) CheckStart(ctx context.Context) error { return r.Ping(ctx) }
 
 // Ready returns nil if a job could be run in a container: the engine answers, and
-// there is a program to run in front of the benchmark. Otherwise the error is that
-// of Ping, or matches [runner.ErrUnavailable].
+// the programs that run with the benchmark are there. Otherwise the error is that of
+// Ping, or matches [runner.ErrUnavailable].
 func (r *Runner) Ready(ctx context.Context) error {
 	if _, err := r.program.Find(ctx); err != nil {
+		return err
+	}
+	if _, err := r.findProxy(ctx); err != nil {
 		return err
 	}
 	return r.Ping(ctx)
 }
 
 // Check says that no job can be run in a container, if that is known already
-// because there is no program to run in front of the benchmark.
-func (r *Runner) Check() error { return r.program.Known() }
+// because a program is missing that runs with the benchmark.
+func (r *Runner) Check() error {
+	if err := r.program.Known(); err != nil || !r.proxied() {
+		return err
+	}
+	return r.proxy.Known()
+}
 
 // engineImages says which images are those of an inference engine, by prefixes
 // of repository:tag.

@@ -30,6 +30,7 @@ var (
 	alien  string             // the same, for another architecture
 
 	superviseProgram string // the program in front of benchmarks
+	proxyProgram     string // the one between them and the engine
 )
 
 func TestMain(m *testing.M) {
@@ -57,6 +58,9 @@ func run(m *testing.M) (code int, err error) {
 	if superviseProgram, err = runnertest.BuildSupervisor(dir); err != nil {
 		return 1, err
 	}
+	if proxyProgram, err = runnertest.BuildSocketProxy(dir); err != nil {
+		return 1, err
+	}
 	engine, noWhy = dockertest.Find(ctx)
 	if noWhy != nil {
 		if os.Getenv("KITT_TEST_DOCKER") == "1" {
@@ -81,7 +85,9 @@ func run(m *testing.M) (code int, err error) {
 			return 1, err
 		}
 	}
-	return m.Run(), nil
+	code = m.Run()
+	name, err := scriptImage()
+	return code, errors.Join(err, removeContainers(ctx, name), engine.Remove(ctx, name))
 }
 
 // removeContainers removes what is left of the containers of an image: those
@@ -115,7 +121,7 @@ func newRunner(t testing.TB, config docker.Config) *docker.Runner {
 	if config.Owner == "" {
 		config.Owner = "test-" + rand.Text()
 	}
-	config.Supervisor.Path = superviseProgram
+	config.Supervisor.Path, config.SocketProxy.Path = superviseProgram, proxyProgram
 	r, err := docker.New(config)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
@@ -245,6 +251,7 @@ func TestContainer(t *testing.T) {
 	require.Equal(t, job.ID, c.Config.Labels["io.kitt.command"])
 	require.Equal(t, "somebody", c.Config.Labels["io.kitt.owner"])
 	require.Contains(t, c.Config.Env, "FOR_TEST=yes")
+	require.Contains(t, c.Config.Env, "DOCKER_HOST=unix:///run/kitt-engine/docker.sock")
 	require.EqualValues(t, "host", c.HostConfig.NetworkMode)
 	require.False(t, *c.HostConfig.Init, "the supervisor is the first process")
 	require.Equal(t, container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "1", "compress": "false"}}, c.HostConfig.LogConfig)
@@ -252,13 +259,17 @@ func TestContainer(t *testing.T) {
 	require.Empty(t, c.HostConfig.DeviceRequests)
 	mounts := map[string]bool{}
 	for _, m := range c.HostConfig.Mounts {
-		if m.Target != "/kitt-supervise" {
+		switch m.Target {
+		case "/kitt-supervise":
+		case "/run/kitt-engine":
+			require.Equal(t, filepath.Join(job.Dir, "proxy", "engine"), m.Source)
+		default:
 			require.Equal(t, m.Source, m.Target)
 		}
 		mounts[m.Target] = m.ReadOnly
 	}
 	require.Equal(t, map[string]bool{
-		"/var/run/docker.sock": false, job.ResultsDir: false, run: false, model: true, "/kitt-supervise": true,
+		"/run/kitt-engine": true, job.ResultsDir: false, run: false, model: true, "/kitt-supervise": true,
 	}, mounts)
 }
 
@@ -483,11 +494,13 @@ func TestRemovedByOthers(t *testing.T) {
 	require.ErrorIs(t, err, runner.ErrLost)
 }
 
-// sibling starts what looks like an engine container of kitt's.
-func sibling(t *testing.T) string {
+// sibling starts what looks like an engine container of kitt's, with a mount of a
+// directory.
+func sibling(t *testing.T, dir string) string {
 	name := fmt.Sprintf("kitt-%d", time.Now().UnixNano())
 	made, err := engine.Client.ContainerCreate(t.Context(), client.ContainerCreateOptions{
 		Name: name, Config: &container.Config{Image: image, Entrypoint: []string{"kitt"}, Cmd: []string{"run", "-m", "fake:lines=0,hang"}},
+		HostConfig: &container.HostConfig{Binds: []string{dir + ":/models:ro"}},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -509,20 +522,23 @@ func exists(t *testing.T, name string) bool {
 	return err == nil
 }
 
-func TestClean(t *testing.T) {
+// TestCleanWithTheEnginesSocket ends what has the form of the benchmark's: other names,
+// other mounts and what was there before stay.
+func TestCleanWithTheEnginesSocket(t *testing.T) {
 	needEngine(t)
 	t.Parallel()
-	r, job := newRunner(t, docker.Config{}), newJob(t, "fake:lines=1")
+	r, job := newRunner(t, docker.Config{EngineSocket: docker.SocketHost}), newJob(t, t.TempDir())
 	since := time.Now()
-	before := sibling(t)
+	before := sibling(t, job.Model)
 	_, err := r.Run(t.Context(), job, &runnertest.Recorder{})
 	require.NoError(t, err)
-	after := sibling(t)
+	other, after := sibling(t, t.TempDir()), sibling(t, job.Model)
 
 	var out runnertest.Recorder
 	require.NoError(t, r.Clean(t.Context(), job, since, &out))
 	require.Equal(t, "ended the engine container "+after+" that the benchmark left running\n", out.Messages())
 	require.True(t, exists(t, before), "it was there before the job")
+	require.True(t, exists(t, other), "it has another model")
 	require.False(t, exists(t, after))
 }
 

@@ -41,7 +41,7 @@ func privateEngine(t *testing.T, options ...string) (*dockertest.Private, *docke
 	require.NoError(t, err)
 	require.NoError(t, p.Build(t.Context(), "kitt:latest", kitt, ""))
 	r, err := docker.New(docker.Config{
-		Host: p.Host, Timeout: 5 * time.Second, Supervisor: program.Source{Path: superviseProgram},
+		Host: p.Host, Timeout: 5 * time.Second, Supervisor: program.Source{Path: superviseProgram}, SocketProxy: program.Source{Path: proxyProgram},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })

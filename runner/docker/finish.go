@@ -15,16 +15,21 @@ import (
 // the container.
 const discardLimit = 10 * time.Second
 
-// discard removes a container whose end is noted down. Sweep finds one that
-// stays.
+// discard removes a container whose end is noted down, and ends what its benchmark left
+// running. Sweep finds what stays.
 func (f *follower) discard(ctx context.Context, id string) {
-	if id == "" {
-		return
+	ctx = context.WithoutCancel(ctx)
+	if id != "" {
+		limited, cancel := context.WithTimeout(ctx, discardLimit)
+		defer cancel()
+		if err := f.r.remove(limited, id); err != nil {
+			f.r.log.Warn("a container that has ended stays", "container", id, "err", err)
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardLimit)
+	limited, cancel := context.WithTimeout(ctx, discardLimit+siblingGrace)
 	defer cancel()
-	if err := f.r.remove(ctx, id); err != nil {
-		f.r.log.Warn("a container that has ended stays", "container", id, "error", err)
+	if err := f.endEngines(limited); err != nil {
+		f.r.log.Warn("engine containers of a benchmark that has ended may stay", "job", f.job.ID, "err", err)
 	}
 }
 

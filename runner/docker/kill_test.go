@@ -28,6 +28,7 @@ type drive struct {
 	Job          runner.Job
 	Image, Owner string
 	Supervisor   string
+	Proxy        string
 }
 
 // A piece is a line of that file.
@@ -74,7 +75,7 @@ func (d drive) run(ctx context.Context) error {
 	if _, err := log.Seek(size, io.SeekStart); err != nil {
 		return err
 	}
-	r, err := docker.New(docker.Config{DefaultImage: d.Image, Owner: d.Owner, Supervisor: program.Source{Path: d.Supervisor}})
+	r, err := docker.New(docker.Config{DefaultImage: d.Image, Owner: d.Owner, Supervisor: program.Source{Path: d.Supervisor}, SocketProxy: program.Source{Path: d.Proxy}})
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (o pieces) WriteOutput(p []byte, _ time.Time, from runner.Position) error {
 func (d drive) start(t *testing.T) *exec.Cmd {
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	d.Supervisor = superviseProgram
+	d.Supervisor, d.Proxy = superviseProgram, proxyProgram
 	spec, err := json.Marshal(d)
 	require.NoError(t, err)
 	cmd := exec.Command(exe, "drive", string(spec))

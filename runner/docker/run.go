@@ -20,6 +20,10 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if err != nil {
 		return runner.Result{}, base.JoinCause(ctx, err)
 	}
+	proxy, err := r.findProxy(ctx)
+	if err != nil {
+		return runner.Result{}, base.JoinCause(ctx, err)
+	}
 	image, err := r.chooseImage(ctx, job, out)
 	if err != nil {
 		return runner.Result{}, base.JoinCause(ctx, err)
@@ -46,7 +50,10 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	}
 	f := &follower{r: r, job: job, out: out, rec: rec}
 	f.source, files.f = files, f
-	if err := f.begin(ctx, image.ID, program); err != nil {
+	if err = r.startProxy(ctx, job, proxy); err == nil {
+		err = f.begin(ctx, image.ID, program)
+	}
+	if err != nil {
 		return f.begun(), f.undo(ctx, err)
 	}
 	return f.follow(ctx)

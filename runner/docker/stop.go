@@ -70,8 +70,11 @@ func (f *follower) endOnce(ctx context.Context) error {
 	if f.id == "" {
 		// The engine may have created it after a program gave up waiting.
 		id, err := f.appeared(ctx)
-		if err != nil || id == "" {
+		if err != nil {
 			return err
+		}
+		if id == "" {
+			return f.endEngines(ctx)
 		}
 		f.id = id
 	}
@@ -91,7 +94,15 @@ func (f *follower) endOnce(ctx context.Context) error {
 		return errors.Join(stopErr, err)
 	}
 	f.sayMissing(readErr)
-	return nil
+	return f.endEngines(ctx)
+}
+
+// endEngines ends the containers that the benchmark started through its socket proxy.
+func (f *follower) endEngines(ctx context.Context) error {
+	if !hadProxy(f.job) {
+		return nil
+	}
+	return f.r.endEngines(ctx, f.job, f.out)
 }
 
 // readRest passes on what the run had printed, as far as its source is known.

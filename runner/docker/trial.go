@@ -14,6 +14,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
 	"github.com/kirizan/kitt-agent/runner/supervisor"
 	"github.com/kirizan/kitt-agent/runner/supervisor/program"
 )
@@ -42,6 +43,10 @@ func (r *Runner) Try(ctx context.Context, image, dir string) (trial Trial, err e
 	if trial.Program, err = r.program.Find(ctx); err != nil {
 		return trial, err
 	}
+	proxy, err := r.findProxy(ctx)
+	if err != nil {
+		return trial, err
+	}
 	work, err := os.MkdirTemp(dir, "try-")
 	if err != nil {
 		return trial, err
@@ -58,7 +63,14 @@ func (r *Runner) Try(ctx context.Context, image, dir string) (trial Trial, err e
 	}
 	defer func() { err = errors.Join(err, files.close()) }()
 
-	config, host := r.describe(job, cmp.Or(image, r.config.DefaultImage), trial.Program)
+	if err := r.startProxy(ctx, job, proxy); err != nil {
+		return trial, err
+	}
+	defer func() { err = errors.Join(err, socketproxy.End(context.WithoutCancel(ctx), proxyDir(job))) }()
+	config, host, err := r.describe(job, cmp.Or(image, r.config.DefaultImage), trial.Program)
+	if err != nil {
+		return trial, err
+	}
 	config.Entrypoint = r.entrypoint(runDir(job), trial.Program, programTarget)
 	config.Cmd = append(trial.Program.Args[:len(trial.Program.Args):len(trial.Program.Args)], "-check")
 	config.Labels = map[string]string{LabelOwner: r.config.Owner}

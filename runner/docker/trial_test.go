@@ -52,7 +52,7 @@ func TestTryOnANoexecFileSystem(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, data, 0o755))
 	require.NoError(t, unix.Mount("", mount, "", unix.MS_REMOUNT|unix.MS_NOEXEC, ""))
 	require.ErrorIs(t, exec.Command(path, "-check").Run(), os.ErrPermission)
-	r, err := docker.New(docker.Config{DefaultImage: image, Supervisor: program.Source{Path: path}})
+	r, err := docker.New(docker.Config{DefaultImage: image, Supervisor: program.Source{Path: path}, SocketProxy: program.Source{Path: proxyProgram}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
 	require.NoError(t, r.Ready(t.Context()))

@@ -13,6 +13,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"slices"
 	"time"
 
@@ -164,4 +165,31 @@ func pack(files []file) ([]byte, error) {
 		}
 	}
 	return b.Bytes(), w.Close()
+}
+
+// BuildScriptKitt makes an image by that name which plays kitt and its engines: it holds
+// the program of scriptkitt, as the commands kitt and engine, and the docker command of
+// this machine, which must be static.
+func (e *Engine) BuildScriptKitt(ctx context.Context, name, user string) error {
+	dir, err := os.MkdirTemp("", "scriptkitt")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/kitt", "github.com/kirizan/kitt-agent/runner/docker/dockertest/scriptkitt")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build scriptkitt: %w: %s", err, out)
+	}
+	docker, err := exec.LookPath("docker")
+	if err != nil {
+		return err
+	}
+	files := map[string][]byte{}
+	for target, source := range map[string]string{"usr/bin/kitt": dir + "/kitt", "usr/bin/engine": dir + "/kitt", "usr/bin/docker": docker} {
+		if files[target], err = os.ReadFile(source); err != nil {
+			return err
+		}
+	}
+	return e.BuildImage(ctx, name, Image{User: user, Files: files})
 }

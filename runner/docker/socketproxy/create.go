@@ -1,6 +1,7 @@
 package socketproxy
 
 import (
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -68,6 +69,7 @@ func (p Policy) config(asked *container.Config, image image, host *container.Hos
 		Image:  image.String(),
 		Labels: map[string]string{LabelEngine: p.Job},
 	}
+	maps.Copy(c.Labels, p.Labels)
 	for name, value := range asked.Labels {
 		if !strings.HasPrefix(strings.ToLower(name), labelPrefix) {
 			c.Labels[name] = value

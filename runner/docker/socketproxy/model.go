@@ -6,7 +6,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 
 	"github.com/moby/moby/api/types/mount"
@@ -16,8 +15,8 @@ import (
 const maxEntries = 200_000
 
 // modelMount returns the mounts for a path of the job's model. kitt mounts the model,
-// a directory in it, or the directory of a model that is one file. Of the latter only
-// the file and its other parts are mounted, since the rest is not the model's.
+// a directory in it, or the directory of a model that is one file or several. Of the
+// latter only these files are mounted, since the rest is not the model's.
 func (p Policy) modelMount(source, target string) ([]mount.Mount, error) {
 	if p.Model == "" {
 		return nil, p.refuseMount(source)
@@ -48,32 +47,19 @@ func below(path string, dirs []string) bool {
 	return slices.ContainsFunc(dirs, func(dir string) bool { return within(path, dir) })
 }
 
-// part is the name of one part of a model in the GGUF format.
-var part = regexp.MustCompile(`^(.+)-[0-9]{5}-of-([0-9]{5})\.gguf$`)
-
-// fileMounts returns the mounts of a model that is one file, and of its other parts, in
-// the directory target.
-func (p Policy) fileMounts(target string) ([]mount.Mount, error) {
-	dir, name := filepath.Split(p.Model)
-	info, err := os.Lstat(p.Model)
-	if err != nil || !info.Mode().IsRegular() {
-		return nil, p.refuseMount(filepath.Clean(dir))
+// fileMounts returns the mounts of a model that is one file, or several, in the
+// directory target.
+func (p Policy) fileMounts(target string) (mounts []mount.Mount, err error) {
+	files := p.Files
+	if len(files) == 0 {
+		files = []string{p.Model}
 	}
-	mounts := []mount.Mount{bindMount(p.Model, path.Join(target, name), true)}
-	own := part.FindStringSubmatch(name)
-	if own == nil {
-		return mounts, nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, invalid("look for the model's other parts: %v", err)
-	}
-	for _, e := range entries {
-		m := part.FindStringSubmatch(e.Name())
-		if m == nil || e.Name() == name || m[1] != own[1] || m[2] != own[2] || !e.Type().IsRegular() {
-			continue
+	for _, file := range files {
+		info, err := os.Lstat(file)
+		if err != nil || !info.Mode().IsRegular() || filepath.Dir(file) != filepath.Dir(p.Model) {
+			return nil, p.refuseMount(filepath.Dir(p.Model))
 		}
-		mounts = append(mounts, bindMount(filepath.Join(dir, e.Name()), path.Join(target, e.Name()), true))
+		mounts = append(mounts, bindMount(file, path.Join(target, filepath.Base(file)), true))
 	}
 	return mounts, nil
 }
@@ -130,5 +116,16 @@ func (t tree) follow(link string, dirs []string) (to tree, ok bool) {
 		return tree{}, false // inside, or a directory that holds all of it
 	}
 	real, err := filepath.EvalSymlinks(link)
-	return tree{real, at}, err == nil && below(real, dirs)
+	return tree{real, at}, err == nil && (below(real, dirs) || below(real, resolved(dirs)))
+}
+
+// resolved returns directories without links in their paths. Those that are not there
+// are left out.
+func resolved(dirs []string) (all []string) {
+	for _, dir := range dirs {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			all = append(all, real)
+		}
+	}
+	return all
 }

@@ -3,6 +3,7 @@ package socketproxy
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/moby/moby/api/types/mount"
@@ -79,29 +80,34 @@ func TestLinksOutOfAModel(t *testing.T) {
 	require.Equal(t, map[string]string{"/x": model + "/sub"}, mountMap(mounts))
 }
 
-// TestModelOfOneFile has kitt mount the file's directory, of which a container gets what
+// TestModelOfFiles has kitt mount the files' directory, of which a container gets what
 // the model is.
-func TestModelOfOneFile(t *testing.T) {
+func TestModelOfFiles(t *testing.T) {
 	t.Parallel()
 	root, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
-	write(t, root, map[string]string{
-		"m-00001-of-00002.gguf": "1", "m-00002-of-00002.gguf": "2", "m-00002-of-00003.gguf": "3", "o-00002-of-00002.gguf": "4", "id_rsa": "secret",
-		"one.gguf": "", "m-00003-of-00002.gguf": "->id_rsa",
-	})
-	p := Policy{Model: root + "/m-00001-of-00002.gguf"}
-	mounts, err := p.mount(bind{source: root, target: "/models"})
-	require.NoError(t, err)
-	require.Equal(t, map[string]string{
-		"/models/m-00001-of-00002.gguf": root + "/m-00001-of-00002.gguf", "/models/m-00002-of-00002.gguf": root + "/m-00002-of-00002.gguf",
-	}, mountMap(mounts))
-	p.Model = root + "/one.gguf"
-	mounts, err = p.mount(bind{source: root, target: "/models"})
-	require.NoError(t, err)
-	require.Equal(t, map[string]string{"/models/one.gguf": root + "/one.gguf"}, mountMap(mounts))
-	for _, source := range []string{root + "/id_rsa", root + "/one.gguf/x", "/"} {
-		_, err = p.mount(bind{source: source, target: "/models"})
-		require.Error(t, err, source)
+	write(t, root, map[string]string{"1.gguf": "1", "2.gguf": "2", "id_rsa": "secret", "link.gguf": "->id_rsa", "sub/3.gguf": "3"})
+	for want, files := range map[string][]string{"1.gguf": nil, "1.gguf 2.gguf": {"1.gguf", "2.gguf"}} {
+		p := Policy{Model: root + "/1.gguf"}
+		for _, name := range files {
+			p.Files = append(p.Files, root+"/"+name)
+		}
+		mounts, err := p.mount(bind{source: root, target: "/models"})
+		require.NoError(t, err)
+		expected := map[string]string{}
+		for name := range strings.FieldsSeq(want) {
+			expected["/models/"+name] = root + "/" + name
+		}
+		require.Equal(t, expected, mountMap(mounts))
+		for _, source := range []string{root + "/id_rsa", root + "/link.gguf", root + "/sub", "/"} {
+			_, err = p.mount(bind{source: source, target: "/models"})
+			require.Error(t, err, source)
+		}
+	}
+	for _, bad := range []string{root + "/link.gguf", root + "/sub/3.gguf", root + "/none"} {
+		p := Policy{Model: root + "/1.gguf", Files: []string{root + "/1.gguf", bad}}
+		_, err = p.mount(bind{source: root, target: "/models"})
+		require.ErrorContains(t, err, "may not mount", bad)
 	}
 }
 

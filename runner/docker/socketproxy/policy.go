@@ -52,6 +52,7 @@ type Policy struct {
 	Images []string `json:"images"`
 
 	Model   string   `json:"model,omitempty"`   // absolute path of a file or directory, mounted read-only; empty for none
+	Files   []string `json:"files,omitempty"`   // all files of a model that is several of one directory, as in runner.Job
 	Results string   `json:"results,omitempty"` // absolute path of a directory that may be mounted
 	Caches  []string `json:"caches,omitempty"`  // the same
 
@@ -66,6 +67,9 @@ type Policy struct {
 	Pids   int64 `json:"pids"`    // the most processes and threads of a container
 
 	Network Network `json:"network"`
+
+	// Labels are those that each container gets, in addition to LabelEngine.
+	Labels map[string]string `json:"labels,omitempty"`
 
 	// Benchmark are the labels of the benchmark's own container, whose network
 	// containers join with NetworkJob.
@@ -92,21 +96,27 @@ func (p Policy) check() error {
 	if _, _, err := address(p.Engine); err != nil {
 		errs = append(errs, err)
 	}
-	for _, path := range append([]string{p.Model, p.Results}, slices.Concat(p.Caches, p.LinkDirs)...) {
+	for _, path := range append([]string{p.Model, p.Results}, slices.Concat(p.Files, p.Caches, p.LinkDirs)...) {
 		if path != "" && (!filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/") {
 			fault("%q is not the path of a file or directory", path)
 		}
 	}
-	for _, image := range p.Images {
-		if _, err := parseEntry(image); err != nil {
-			errs = append(errs, err)
-		}
-	}
+	errs = append(errs, CheckImages(p.Images))
 	if p.ShmMax <= 0 || p.Pids <= 0 {
 		fault("shm_max is %d and pids %d, and both must be positive", p.ShmMax, p.Pids)
 	}
 	if p.Network != NetworkHost && p.Network != NetworkJob || p.Network == NetworkJob && len(p.Benchmark) == 0 {
 		fault("network %q with %d labels of the benchmark's container is not understood", p.Network, len(p.Benchmark))
+	}
+	return errors.Join(errs...)
+}
+
+// CheckImages returns what is wrong with a list of Policy.Images.
+func CheckImages(images []string) error {
+	var errs []error
+	for _, image := range images {
+		_, err := parseEntry(image)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
