@@ -21,6 +21,7 @@ import (
 	"github.com/kirizan/kitt-agent/logstream"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/docker"
+	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 	staticprogram "github.com/kirizan/kitt-agent/runner/supervisor/program"
 	"github.com/kirizan/kitt-agent/storage"
@@ -171,7 +172,20 @@ func dockerConfig(cfg *config.Config) docker.Config {
 		Owner: cfg.Name, LogLimit: logLimit(cfg), Supervisor: supervisorSource(cfg),
 		SocketProxy: staticprogram.Source{Self: []string{socketProxyCommand}, Dir: toolsDir(cfg)},
 		LinkDirs:    linkDirs(cfg),
+
+		EngineSocket: docker.EngineSocket(cfg.Policy.EngineSocket),
+		EngineImages: cfg.Policy.EngineImages,
+		Caches:       expandAll(cfg.Policy.Caches),
+		Network:      socketproxy.Network(cfg.Policy.Container.Network),
 	}
+}
+
+// expandAll returns paths of which some may begin with ~.
+func expandAll(paths []string) (all []string) {
+	for _, path := range paths {
+		all = append(all, config.Expand(path))
+	}
+	return all
 }
 
 // linkDirs returns where links in a model may lead: where models are kept.

@@ -61,16 +61,13 @@ func fileWith(t *testing.T, key, value string, other map[string]string) string {
 	quoted := fmt.Sprintf("%q", value)
 	switch key {
 	case "allowed_hosts", "allowed_images", "models.dirs",
-		"policy.server_may_set", "policy.storage_dirs", "policy.shares", "policy.model_dirs", "policy.images":
+		"policy.server_may_set", "policy.storage_dirs", "policy.shares", "policy.model_dirs", "policy.images", "policy.engine_images", "policy.caches":
 		quoted = "[" + quoted + "]"
 	case "env":
 		quoted = "{A: " + quoted + "}"
 	}
-	group, inner, nested := strings.Cut(key, ".")
-	text := key + ": " + quoted + "\n"
-	if nested {
-		text = group + ": {" + inner + ": " + quoted + "}\n"
-	}
+	groups := strings.Split(key, ".")
+	text := strings.Join(groups, ": {") + ": " + quoted + strings.Repeat("}", len(groups)-1) + "\n"
 	for name, value := range other {
 		if name != key {
 			text += name + ": " + value + "\n"

@@ -90,6 +90,11 @@ type Simulated struct {
 	Scenario simulated.Scenario
 }
 
+// ContainerPolicy says what the containers of a benchmark are like.
+type ContainerPolicy struct {
+	Network string // host or job
+}
+
 // Models bounds the copies of models, and how they are made.
 type Models struct {
 	MaxSize      int64 // bytes of all copies together; 0 for no limit
@@ -110,13 +115,18 @@ type Limits struct {
 	Log int64 // bytes of its output on the disk; 0 for no limit
 }
 
-// Policy is what the owner allows the server. A nil list is one that nothing names.
+// Policy is what the owner allows the server and a benchmark. A nil list is one that nothing names.
 type Policy struct {
 	ServerMaySet []string
 	StorageDirs  []string
 	Shares       []string
 	ModelDirs    []string
 	Images       []string
+
+	EngineSocket string   // proxy or host
+	EngineImages []string // nil for those of KITT's engines
+	Caches       []string // directories; they may begin with ~
+	Container    ContainerPolicy
 }
 
 // Log says what the agent logs and how.

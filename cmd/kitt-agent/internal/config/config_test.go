@@ -125,6 +125,11 @@ allowed_hosts: [gpu.example, 10.0.0.7]
 retention: {max_age: 7d, max_size: 500MB}
 models: {max_size: 2TiB, keep_free: 50GiB, streams: 4, share_timeout: 2m, dirs: [/data/hub, ~/hub]}
 log: {level: debug, format: json}
+policy:
+  engine_images: [vllm/vllm-openai, "registry.example/*:v1"]
+  caches: [/var/cache/engines]
+  container:
+    network: job
 env:
   HF_TOKEN: $HF_TOKEN
   HF_HOME: /data/hf
@@ -141,6 +146,10 @@ env:
 	require.Equal(t, Retention{MaxAge: 7 * 24 * time.Hour, MaxSize: 500_000_000}, c.Retention)
 	require.Equal(t, Models{MaxSize: 2 << 40, KeepFree: 50 << 30, Streams: 4, ShareTimeout: 2 * time.Minute, Dirs: []string{"/data/hub", "~/hub"}}, c.Models)
 	require.Equal(t, Log{Level: slog.LevelDebug, Format: "json"}, c.Log)
+	require.Equal(t, Policy{
+		EngineSocket: "proxy", EngineImages: []string{"vllm/vllm-openai", "registry.example/*:v1"}, Caches: []string{"/var/cache/engines"},
+		Container: ContainerPolicy{Network: "job"},
+	}, c.Policy)
 	value, err := c.Env["HF_TOKEN"].Resolve(environ("HF_TOKEN", "hf_x"))
 	require.NoError(t, err)
 	require.Equal(t, "hf_x", value.Reveal())
@@ -151,6 +160,11 @@ func TestFaults(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"port", "name: a\nport: 80900\n", `:2: port: "80900" does not work: it is out of range; allowed is 1 to 65535`},
 		{"port text", "port: http\n", `:1: port: "http" does not work: it is no whole number`},
+		{"nested twice", "policy:\n  container:\n    network: bridge\n", `:3: policy.container.network: "bridge" does not work: it is none of these`},
+		{"twice below", "policy:\n  container:\n    network: job\n    network: host\n", `:4: policy.container.network: it stands on line 3 already`},
+		{"pattern of images", "policy: {engine_images: ['[']}\n", "is neither the name of an image nor a pattern"},
+		{"a cache at the root", "policy: {caches: [/]}\n", "it is the root of the file system"},
+		{"a job's network without a proxy", "policy: {engine_socket: host, container: {network: job}}\n", "needs policy.engine_socket: proxy"},
 		{"slash", "name: a/b\n", `:1: name: "a/b" does not work: it has a slash`},
 		{"blank name", "name: '  '\n", "it is empty"},
 		{"url", "server_url: server:8080\n", `it is no address such as https://server:8080`},

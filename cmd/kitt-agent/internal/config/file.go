@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -111,7 +112,7 @@ func parse(path string, text []byte) (*File, error) {
 			Fix: "each line should read key: value; kitt-agent init --force makes a new file"}
 	}
 	var faults []error
-	for name, lines := range duplicates(root) {
+	for name, lines := range duplicates(root, "") {
 		faults = append(faults, &Error{File: path, Line: lines[1], Key: name,
 			Problem: fmt.Sprintf("it stands on line %d already", lines[0]), Fix: "remove one of the two"})
 	}
@@ -119,16 +120,14 @@ func parse(path string, text []byte) (*File, error) {
 }
 
 // duplicates returns the keys that stand more than once in a map of the file,
-// with their lines.
-func duplicates(root *yaml.Node) map[string][]int {
+// with their lines. prefix is what the map's own keys begin with.
+func duplicates(m *yaml.Node, prefix string) map[string][]int {
 	lines := map[string][]int{}
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		name, value := root.Content[i], root.Content[i+1]
-		lines[name.Value] = append(lines[name.Value], name.Line)
-		if nested(name.Value) && value.Kind == yaml.MappingNode {
-			for inner, at := range duplicates(value) {
-				lines[name.Value+"."+inner] = at
-			}
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		name, value := prefix+m.Content[i].Value, m.Content[i+1]
+		lines[name] = append(lines[name], m.Content[i].Line)
+		if nested(name) && value.Kind == yaml.MappingNode {
+			maps.Copy(lines, duplicates(value, name+"."))
 		}
 	}
 	for name, at := range lines {
@@ -151,19 +150,17 @@ type entry struct {
 
 // entries returns all keys of the file. What is nested is taken apart where the
 // known keys are.
-func (f *File) entries() []entry {
-	var all []entry
-	root := f.doc.Content[0]
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		name, value := root.Content[i], follow(root.Content[i+1])
-		if !nested(name.Value) || value.Kind != yaml.MappingNode {
-			all = append(all, entry{name.Value, name.Line, value})
+func (f *File) entries() []entry { return entriesOf(f.doc.Content[0], "") }
+
+// entriesOf returns the keys of a map whose names begin with prefix.
+func entriesOf(m *yaml.Node, prefix string) (all []entry) {
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		name, value := prefix+m.Content[i].Value, follow(m.Content[i+1])
+		if nested(name) && value.Kind == yaml.MappingNode {
+			all = append(all, entriesOf(value, name+".")...)
 			continue
 		}
-		for j := 0; j+1 < len(value.Content); j += 2 {
-			inner := value.Content[j]
-			all = append(all, entry{name.Value + "." + inner.Value, inner.Line, follow(value.Content[j+1])})
-		}
+		all = append(all, entry{name, m.Content[i].Line, value})
 	}
 	return all
 }
@@ -249,10 +246,8 @@ func (f *File) Set(name, value string) error {
 		plain = *node
 	}
 	parent := f.doc.Content[0]
-	outer, inner, isNested := strings.Cut(name, ".")
-	if isNested {
-		parent = group(parent, outer)
-		name = inner
+	for outer, inner, ok := strings.Cut(name, "."); ok; outer, inner, ok = strings.Cut(name, ".") {
+		parent, name = group(parent, outer), inner
 	}
 	for i := 0; i+1 < len(parent.Content); i += 2 {
 		if parent.Content[i].Value == name {

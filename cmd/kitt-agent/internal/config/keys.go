@@ -8,6 +8,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/internal/rules"
+	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -129,6 +130,18 @@ var keys = []Key{
 	{Name: "limits.log", Env: "KITT_LIMITS_LOG", Allowed: "0 for no limit, or 16MiB or more", Default: "4GiB",
 		Meaning: "how much disk the output of one benchmark may fill; beyond it the oldest goes, and the log says what is missing",
 		set:     sizeOrZero(func(c *Config) *int64 { return &c.Limits.Log }, 16<<20)},
+	{Name: "policy.engine_socket", Env: "KITT_POLICY_ENGINE_SOCKET", Allowed: "proxy or host", Default: "proxy",
+		Meaning: "socket of the container engine that a benchmark gets: one that reaches only its own containers, or the engine's own, which gives it root on this machine",
+		set:     word(func(c *Config) *string { return &c.Policy.EngineSocket }, "proxy", "host")},
+	{Name: "policy.engine_images", Allowed: "a list of repositories, patterns, tags or digests, such as vllm/vllm-openai", Default: "those of KITT's engines",
+		Meaning: "images that a benchmark may start engines of",
+		set:     list(func(c *Config) *[]string { return &c.Policy.EngineImages }, func(image string) error { return socketproxy.CheckImages([]string{image}) })},
+	{Name: "policy.caches", Allowed: "a list of absolute paths, or such that begin with ~/", Default: "none",
+		Meaning: "directories that a benchmark's engines may mount and write to, such as a cache of compiled kernels",
+		set:     list(func(c *Config) *[]string { return &c.Policy.Caches }, rules.Path)},
+	{Name: "policy.container.network", Env: "KITT_POLICY_CONTAINER_NETWORK", Allowed: "host or job", Default: "host",
+		Meaning: "network of a benchmark and its engines: the machine's, or one of the job's own, in which nobody else can hold an engine's port",
+		set:     word(func(c *Config) *string { return &c.Policy.Container.Network }, "host", "job")},
 	{Name: "supervisor", Env: "KITT_SUPERVISOR", Allowed: "an absolute path, or one that begins with ~/", Default: "found by the agent",
 		Meaning: "static kitt-supervise that runs in front of benchmarks in containers",
 		set:     text(func(c *Config) *string { return &c.Supervisor }, rules.Path)},

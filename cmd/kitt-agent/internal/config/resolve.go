@@ -114,6 +114,7 @@ func defaults() *Config {
 		StopGrace:         10 * time.Second,
 		DrainTimeout:      10 * time.Second,
 		Retention:         Retention{MaxAge: 30 * day, MaxSize: 2 << 30},
+		Policy:            Policy{EngineSocket: "proxy", Container: ContainerPolicy{Network: "host"}},
 		Log:               Log{Level: slog.LevelInfo, Format: "auto"},
 		origins:           map[string]string{},
 	}
@@ -150,6 +151,9 @@ func (c *Config) check() []error {
 	}
 	if len(c.AllowedImages) > 0 && len(c.Policy.Images) > 0 {
 		fault("policy.images", c.where("policy.images"), "allowed_images is set too", "keep one of the two")
+	}
+	if c.Policy.EngineSocket == "host" && c.Policy.Container.Network == "job" {
+		fault("policy.container.network", c.where("policy.container.network"), "a network of the job needs policy.engine_socket: proxy", "set it to host")
 	}
 	models := storage.Settings{Dir: c.ModelStorageDir, ShareMount: c.ModelShareMount}
 	if e, ok := errors.AsType[*storage.Error](models.Check()); ok {
