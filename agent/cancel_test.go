@@ -304,3 +304,33 @@ func TestATestThatEndedOnTheServerFirst(t *testing.T) {
 		require.Equal(t, "failed", status)
 	})
 }
+
+// cleans is a runner that cleans up after stopped benchmarks.
+type cleans struct {
+	play
+	cleaned chan string // IDs of jobs
+}
+
+func (c *cleans) Clean(_ context.Context, job runner.Job, _ time.Time, _ runner.Output) error {
+	c.cleaned <- job.ID
+	return nil
+}
+
+// TestACancelledJobIsCleanedUpAfter also while another one runs, which is not touched.
+func TestACancelledJobIsCleanedUpAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &agenttest.Server{}
+		run := &cleans{play: play{run: hangs}, cleaned: make(chan string, 2)}
+		a, stop := start(t, agent.Config{Server: srv, Runner: run, MaxConcurrentJobs: 2})
+		defer stop()
+		tests := []string{srv.Launch("a"), srv.Launch("b")}
+		for _, test := range tests {
+			require.NoError(t, srv.Wait(within(t, 5*time.Minute), test, "running"))
+		}
+		require.NoError(t, a.Cancel(within(t, time.Minute), tests[0], "user"))
+		require.Equal(t, run.ran()[0].ID, <-run.cleaned)
+		require.Empty(t, run.cleaned)
+		require.NoError(t, a.Cancel(within(t, time.Minute), tests[1], "user"))
+		require.Equal(t, run.ran()[1].ID, <-run.cleaned)
+	})
+}

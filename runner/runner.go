@@ -60,8 +60,8 @@ type Resumer interface {
 // A Cleaner removes what a benchmark started outside of itself and left behind
 // when it was stopped, such as the engine containers of `kitt run`.
 type Cleaner interface {
-	// Clean ends what job, started at since, left running. It says on out what
-	// it ended.
+	// Clean ends what job, started at since, left running, and nothing of other jobs,
+	// which may be running. It says on out what it ended.
 	Clean(ctx context.Context, job Job, since time.Time, out Output) error
 }
 

@@ -41,14 +41,9 @@ func (l *leftovers) all() map[*jobs.Job]time.Time {
 }
 
 // cleanLeftovers ends what a benchmark that was stopped from outside left running,
-// such as engine containers. While another benchmark runs, it is unknown whose they
-// are. What can't be ended now is tried again, see RetryClean.
+// such as engine containers. What can't be ended now is tried again, see RetryClean.
 func (x *execution) cleanLeftovers(since time.Time, out runner.Output) {
 	if _, ok := runner.As[runner.Cleaner](x.cfg.Runner); !ok {
-		return
-	}
-	if x.cfg.Queue.othersRun(x.job) {
-		_ = out.WriteMessage("Other benchmarks are running: engine containers that this one may have left are not removed")
 		return
 	}
 	if err := x.clean(context.Background(), since, out); err != nil {

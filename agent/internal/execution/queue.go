@@ -173,18 +173,6 @@ func (q *Queue) Blocked(j *jobs.Job) string {
 	return q.blocked[j]
 }
 
-// othersRun reports whether a benchmark other than j runs.
-func (q *Queue) othersRun(j *jobs.Job) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for other := range q.running {
-		if other != j && other.IsBenchmark() {
-			return true
-		}
-	}
-	return false
-}
-
 // benchmarkRuns reports whether a benchmark was handed to the runner and has not ended.
 func (q *Queue) benchmarkRuns() bool {
 	return slices.ContainsFunc(q.Active(), func(j *jobs.Job) bool {
