@@ -51,7 +51,7 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"Id":%q,"Config":{"Labels":{%q:"job-1"}}}`, id, label)
 	}
 	switch r.Method + " " + path {
-	case "GET /containers/" + mine + "/json", "GET /containers/kitt-1-job-1/json", "GET /containers/aaaa/json":
+	case "GET /containers/" + mine + "/json", "GET /containers/kitt-1-job-1/json", "GET /containers/kitt-1764403200-job-1/json", "GET /containers/aaaa/json":
 		one(mine, LabelEngine)
 	case "GET /containers/" + theirs + "/json", "GET /containers/theirs/json":
 		one(theirs, "somebody.else")
