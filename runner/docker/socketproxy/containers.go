@@ -89,9 +89,18 @@ func (p *Proxy) list(ctx context.Context, w http.ResponseWriter, route route, qu
 	}
 	asked := only(query, []string{"all", "limit", "size"})
 	asked.Set("filters", wanted)
-	var all []json.RawMessage
-	if _, err := p.engine.get(ctx, route.version+"/containers/json", asked, &all); err != nil {
+	mine, err := p.listed(ctx, route, asked)
+	if err != nil {
 		return err
+	}
+	return answerJSON(w, mine)
+}
+
+// listed returns the job's own containers as the engine lists them.
+func (p *Proxy) listed(ctx context.Context, route route, query url.Values) ([]json.RawMessage, error) {
+	var all []json.RawMessage
+	if _, err := p.engine.get(ctx, route.version+"/containers/json", query, &all); err != nil {
+		return nil, err
 	}
 	mine := []json.RawMessage{}
 	for _, text := range all {
@@ -100,7 +109,20 @@ func (p *Proxy) list(ctx context.Context, w http.ResponseWriter, route route, qu
 			mine = append(mine, text)
 		}
 	}
-	return answerJSON(w, mine)
+	return mine, nil
+}
+
+// maxContainers is how many a benchmark may have at a time, ended ones included.
+const maxContainers = 32
+
+// checkCount refuses one more container than that.
+func (p *Proxy) checkCount(ctx context.Context, route route) error {
+	label := encodeFilters(map[string]map[string]bool{"label": {LabelEngine + "=" + p.policy.Job: true}})
+	mine, err := p.listed(ctx, route, url.Values{"all": {"1"}, "filters": {label}})
+	if err == nil && len(mine) >= maxContainers {
+		err = refuse("a benchmark may not have more than %d containers", maxContainers)
+	}
+	return err
 }
 
 // filters returns the engine's filters for those of a client: an object of lists, or of

@@ -70,11 +70,6 @@ func (p Policy) config(asked *container.Config, image image, host *container.Hos
 		Labels: map[string]string{LabelEngine: p.Job},
 	}
 	maps.Copy(c.Labels, p.Labels)
-	for name, value := range asked.Labels {
-		if !strings.HasPrefix(strings.ToLower(name), labelPrefix) {
-			c.Labels[name] = value
-		}
-	}
 	c.Env = append(slices.DeleteFunc(slices.Clone(asked.Env), choosesDevices), "NVIDIA_VISIBLE_DEVICES="+p.visible(host))
 	return c
 }

@@ -17,7 +17,9 @@ import (
 func TestKittsContainer(t *testing.T) {
 	t.Parallel()
 	model := t.TempDir()
-	s, p := newProxy(t, func(p *Policy) { p.Model, p.GPUs = model, []string{"GPU-1", "GPU-2"} })
+	s, p := newProxy(t, func(p *Policy) {
+		p.Model, p.GPUs, p.Labels = model, []string{"GPU-1", "GPU-2"}, map[string]string{"io.kitt.owner": "me"}
+	})
 	status, body := ask(p, "POST", "/v1.41/containers/create?name=kitt-1", `{
 		"Hostname":"","User":"","AttachStdout":false,"ExposedPorts":{},"Env":["A=b","NVIDIA_VISIBLE_DEVICES=all"],"Cmd":["--model","/models/m"],
 		"Image":"vllm/vllm-openai:latest","Volumes":{},"Labels":{"mine":"1","IO.kitt.command":"other","io.kitt.engine":"other"},
@@ -29,7 +31,7 @@ func TestKittsContainer(t *testing.T) {
 	require.Equal(t, "/v1.41/containers/create?name=kitt-1-job-1", s.last().uri)
 	c := created(t, s)
 	require.Equal(t, "vllm/vllm-openai:latest", c.Image)
-	require.Equal(t, map[string]string{"mine": "1", LabelEngine: "job-1"}, c.Labels)
+	require.Equal(t, map[string]string{LabelEngine: "job-1", "io.kitt.owner": "me"}, c.Labels)
 	require.Equal(t, []string{"A=b", "NVIDIA_VISIBLE_DEVICES=GPU-1,GPU-2"}, c.Env)
 	require.Equal(t, []string{"--model", "/models/m"}, c.Cmd)
 	require.EqualValues(t, "host", c.HostConfig.NetworkMode)
@@ -119,6 +121,20 @@ func TestEscapes(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, status, query)
 	}
 	require.Empty(t, s.changes(), "none of it reached the engine")
+}
+
+// TestManyContainers refuses more than a benchmark needs.
+func TestManyContainers(t *testing.T) {
+	t.Parallel()
+	s, p := newProxy(t, nil)
+	one := `{"Labels":{"io.kitt.engine":"job-1"}}`
+	s.list = "[" + strings.Repeat(one+",", maxContainers-1) + `{"Labels":{"io.kitt.engine":"job-2"}}]`
+	status, body := ask(p, "POST", "/containers/create", `{"Image":"ollama/ollama"}`)
+	require.Equal(t, http.StatusCreated, status, body)
+	s.list = "[" + strings.Repeat(one+",", maxContainers-1) + one + "]"
+	status, body = ask(p, "POST", "/containers/create", `{"Image":"ollama/ollama"}`)
+	require.Equal(t, http.StatusForbidden, status)
+	require.Contains(t, body, "more than 32 containers")
 }
 
 // TestWithoutGPUs has a job that gets none, and a container that asks for none.

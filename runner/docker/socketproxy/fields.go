@@ -14,9 +14,10 @@ import (
 var (
 	configFields = []string{
 		"User", "Tty", "AttachStdin", "AttachStdout", "AttachStderr", "OpenStdin", "StdinOnce", "Env", "Cmd", "Entrypoint",
-		"WorkingDir", "Healthcheck", "StopSignal", "StopTimeout", "Image", "Labels",
-		// Left out: without a network of its own a container has no use for them.
-		"Hostname", "Domainname", "ExposedPorts",
+		"WorkingDir", "Healthcheck", "StopSignal", "StopTimeout", "Image",
+		// Left out: without a network of its own a container has no use for them, and
+		// labels can tell other programs of the machine what to do with it.
+		"Hostname", "Domainname", "ExposedPorts", "Labels",
 	}
 	hostFields = []string{
 		"Binds", "Mounts", "NetworkMode", "AutoRemove", "CapDrop", "IpcMode", "ReadonlyRootfs", "Init", "ShmSize", "RestartPolicy",

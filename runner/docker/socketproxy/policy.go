@@ -14,9 +14,6 @@ import (
 // proxy. Its value is the job's ID.
 const LabelEngine = "io.kitt.engine"
 
-// labelPrefix begins the labels that a benchmark can't set.
-const labelPrefix = "io.kitt."
-
 // A Network says which network the containers of a benchmark are in.
 type Network string
 

@@ -158,6 +158,9 @@ func (p *Proxy) create(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		return err
 	}
 	network, err := p.network(ctx, route)
+	if err == nil {
+		err = p.checkCount(ctx, route)
+	}
 	if err != nil {
 		return err
 	}
