@@ -29,6 +29,7 @@ type drive struct {
 	Image, Owner string
 	Supervisor   string
 	Proxy        string
+	Images       []string // that the benchmark may start
 }
 
 // A piece is a line of that file.
@@ -75,7 +76,7 @@ func (d drive) run(ctx context.Context) error {
 	if _, err := log.Seek(size, io.SeekStart); err != nil {
 		return err
 	}
-	r, err := docker.New(docker.Config{DefaultImage: d.Image, Owner: d.Owner, Supervisor: program.Source{Path: d.Supervisor}, SocketProxy: program.Source{Path: d.Proxy}})
+	r, err := docker.New(docker.Config{DefaultImage: d.Image, Owner: d.Owner, Supervisor: program.Source{Path: d.Supervisor}, SocketProxy: program.Source{Path: d.Proxy}, EngineImages: d.Images})
 	if err != nil {
 		return err
 	}
