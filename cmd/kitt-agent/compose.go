@@ -177,6 +177,7 @@ func dockerConfig(cfg *config.Config) docker.Config {
 		EngineImages: cfg.Policy.EngineImages,
 		Caches:       expandAll(cfg.Policy.Caches),
 		Network:      socketproxy.Network(cfg.Policy.Container.Network),
+		User:         cfg.Policy.Container.User,
 	}
 }
 

@@ -32,7 +32,7 @@ const programTarget = "/kitt-supervise"
 // paths that they have outside, because the engine containers that kitt starts
 // mount them by these, and a socket of the engine. The supervisor is its first
 // process.
-func (r *Runner) describe(job runner.Job, image string, p program.Program) (*container.Config, *container.HostConfig, error) {
+func (r *Runner) describe(ctx context.Context, job runner.Job, image string, p program.Program) (*container.Config, *container.HostConfig, error) {
 	socket, host := r.socketOf(job)
 	binds := []bind{
 		socket,
@@ -64,7 +64,7 @@ func (r *Runner) describe(job runner.Job, image string, p program.Program) (*con
 		hostConfig.NetworkMode = "bridge"
 	}
 	addBinds(hostConfig, binds)
-	return &container.Config{
+	config := &container.Config{
 		Image:      image,
 		Entrypoint: r.entrypoint(runDir(job), p, "kitt"),
 		Cmd:        arguments(job),
@@ -72,7 +72,15 @@ func (r *Runner) describe(job runner.Job, image string, p program.Program) (*con
 		Labels: map[string]string{
 			LabelCommand: job.ID, LabelOwner: r.config.Owner, LabelSupervised: strconv.Itoa(supervisor.Version),
 		},
-	}, hostConfig, nil
+	}
+	if r.proxied() {
+		who, err := r.identify(ctx, image)
+		if err != nil {
+			return nil, nil, err
+		}
+		who.apply(config, hostConfig)
+	}
+	return config, hostConfig, nil
 }
 
 // modelLinks returns the mounts that links in the job's model need.

@@ -52,7 +52,7 @@ func (r *Runner) supervised(ctx context.Context, id string) (bool, error) {
 // createNew creates the container under the first name that is free, and says
 // whether it did: the job's own may appear meanwhile.
 func (r *Runner) createNew(ctx context.Context, job runner.Job, image string, p program.Program) (id string, made bool, err error) {
-	config, host, err := r.describe(job, image, p)
+	config, host, err := r.describe(ctx, job, image, p)
 	if err != nil {
 		return "", false, err
 	}

@@ -96,6 +96,12 @@ type Config struct {
 	// proxy.
 	Network socketproxy.Network
 
+	// User is who a benchmark is in its container: a user as `docker run --user` takes
+	// it, or ImageUser for that of the image. Empty means the agent's own user where the
+	// image's is root, and the image's otherwise. Through SocketHost only the image's
+	// can reach the engine, so User has no effect.
+	User string
+
 	// LogLimit is the most bytes that a run's output takes on the disk. Beyond it
 	// the oldest output goes, and the job's log says what is missing if the agent
 	// had not read it. It needs a file system with holes. Zero means

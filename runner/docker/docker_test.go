@@ -55,6 +55,9 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o755); err != nil { // some tests are other users
+		return 1, err
+	}
 	if superviseProgram, err = runnertest.BuildSupervisor(dir); err != nil {
 		return 1, err
 	}

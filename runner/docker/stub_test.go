@@ -125,6 +125,8 @@ func newStubServer(t *testing.T, change map[string]http.HandlerFunc) (s *stub, h
 		"HEAD /_ping":                  reply(200, ""),
 		"GET /version":                 reply(200, `{"Arch":"amd64","ApiVersion":"1.41"}`),
 		"GET /images/kitt:latest/json": reply(200, `{"Id":"sha256:1","Architecture":"amd64"}`),
+		"GET /images/sha256:1/json":    reply(200, `{"Id":"sha256:1","Config":{"User":"kitt"}}`),
+		"GET /info":                    reply(200, `{}`),
 		"GET /containers/json":         reply(200, `[]`),
 		"POST /containers/create":      reply(201, `{"Id":"c1"}`),
 		"POST /containers/c1/start":    s.start,

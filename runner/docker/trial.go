@@ -67,9 +67,9 @@ func (r *Runner) Try(ctx context.Context, image, dir string) (trial Trial, err e
 		return trial, err
 	}
 	defer func() { err = errors.Join(err, socketproxy.End(context.WithoutCancel(ctx), proxyDir(job))) }()
-	config, host, err := r.describe(job, cmp.Or(image, r.config.DefaultImage), trial.Program)
+	config, host, err := r.describe(ctx, job, cmp.Or(image, r.config.DefaultImage), trial.Program)
 	if err != nil {
-		return trial, err
+		return trial, r.cantTry(err, trial.Program)
 	}
 	config.Entrypoint = r.entrypoint(runDir(job), trial.Program, programTarget)
 	config.Cmd = append(trial.Program.Args[:len(trial.Program.Args):len(trial.Program.Args)], "-check")

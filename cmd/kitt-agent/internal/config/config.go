@@ -93,6 +93,7 @@ type Simulated struct {
 // ContainerPolicy says what the containers of a benchmark are like.
 type ContainerPolicy struct {
 	Network string // host or job
+	User    string // as docker run --user takes it, or image; empty for the default
 }
 
 // Models bounds the copies of models, and how they are made.

@@ -130,6 +130,7 @@ policy:
   caches: [/var/cache/engines]
   container:
     network: job
+    user: 1000:1000
 env:
   HF_TOKEN: $HF_TOKEN
   HF_HOME: /data/hf
@@ -148,7 +149,7 @@ env:
 	require.Equal(t, Log{Level: slog.LevelDebug, Format: "json"}, c.Log)
 	require.Equal(t, Policy{
 		EngineSocket: "proxy", EngineImages: []string{"vllm/vllm-openai", "registry.example/*:v1"}, Caches: []string{"/var/cache/engines"},
-		Container: ContainerPolicy{Network: "job"},
+		Container: ContainerPolicy{Network: "job", User: "1000:1000"},
 	}, c.Policy)
 	value, err := c.Env["HF_TOKEN"].Resolve(environ("HF_TOKEN", "hf_x"))
 	require.NoError(t, err)
@@ -164,6 +165,7 @@ func TestFaults(t *testing.T) {
 		{"twice below", "policy:\n  container:\n    network: job\n    network: host\n", `:4: policy.container.network: it stands on line 3 already`},
 		{"pattern of images", "policy: {engine_images: ['[']}\n", "is neither the name of an image nor a pattern"},
 		{"a cache at the root", "policy: {caches: [/]}\n", "it is the root of the file system"},
+		{"user", "policy: {container: {user: 'a b'}}\n", "it is not of the form user or user:group"},
 		{"a job's network without a proxy", "policy: {engine_socket: host, container: {network: job}}\n", "needs policy.engine_socket: proxy"},
 		{"slash", "name: a/b\n", `:1: name: "a/b" does not work: it has a slash`},
 		{"blank name", "name: '  '\n", "it is empty"},

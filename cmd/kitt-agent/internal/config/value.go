@@ -327,6 +327,16 @@ func checkListen(host string) error {
 	return nil
 }
 
+// containerUser is the form of a user in a container.
+var containerUser = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,31}(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,31})?$`)
+
+func checkUser(user string) error {
+	if !containerUser.MatchString(user) {
+		return errors.New("it is not of the form user or user:group")
+	}
+	return nil
+}
+
 func checkPublicKey(key string) error {
 	_, err := selfupdate.ParsePublicKey(key)
 	return err

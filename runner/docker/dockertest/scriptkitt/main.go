@@ -138,8 +138,10 @@ func step(words []string, input, results string) (string, error) {
 	case "time":
 		return measure(words[1])
 	case "write":
-		home := os.WriteFile(filepath.Join(os.Getenv("HOME"), ".scriptkitt"), []byte("x"), 0o600)
-		return "", errors.Join(home, os.WriteFile(filepath.Join(results, "written"), []byte("x"), 0o644))
+		if err := os.WriteFile(filepath.Join(results, "written"), []byte("x"), 0o644); err != nil {
+			return "", err
+		}
+		return "", os.WriteFile(filepath.Join(os.Getenv("HOME"), ".scriptkitt"), []byte("x"), 0o600)
 	}
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdin = strings.NewReader(input)
