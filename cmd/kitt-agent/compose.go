@@ -189,9 +189,10 @@ func expandAll(paths []string) (all []string) {
 	return all
 }
 
-// linkDirs returns where links in a model may lead: where models are kept.
+// linkDirs returns where links in a model may lead: where models are kept, and
+// models.dirs.
 func linkDirs(cfg *config.Config) (dirs []string) {
-	for _, dir := range []string{cfg.ModelStorageDir, cfg.ModelShareMount} {
+	for _, dir := range append([]string{cfg.ModelStorageDir, cfg.ModelShareMount}, cfg.Models.Dirs...) {
 		if dir = config.Expand(dir); dir != "" {
 			dirs = append(dirs, filepath.Clean(dir))
 		}
