@@ -132,7 +132,11 @@ func detached(t *testing.T, r *docker.Runner, job runner.Job, text string) *runn
 	t.Helper()
 	ctx, detach := context.WithCancelCause(t.Context())
 	var out runnertest.Recorder
-	cancelWhen(&out, text, func() { detach(runner.ErrDetach) })
+	out.OnOutput(func() {
+		if strings.Contains(out.Text(), text) { // the next line may come with it
+			detach(runner.ErrDetach)
+		}
+	})
 	_, err := r.Run(ctx, job, &out)
 	require.ErrorIs(t, err, runner.ErrDetach)
 	out.OnOutput(nil)
