@@ -29,6 +29,27 @@ func TestWithEnv(t *testing.T) {
 	require.Empty(t, found)
 }
 
+func TestForks(t *testing.T) {
+	t.Parallel()
+	before := Forks()
+	require.Positive(t, before)
+	require.NoError(t, exec.Command("true").Run())
+	require.Greater(t, Forks(), before)
+	require.EqualValues(t, 17, parseForks("cpu 1 2\nprocesses 17\n"))
+	for _, text := range []string{"", "processes", "processes x\n", "processes -4\n"} {
+		require.EqualValues(t, -1, parseForks(text), text)
+	}
+}
+
+func FuzzParseForks(f *testing.F) {
+	f.Add("processes 17\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if parseForks(text) < -1 {
+			t.Fatal(text)
+		}
+	})
+}
+
 func FuzzHasEntry(f *testing.F) {
 	f.Add([]byte("A=1\x00B=2\x00"), "B=2")
 	f.Fuzz(func(t *testing.T, text []byte, entry string) {
