@@ -28,6 +28,11 @@ var (
 	// measured in another environment.
 	ErrNotReady = errors.New("runner not ready")
 
+	// ErrBegun is matched by the error of a Run that found that the job's run was
+	// begun before, and began nothing. The agent calls Resume then: its record of the
+	// job may be an older copy that somebody restored.
+	ErrBegun = errors.New("run was begun before")
+
 	// ErrNotStarted is matched by the error of a Resume that found that the
 	// job's run was never begun.
 	ErrNotStarted = errors.New("run was never started")

@@ -31,7 +31,8 @@ type Runner interface {
 	//
 	// The error is an [*ExitError] if the benchmark started and failed, and
 	// matches [ErrUnavailable] if this runner has nothing to run the job with, or
-	// [ErrNotReady] if it can't start a job now; in both cases nothing was started.
+	// [ErrNotReady] if it can't start a job now; in both cases nothing was started. It
+	// matches [ErrBegun] if the job's run was begun by an earlier call.
 	// The Result is meaningful with an ExitError too.
 	//
 	// When ctx is done Run stops the benchmark (a polite signal, job.StopGrace,

@@ -31,8 +31,9 @@ func (f *follower) begin(ctx context.Context, image string, p program.Program) e
 // done so: a second start is not the run.
 func (f *follower) start(ctx context.Context) error {
 	return f.insist(ctx, func() error {
-		if claimed(f.job) {
-			return nil
+		begun, err := patiently(ctx, f.say, func() (bool, error) { return readClaimed(f.job) })
+		if err != nil || begun {
+			return err
 		}
 		return f.r.start(ctx, f.id)
 	})

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -50,6 +51,12 @@ const (
 	version   = 1
 	maxRecord = 4 << 20 // bytes
 )
+
+// patiently calls do until its error is not the machine's, as base.Persist does, and
+// says what it waits for.
+func patiently[T any](ctx context.Context, say func(string, ...any), do func() (T, error)) (T, error) {
+	return base.Persist(ctx, func(err error) { say("waiting for the files of the run: %v", err) }, do)
+}
 
 func recordPath(job runner.Job) string { return filepath.Join(job.Dir, kind, "run.json") }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -18,12 +19,16 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	if cause := context.Cause(ctx); errors.Is(cause, runner.ErrDetach) {
 		return runner.Result{}, cause
 	}
-	rec, found, err := readRecord(job)
-	f := &follower{
-		r: r, job: job, out: out, rec: rec, id: rec.Container,
-		mayAppear: found && rec.Container == "",
-	}
+	f := &follower{r: r, job: job, out: out}
+	var found bool
+	rec, err := patiently(ctx, f.say, func() (rec record, err error) {
+		rec, found, err = readRecord(job)
+		return rec, err
+	})
+	f.rec, f.id, f.mayAppear = rec, rec.Container, found && rec.Container == ""
 	switch {
+	case base.Transient(err):
+		return runner.Result{}, fmt.Errorf("%w: %w", runner.ErrStillRunning, base.JoinCause(ctx, err))
 	case errors.Is(err, supervisor.ErrVersion):
 		return f.leaveAlone(ctx, err)
 	case err != nil:
@@ -35,18 +40,23 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 	case !found:
 		return runner.Result{}, fmt.Errorf("resume %s: %w", job.ID, runner.ErrNotStarted)
 	case rec.End != nil:
-		// All that was left to be done is to remove it, which may have begun.
+		// All that was left to be done is to remove it, which may have begun. Output
+		// that the job's log has not may be there all the same, since a disk was full.
+		f.passUnread(ctx, from)
 		f.discard(ctx, f.id)
 		return f.result()
 	}
 	// An older agent may have written the record again, without the key.
-	begun := claimed(job)
+	begun, err := patiently(ctx, f.say, func() (bool, error) { return readClaimed(job) })
+	if err != nil {
+		return f.begun(), fmt.Errorf("%w: %w", runner.ErrStillRunning, base.JoinCause(ctx, err))
+	}
 	f.rec.Supervised = rec.Supervised || begun
 	if f.rec.Stopped {
 		return f.begun(), lost("it was stopped by this agent")
 	}
-	if err := f.open(from); err != nil {
-		return f.begun(), err
+	if _, err := patiently(ctx, f.say, func() (any, error) { return nil, f.open(from) }); err != nil {
+		return f.begun(), fmt.Errorf("%w: %w", runner.ErrStillRunning, base.JoinCause(ctx, err))
 	}
 	defer func() { f.source.close() }() // it may be another one by then
 	f.resumeProxy(ctx)
@@ -55,6 +65,23 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 		return f.follow(ctx)
 	}
 	return f.resumeContainer(ctx)
+}
+
+// passUnread passes on the output of a run that has ended, from byte from on.
+func (f *follower) passUnread(ctx context.Context, from runner.Position) {
+	if !f.rec.Supervised {
+		return
+	}
+	files, err := patiently(ctx, f.say, func() (*runFiles, error) { return openRunFiles(f.job, f.out, int64(from)) })
+	if err != nil {
+		f.r.log.Warn("the rest of a run's output can't be read", "job", f.job.ID, "err", err)
+		return
+	}
+	defer files.close()
+	files.over.Store(true)
+	if err := files.output.Pump(ctx, time.Time{}); err != nil {
+		f.r.log.Warn("the rest of a run's output can't be read", "job", f.job.ID, "err", err)
+	}
 }
 
 // open opens the source of a container that was begun before.
@@ -99,14 +126,14 @@ func (f *follower) resumeContainer(ctx context.Context) (runner.Result, error) {
 			return f.begun(), f.stopped(ctx, err)
 		}
 		if f.rec.Supervised {
-			if err := f.open(0); err != nil {
-				return f.begun(), err
+			if _, err := patiently(ctx, f.say, func() (any, error) { return nil, f.open(0) }); err != nil {
+				return f.begun(), f.stopped(ctx, err)
 			}
 		}
 	}
 	if state.Status == container.StateCreated {
 		f.rec.Boot, f.rec.Kills = base.BootID(), kernelKills()
-		if err = writeRecord(f.job, f.rec); err == nil {
+		if _, err = patiently(ctx, f.say, func() (any, error) { return nil, writeRecord(f.job, f.rec) }); err == nil {
 			err = f.start(ctx)
 		}
 		if err != nil {

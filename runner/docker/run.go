@@ -32,9 +32,10 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if err != nil {
 		return runner.Result{}, base.JoinCause(ctx, err)
 	}
-	files, err := makeRunFiles(job, out)
+	f := &follower{r: r, job: job, out: out}
+	files, err := patiently(ctx, f.say, func() (*runFiles, error) { return makeRunFiles(job, out) })
 	if err != nil {
-		return runner.Result{}, err
+		return runner.Result{}, base.JoinCause(ctx, err)
 	}
 	defer files.close()
 	rec := record{
@@ -45,11 +46,10 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 		rec.Siblings = append(rec.Siblings, s.ID)
 	}
 	// Before the container is created: a crash in between is found too.
-	if err := writeRecord(job, rec); err != nil {
-		return runner.Result{}, err
+	if _, err := patiently(ctx, f.say, func() (any, error) { return nil, writeRecord(job, rec) }); err != nil {
+		return runner.Result{}, base.JoinCause(ctx, err)
 	}
-	f := &follower{r: r, job: job, out: out, rec: rec}
-	f.source, files.f = files, f
+	f.rec, f.source, files.f = rec, files, f
 	if err = r.startProxy(ctx, job, proxy); err == nil {
 		err = f.begin(ctx, image.ID, program)
 	}

@@ -38,7 +38,7 @@ func makeRunFiles(job runner.Job, out runner.Output) (*runFiles, error) {
 	}
 	begun, err := s.dir.Claimed()
 	if err == nil && begun {
-		err = fmt.Errorf("run %s: it was begun before: there are files in %s", job.ID, path)
+		err = fmt.Errorf("run %s: %w: there are files in %s", job.ID, runner.ErrBegun, path)
 	}
 	if err == nil {
 		err = os.Chmod(path, runDirMode) // whatever the umask is
@@ -61,15 +61,29 @@ func openRunFiles(job runner.Job, out runner.Output, from int64) (*runFiles, err
 	return s, nil
 }
 
-// claimed reports whether the job's benchmark was begun by a supervisor.
+// claimed reports whether the job's benchmark was begun by a supervisor, or may have
+// been.
 func claimed(job runner.Job) bool {
+	begun, err := readClaimed(job)
+	return begun || err != nil
+}
+
+// readClaimed is claimed, but says if that can't be known now. The error is the
+// machine's; see base.Transient.
+func readClaimed(job runner.Job) (bool, error) {
 	dir, err := supervisor.OpenDir(runDir(job))
+	if base.Transient(err) {
+		return false, err
+	}
 	if err != nil {
-		return false
+		return false, nil
 	}
 	defer dir.Close()
 	begun, err := dir.Claimed()
-	return begun || err != nil
+	if base.Transient(err) {
+		return false, err
+	}
+	return begun || err != nil, nil
 }
 
 // runFiles is the source of a supervised container: the files of its supervisor
@@ -183,8 +197,14 @@ func (s *runFiles) rest(context.Context) error {
 // outcome returns how the container ended: as exit.json says. Without one the
 // supervisor was killed, which only the engine may know.
 func (s *runFiles) outcome(ctx context.Context) (*end, error) {
-	exit, found, err := s.dir.Exit()
+	var found bool
+	exit, err := patiently(ctx, s.output.Say, func() (exit supervisor.Exit, err error) {
+		exit, found, err = s.dir.Exit()
+		return exit, err
+	})
 	switch {
+	case base.Transient(err):
+		return nil, base.JoinCause(ctx, err)
 	case err != nil:
 		return nil, lost("how it ended can't be read: " + err.Error())
 	case found:

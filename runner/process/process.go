@@ -86,48 +86,60 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 		return runner.Result{}, err
 	}
 	dir := directory(job)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return runner.Result{}, fmt.Errorf("make the directory of the run: %w", err)
-	}
-	for _, name := range []string{supervisor.ClaimFile, supervisor.ExitFile} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
-			return runner.Result{}, fmt.Errorf("run %s: it was begun before: there is %s", job.ID, filepath.Join(dir, name))
-		}
-	}
 	group := makeGroup(dir)
 	s := spec{
 		Version: version, Job: job.ID, Path: path, Args: job.Arguments(), Env: r.environment(dir), Group: string(group),
 		Supervised: len(r.config.Supervisor) > 0, Limit: supervisor.LimitOf(r.config.LogLimit), At: time.Now().UTC(),
 	}
 	defer group.Remove() // if nothing was started in it
-	if err := writeState(dir, specFile, s); err != nil {
-		return runner.Result{}, fmt.Errorf("note down what is to be run: %w", err)
-	}
 	if err := out.WriteMessage(fmt.Sprintf("running %s on this machine", path)); err != nil {
 		return runner.Result{}, fmt.Errorf("write to the job's log: %w", err)
 	}
-	output, err := openOutput(dir)
+	// What can fail for want of files or room comes before the start, and is waited
+	// out: a run that was begun is never left without a follower.
+	waiting := func(err error) { _ = out.WriteMessage(fmt.Sprintf("waiting to start: %v", err)) }
+	f, err := base.Persist(ctx, waiting, func() (*follower, error) { return r.begin(job, s, out) })
 	if err != nil {
-		return runner.Result{}, fmt.Errorf("make the file for the output: %w", err)
-	}
-	defer output.Close()
-
-	var k keeper
-	if s.Supervised {
-		k, err = r.startSupervisor(dir, s.Env)
-	} else {
-		k, err = r.startChild(dir, s, output)
-	}
-	if err != nil {
-		return runner.Result{}, err
-	}
-	f, err := newFollower(job, k, 0, out)
-	if err != nil {
-		return runner.Result{}, err
+		return runner.Result{}, base.JoinCause(ctx, err)
 	}
 	defer f.close()
 	f.group = group
 	return f.follow(ctx, s.Supervised)
+}
+
+// begin starts the run, and returns what follows it. With an error nothing was begun.
+func (r *Runner) begin(job runner.Job, s spec, out runner.Output) (*follower, error) {
+	dir := directory(job)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of the run: %w", err)
+	}
+	for _, name := range []string{supervisor.ClaimFile, supervisor.ExitFile} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return nil, fmt.Errorf("run %s: %w: there is %s", job.ID, runner.ErrBegun, filepath.Join(dir, name))
+		}
+	}
+	if err := writeState(dir, specFile, s); err != nil {
+		return nil, fmt.Errorf("note down what is to be run: %w", err)
+	}
+	output, err := openOutput(dir)
+	if err != nil {
+		return nil, fmt.Errorf("make the file for the output: %w", err)
+	}
+	defer output.Close()
+	f, err := newFollower(job, keeper{dir: dir}, 0, out)
+	if err != nil {
+		return nil, err
+	}
+	if s.Supervised {
+		f.keeper, err = r.startSupervisor(dir, s.Env)
+	} else {
+		f.keeper, err = r.startChild(dir, s, output)
+	}
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // Resume goes on with a run that has a supervisor. A run without one is lost
