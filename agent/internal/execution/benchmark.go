@@ -108,7 +108,13 @@ func (x *execution) runOrResume(ctx context.Context, out output) (result runner.
 		defer cancel()
 	}
 	if !x.resumed {
-		return x.cfg.Runner.Run(ctx, job, out)
+		result, err := x.cfg.Runner.Run(ctx, job, out)
+		if !errors.Is(err, runner.ErrBegun) || !ok {
+			return result, err
+		}
+		x.log.Warn("benchmark was begun before, though the job's record says otherwise; resuming it", "job", job.ID)
+		out.log.Note("The benchmark was begun before; it is resumed")
+		return resumer.Resume(ctx, job, runner.Position(out.log.Offset()), out)
 	}
 	if !ok {
 		return runner.Result{}, &runner.Error{

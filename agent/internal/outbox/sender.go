@@ -9,6 +9,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/reporter"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 var (
@@ -261,7 +262,10 @@ func (s *sender) sendResult(ctx, drain context.Context) error {
 	if s.file.get().Result {
 		return nil
 	}
-	result := s.result()
+	result, err := s.result(drain)
+	if err != nil {
+		return err
+	}
 	defer result.Close()
 	return s.report(ctx, drain, report{
 		what: "result",
@@ -291,20 +295,26 @@ func (s *sender) sendOnce(ctx context.Context, result *outgoingResult) error {
 	return err
 }
 
-// result opens the job's report. One that cannot be read is made from the job's
-// record, without data.
-func (s *sender) result() *outgoingResult {
-	result, err := openResult(s.job.Path(jobs.ResultFile), s.cfg.Reporter, func(change string) {
-		s.log.Warn("result changed before it is sent", "job", s.job.ID, "change", change)
+// result opens the job's report, and waits out an error of the machine until drain is
+// done. One that cannot be read is made from the job's record, without data.
+func (s *sender) result(drain context.Context) (*outgoingResult, error) {
+	waiting := func(err error) { s.log.Warn("result waits for its file", "job", s.job.ID, "err", err) }
+	result, err := base.Persist(drain, waiting, func() (*outgoingResult, error) {
+		return openResult(s.job.Path(jobs.ResultFile), s.cfg.Reporter, func(change string) {
+			s.log.Warn("result changed before it is sent", "job", s.job.ID, "change", change)
+		})
 	})
+	if base.Transient(err) {
+		return nil, errDraining
+	}
 	if err != nil {
 		s.log.Warn("result not read, sending it without its data", "job", s.job.ID, "err", err)
 		o := s.job.Record().Outcome
 		return &outgoingResult{encoded: reporter.EncodedResult{
 			CommandID: s.job.Command.ID, Status: statusOf(o.State), ContainerID: o.ContainerID, Error: o.Error,
-		}}
+		}}, nil
 	}
-	return result
+	return result, nil
 }
 
 // sendFinalStatus tells the server how the test ended. A test that somebody stopped
