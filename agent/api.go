@@ -64,15 +64,30 @@ type api struct{ *Agent }
 
 func (a *api) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /api/commands", a.authorized(a.postCommand))
-	mux.HandleFunc("GET /api/logs/{id}", a.authorized(a.getLogs))
-	mux.HandleFunc("GET /api/engines", a.authorized(a.getEngines))
-	mux.HandleFunc("POST /api/stop", a.authorized(a.postStop))
-	mux.HandleFunc("POST /api/heartbeat", a.authorized(a.postHeartbeat))
-	mux.HandleFunc("GET /api/status", a.getStatus)
-	mux.HandleFunc("GET /healthz", a.getHealth)
-	mux.HandleFunc("GET /readyz", a.getReady)
+	for _, r := range a.routes() {
+		mux.HandleFunc(r.pattern, r.handler)
+	}
 	return a.guard(mux)
+}
+
+// route is one route of the API.
+type route struct {
+	pattern string
+	handler http.HandlerFunc
+}
+
+// routes returns all of them. None waits for the disk with the jobs without a limit.
+func (a *api) routes() []route {
+	return []route{
+		{"POST /api/commands", a.authorized(a.postCommand)},
+		{"GET /api/logs/{id}", a.authorized(a.getLogs)},
+		{"GET /api/engines", a.authorized(a.getEngines)},
+		{"POST /api/stop", a.authorized(a.postStop)},
+		{"POST /api/heartbeat", a.authorized(a.postHeartbeat)},
+		{"GET /api/status", a.getStatus},
+		{"GET /healthz", a.getHealth},
+		{"GET /readyz", a.getReady},
+	}
 }
 
 // authorized lets only those callers through to next that present the token.
@@ -224,7 +239,7 @@ func (a *api) postEngineStatus(w http.ResponseWriter, cmd heartbeat.Command) {
 
 // postJob accepts a command that becomes a job.
 func (a *api) postJob(w http.ResponseWriter, r *http.Request, cmd heartbeat.Command) {
-	id, err := a.intake.submitJSON(cmd)
+	id, err := a.submitSoon(cmd)
 	a.audit.command(policy.ByCaller, r.RemoteAddr, heartbeat.Command{Type: cmd.Type, ID: orDefault(id, cmd.ID)}, modelOf(cmd), err)
 	_, bad := errors.AsType[*CommandError](err)
 	switch {
@@ -238,7 +253,7 @@ func (a *api) postJob(w http.ResponseWriter, r *http.Request, cmd heartbeat.Comm
 		answer(w, http.StatusAccepted, map[string]any{"accepted": true, "command_id": id, "duplicate": true})
 	case errors.Is(err, ErrNotAccepting):
 		failNotRunning(w)
-	case errors.Is(err, runner.ErrUnavailable):
+	case errors.Is(err, runner.ErrUnavailable), errors.Is(err, errDiskHangs):
 		fail(w, http.StatusServiceUnavailable, err.Error())
 	default:
 		a.cfg.Logger.Error("command not accepted", "err", err)
@@ -253,6 +268,39 @@ func modelOf(cmd heartbeat.Command) string {
 		return ""
 	}
 	return c.Spec.Model
+}
+
+// acceptTimeout is how long a caller waits for its command to be written to disk.
+const acceptTimeout = 10 * time.Second
+
+var errDiskHangs = errors.New("The disk with the jobs does not answer. The command is accepted if it does so later: " +
+	"send it again with the same command_id, or look at the agent's status")
+
+// submitSoon accepts a command as submitJSON does, but doesn't wait longer than
+// acceptTimeout for the disk.
+func (a *api) submitSoon(cmd heartbeat.Command) (id string, err error) {
+	_, release, err := a.registry.acquire()
+	if err != nil {
+		return "", err
+	}
+	type accepted struct {
+		id  string
+		err error
+	}
+	done := make(chan accepted, 1)
+	go func() { // the registry waits for it when the agent stops
+		defer release()
+		id, err := a.intake.submitJSON(cmd)
+		done <- accepted{id, err}
+	}()
+	late := time.NewTimer(acceptTimeout)
+	defer late.Stop()
+	select {
+	case c := <-done:
+		return c.id, c.err
+	case <-late.C:
+		return "", errDiskHangs
+	}
 }
 
 // heartbeatTimeout is how long a caller waits for the outcome of a heartbeat.
@@ -381,7 +429,7 @@ func (a *api) postStop(w http.ResponseWriter, r *http.Request) {
 // the process lives: a state that cannot be written means that it doesn't.
 func (a *api) getHealth(w http.ResponseWriter, _ *http.Request) {
 	if !a.registry.isAccepting() {
-		answer(w, http.StatusServiceUnavailable, map[string]any{"status": "stopping"})
+		answer(w, http.StatusServiceUnavailable, map[string]any{"status": "stopping", "error": "the agent is stopping and takes no commands"})
 		return
 	}
 	if err := a.Alive(); err != nil {

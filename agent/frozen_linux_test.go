@@ -1,12 +1,15 @@
 package agent_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,4 +107,60 @@ func TestADiskThatHangsHoldsUpNeitherStatusNorCancel(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, agent.StateCancelled, ended.State)
 	require.Equal(t, "Cancelled by user", ended.Error)
+}
+
+// Every route answers while the disk with the jobs hangs, and the server gets
+// heartbeats.
+func TestEveryRouteAnswersWhileTheDiskHangs(t *testing.T) {
+	t.Parallel()
+	dir, freeze, thaw := freezableDir(t)
+	srv := &agenttest.Server{}
+	run := &play{run: hangs}
+	a, url := serveAgent(t, agent.Config{Server: srv, Dir: dir, Runner: run, StopGrace: time.Second})
+	id, err := a.Submit(agent.Benchmark{ID: "job-1", Model: "m"})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(run.ran()) == 1 }, 10*time.Second, time.Millisecond)
+	freeze()
+	defer thaw()
+	beats := len(srv.Beats())
+
+	type question struct {
+		body string
+		want []int
+	}
+	questions := map[string][]question{
+		"GET /api/status":     {{"", []int{200}}},
+		"GET /healthz":        {{"", []int{200}}},
+		"GET /readyz":         {{"", []int{200}}},
+		"GET /api/engines":    {{"", []int{200}}},
+		"GET /api/logs/{id}":  {{"", []int{200}}},
+		"POST /api/heartbeat": {{"", []int{200}}},
+		"POST /api/commands": {
+			{`{"command_id":"job-2","type":"run_test","payload":{"model_path":"m","engine_name":"vllm","suite_name":"quick"}}`, []int{503}},
+			{`{"type":"check_docker"}`, []int{200}},
+			{`{"command_id":"job-1","type":"cancel"}`, []int{202}},
+		},
+		"POST /api/stop": {{`{"mode":"cancel"}`, []int{202}}}, // the last of all
+	}
+	patterns := agent.RoutesOf(a)
+	slices.SortStableFunc(patterns, func(x, y string) int {
+		return cmp.Compare(strings.Count(x, "stop"), strings.Count(y, "stop"))
+	})
+	for _, pattern := range patterns {
+		require.Contains(t, questions, pattern, "a new route needs a question here")
+		method, path, _ := strings.Cut(pattern, " ")
+		for _, q := range questions[pattern] {
+			ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
+			req, err := http.NewRequestWithContext(ctx, method, url+strings.ReplaceAll(path, "{id}", id), strings.NewReader(q.body))
+			require.NoError(t, err)
+			req.Header.Set("Authorization", "Bearer "+apiToken)
+			req.Header.Set("Content-Type", "application/json")
+			resp, err := http.DefaultClient.Do(req)
+			require.NoError(t, err, "%s %s", pattern, q.body)
+			require.Contains(t, q.want, resp.StatusCode, "%s %s", pattern, q.body)
+			require.NoError(t, resp.Body.Close())
+			cancel()
+		}
+	}
+	require.Greater(t, len(srv.Beats()), beats)
 }
