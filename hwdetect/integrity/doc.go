@@ -11,6 +11,13 @@
 // a restarted program continues. A value that cannot be read is nil and is named in
 // a [Gap]. It is never replaced by another one.
 //
+// [Decide] asks its judges about the [Evidence]: both States, the samples' [Summary]
+// and the processes of others on the GPUs. A [Rule] is a [Judge] whose limits are
+// data; [DefaultRules] are ours, each with the reason for its limit. A figure that is
+// unknown is neither good nor bad, and the [Verdict] names it. The worst reason
+// decides. A share is one of the time in which a GPU can have been busy, so that lost
+// samples never make it too large.
+//
 // The package lies below hwdetect because a low-level package may import only its
 // own tree. It imports neither NVML nor a job's types: the caller says where files
 // lie, which processes are its own and when a run begins and ends.

@@ -51,3 +51,26 @@ func ExampleSampleFile() {
 	// 8 GPUs, utilisation of the first: 100
 	// 0 <nil>
 }
+
+// An embedder has a judge of its own beside the default rules, and other limits.
+func ExampleDecide() {
+	rules, err := integrity.SetLimits(integrity.DefaultRules(), map[string]integrity.Limit{"swap_in": {}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	quiet := integrity.Rule{
+		Code: "oom", Unit: "count", Limit: integrity.Limit{Invalid: new(0.0)},
+		Figures: func(e *integrity.Evidence) []integrity.Figure {
+			return []integrity.Figure{{
+				Value: float64(*e.End.Host.OOMKills - *e.Start.Host.OOMKills),
+				Text:  "the kernel ended processes for lack of memory",
+			}}
+		},
+	}
+	start := integrity.State{Host: integrity.HostState{OOMKills: new(int64(0))}}
+	end := integrity.State{Host: integrity.HostState{OOMKills: new(int64(2))}}
+	verdict := integrity.Decide(&integrity.Evidence{Start: start, End: &end}, append(integrity.Judges(rules), quiet)...)
+	fmt.Println(verdict.Line())
+	// Output: Machine: INVALID - the kernel ended processes for lack of memory
+}

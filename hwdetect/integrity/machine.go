@@ -90,11 +90,14 @@ func (m *Machine) Sample(ctx context.Context) (Sample, error) {
 
 var errNoNewReading = errors.New("the GPUs have given no new reading")
 
+// noLibrary begins the reason of a gap for GPUs that nothing can read.
+const noLibrary = "no library for them"
+
 // gapReason returns an error's text for a [Gap].
 func gapReason(err error) string {
 	switch {
 	case errors.Is(err, hwdetect.ErrAbsent):
-		return "no library for them: NVML is missing, or the program was built without it"
+		return noLibrary + ": NVML is missing, or the program was built without it"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time"
 	}

@@ -1,0 +1,113 @@
+package integrity
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// hostRules judge the machine around the GPUs.
+func hostRules() []Rule {
+	return []Rule{
+		{Code: "steal", Unit: "%", Limit: limits(1, 5), Remedy: "use a machine whose CPUs are not shared with other guests",
+			Why:     "CPU time that the hypervisor gave to other guests; engines feed their GPUs from one or two CPUs",
+			Figures: host1(steal)},
+		{Code: "memory_pressure", Unit: "%", Limit: warnAbove(0.5), Remedy: "give the benchmark more memory, or end other programs",
+			Why:     "the time in which all tasks waited for memory",
+			Figures: host1(memoryPressure)},
+		{Code: "swap_in", Unit: "count", Limit: warnAbove(0), Remedy: "give the benchmark more memory, or turn swap off",
+			Why:     "a page that is read from swap takes a thousand times as long as one in memory",
+			Figures: host1(swapIn)},
+		{Code: "governor", Unit: "count", Limit: Limit{}, Info: true, Remedy: "cpupower frequency-set --governor performance",
+			Why:     "other governors can lower the CPUs' clocks; many machines are measured with them all the same",
+			Figures: host1(governor)},
+		{Code: "clock_step", Unit: "s", Limit: warnAbove(0.5), Remedy: "have chrony or systemd-timesyncd set the clock before the run",
+			Why:     "times that the benchmark takes from the real-time clock are wrong by as much",
+			Figures: host1(clockStep)},
+		{Code: "samples_missing", Unit: "%", Limit: Limit{}, Info: true,
+			Why:     "charts and clocks have gaps; counters do not",
+			Figures: host1(missing)},
+	}
+}
+
+// host1 returns the one figure of the host, once there is an end.
+func host1(figure func(*Evidence) Figure) func(*Evidence) []Figure {
+	return func(e *Evidence) []Figure {
+		switch {
+		case e.End == nil:
+			return nil
+		case !e.SameBoot():
+			return []Figure{{Unknown: "the machine was restarted during the run"}}
+		}
+		return []Figure{figure(e)}
+	}
+}
+
+func steal(e *Evidence) Figure {
+	stolen, why := delta(e.Start.Host.StealTicks, e.End.Host.StealTicks)
+	all, why2 := delta(e.Start.Host.CPUTicks, e.End.Host.CPUTicks)
+	switch {
+	case why+why2 != "":
+		return Figure{Unknown: "the CPU time could not be read"}
+	case all <= 0:
+		return Figure{Unknown: "too short to judge"}
+	}
+	share := min(float64(stolen)/float64(all), 1)
+	return Figure{Value: 100 * share, Share: &share, Text: fmt.Sprintf("the hypervisor withheld %.3g%% of the CPU time", 100*share)}
+}
+
+func memoryPressure(e *Evidence) Figure {
+	full, why := delta(e.Start.Host.MemoryFull, e.End.Host.MemoryFull)
+	switch {
+	case why != "":
+		return Figure{Unknown: "the memory pressure could not be read"}
+	case e.Duration() <= 0:
+		return Figure{Unknown: "too short to judge"}
+	}
+	share := min(float64(full)/float64(e.Duration()), 1)
+	return Figure{Value: 100 * share, Share: &share, Text: fmt.Sprintf("all tasks waited for memory for %.3g%% of %.0f s", 100*share, e.Duration().Seconds())}
+}
+
+func swapIn(e *Evidence) Figure {
+	n, why := delta(e.Start.Host.SwapInPages, e.End.Host.SwapInPages)
+	if why != "" {
+		return Figure{Unknown: "the swap counter could not be read"}
+	}
+	return Figure{Value: float64(n), Text: fmt.Sprintf("%d pages were read from swap", n)}
+}
+
+func governor(e *Evidence) Figure {
+	names := slices.Compact(slices.Sorted(slices.Values(slices.Concat(e.Start.Host.Governors, e.End.Host.Governors))))
+	if len(names) == 0 {
+		return Figure{Unknown: "the CPUs' governor could not be read"}
+	}
+	f := Figure{Text: "CPU governor " + strings.Join(names, ", ")}
+	if len(names) != 1 || names[0] != "performance" {
+		f.Value = 1
+	}
+	return f
+}
+
+func clockStep(e *Evidence) Figure {
+	a, b := e.Start.Host.Uptime, e.End.Host.Uptime
+	if a == nil || b == nil {
+		return Figure{Unknown: "the uptime could not be read"}
+	}
+	// The samples find a clock that was set back again.
+	step := max((e.End.Time.Sub(e.Start.Time) - (*b - *a)).Abs(), e.Samples.ClockStep)
+	return Figure{Value: step.Seconds(), Text: fmt.Sprintf("the clock was set by %s", step.Round(10*time.Millisecond))}
+}
+
+func missing(e *Evidence) Figure {
+	all := e.Duration()
+	if all <= 0 {
+		return Figure{Unknown: "too short to judge"}
+	}
+	const tolerated = 0.1
+	share := 1 - min(e.Samples.Covered.Seconds()/all.Seconds(), 1)
+	if share <= tolerated || all < 10*time.Second {
+		return Figure{}
+	}
+	return Figure{Value: 100 * share, Share: &share, Text: fmt.Sprintf("there are no samples for %.3g%% of %.0f s", 100*share, all.Seconds())}
+}
