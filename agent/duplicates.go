@@ -109,10 +109,9 @@ func (d *duplicates) examine(ctx context.Context) finding {
 		return alone
 	case now.At.IsZero(), now.Offline && saved.AgentID == "":
 		return alone
-	case !saved.At.IsZero() && now.At.After(saved.At) && !saved.Open:
-		d.report("since this agent's last one the server has had a heartbeat of another, at " + serverTime(now.At))
-		return twoAgents
 	case saved.AgentID == "", copied, now.At.After(saved.At):
+		// A later heartbeat may be this agent's own, which a full disk or a crash has
+		// kept out of the file.
 		return uncertain
 	}
 	return alone
