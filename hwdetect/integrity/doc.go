@@ -18,6 +18,10 @@
 // decides. A share is one of the time in which a GPU can have been busy, so that lost
 // samples never make it too large.
 //
+// A [Report] is what a file says about one run. It is written before the run with the
+// Start alone, and again after it. The caller keeps it where the benchmark cannot
+// write.
+//
 // The package lies below hwdetect because a low-level package may import only its
 // own tree. It imports neither NVML nor a job's types: the caller says where files
 // lie, which processes are its own and when a run begins and ends.

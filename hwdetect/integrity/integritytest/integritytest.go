@@ -1,6 +1,6 @@
 // Package integritytest helps to test users and implementations of package
-// integrity. It has a [Fake] with settable answers and the contract of a Source as
-// code, [TestSource].
+// integrity. It has a [Fake] with settable answers and the contracts of a Source and
+// of a Judge as code, [TestSource] and [TestJudge].
 package integritytest
 
 import (

@@ -38,6 +38,26 @@ func TestContractFindsViolations(t *testing.T) {
 	require.ErrorContains(t, integritytest.TestSource(t.Context(), &fake), "State: broken")
 }
 
+func TestRulesKeepTheContract(t *testing.T) {
+	t.Parallel()
+	h100, _ := hwdetect.Profile("h100-8")
+	machine := integrity.NewMachine(integrity.MachineConfig{Counters: hwdetect.Static{Machine: h100}})
+	state, err := machine.State(t.Context())
+	require.NoError(t, err)
+	end := state
+	end.Time = end.Time.Add(time.Minute)
+	e := integrity.Evidence{Start: state, End: &end}
+	for _, j := range integrity.Judges(integrity.DefaultRules()) {
+		require.NoError(t, integritytest.TestJudge(j, e))
+	}
+	bad := integrity.Rule{Figures: func(*integrity.Evidence) []integrity.Figure {
+		return []integrity.Figure{{Value: 1, AtMost: integrity.Info}}
+	}}
+	err = integritytest.TestJudge(bad, e)
+	require.ErrorContains(t, err, "no code or no text")
+	require.ErrorContains(t, err, "without evidence")
+}
+
 func TestFakeHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
