@@ -59,8 +59,8 @@ func FuzzReport(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(text)
 	f.Add([]byte(`{"schema":"kitt-agent/integrity/1","start":{"time":"2026-03-01T12:00:00Z"},"end":{"host":{"uptime_ns":-1}}}`))
+	path := filepath.Join(f.TempDir(), "integrity.json")
 	f.Fuzz(func(t *testing.T, text []byte) {
-		path := filepath.Join(t.TempDir(), "integrity.json")
 		require.NoError(t, os.WriteFile(path, text, 0o600))
 		r, err := ReadReport(path)
 		if err != nil {

@@ -167,9 +167,10 @@ func FuzzSampleFile(f *testing.F) {
 	f.Add([]byte(header + string(newTable().append(nil, new(fullSample(noon, 2))))))
 	f.Add([]byte("timestamp, index\n2026/03/01 12:00:00.250, 0\n2026/03/01 12:00:00.250, 0\n"))
 	f.Add([]byte("timestamp, else, index, power.draw [W]\n2026/03/01 12:00:00.250, 7, [N/A], NaN\n"))
+	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, text []byte) {
-		dir := t.TempDir()
 		first, second := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+		require.NoError(t, errors.Join(ignoreMissing(os.Remove(first)), ignoreMissing(os.Remove(second))))
 		var all []Sample
 		_, err := readSamples(bytes.NewReader(text), func(s Sample) error {
 			s.GPUs = append([]hwdetect.GPUTelemetry(nil), s.GPUs...)
