@@ -100,7 +100,9 @@ func TestDirectoryIsLookedAt(t *testing.T) {
 	require.Equal(t, full, s.storage().Dir)
 	require.Empty(t, offer(filepath.Join(top, "other")), "said once")
 	a.looking.Store(false)
+	require.NoError(t, os.Remove(filepath.Join(full, "files")))
 	require.Empty(t, offer(full))
+	require.NoError(t, os.Mkdir(filepath.Join(full, "files"), 0o755))
 
 	restarted := limited(t, Settings{ModelDir: "/data"}, p)
 	restarted.restore(s.saved())
