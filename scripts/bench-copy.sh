@@ -123,6 +123,7 @@ measure() { # label, from, tree
 	if [ "$3" = small ]; then keep=yes; else keep=; fi
 	: >"$top/times"
 	for run in $(seq 0 "$RUNS"); do # the first one only warms up
+		# shellcheck disable=SC2086 # a list of words
 		for peer in $(shuf -e $peers); do
 			if [ -n "$keep" ]; then to=$top/to/$run-$peer; else rm -rf "$top/to"; fi
 			mkdir -p "$to" && sync -f "$top"
