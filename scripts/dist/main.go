@@ -116,6 +116,9 @@ func run(ctx context.Context, out, keyFile string) error {
 		return err
 	}
 	for _, arch := range arches {
+		if err := r.bill(arch); err != nil {
+			return err
+		}
 		if err := r.systemPackages(arch); err != nil {
 			return err
 		}
@@ -190,12 +193,12 @@ func (r *release) path(p program) string {
 func (r *release) build(p program) error {
 	flags := "-s -w -buildid= -X main.version=" + r.version + " -X main.commit=" + r.commit
 	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + p.arch, "GOFLAGS=-mod=readonly"}
-	tags := "kitt_supervise"
+	tags, mode := "kitt_supervise", "-buildmode=exe"
 	if err := r.tools(p.arch); err != nil {
 		return err
 	}
 	if p.nvml {
-		tags += ",nvml"
+		tags, mode = tags+",nvml", "-buildmode=pie" // as distributions build theirs
 		cc, err := compiler(p.arch)
 		if err != nil {
 			return err
@@ -203,7 +206,7 @@ func (r *release) build(p program) error {
 		env = append(env, "CGO_ENABLED=1", "CC="+cc, "CGO_CFLAGS=-O2 -w", "CGO_LDFLAGS=")
 		flags += " -extldflags=-Wl,--build-id=none"
 	}
-	err := r.do(env, "go", "build", "-tags", tags, "-trimpath", "-buildvcs=false", "-o", r.path(p), "-ldflags", flags, "./cmd/kitt-agent")
+	err := r.do(env, "go", "build", mode, "-tags", tags, "-trimpath", "-buildvcs=false", "-o", r.path(p), "-ldflags", flags, "./cmd/kitt-agent")
 	if err != nil {
 		return err
 	}
@@ -275,32 +278,6 @@ func newestGlibc(path string) (string, error) {
 		}
 	}
 	return newest[1:], nil
-}
-
-// documents writes manual pages and completions.
-func (r *release) documents() error {
-	host := filepath.Join(r.work, "host", "kitt-agent")
-	err := r.do([]string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-buildvcs=false", "-o", host,
-		"-ldflags", "-X main.version="+r.version+" -X main.commit="+r.commit, "./cmd/kitt-agent")
-	if err != nil {
-		return err
-	}
-	if err := r.do(nil, host, "man", filepath.Join(r.work, "man")); err != nil {
-		return err
-	}
-	for shell, name := range map[string]string{"bash": "kitt-agent", "zsh": "_kitt-agent", "fish": "kitt-agent.fish"} {
-		text, err := r.output(host, "completion", shell)
-		if err != nil {
-			return err
-		}
-		if err := os.MkdirAll(filepath.Join(r.work, shell), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(r.work, shell, name), []byte(text+"\n"), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // sums writes SHA256SUMS of all results.

@@ -51,6 +51,8 @@ func (s Service) File() (string, error) {
 		line("# clock, and goes on trying.")
 		line("After=network.target remote-fs.target")
 	}
+	line("# Without the program, as after its removal, nothing is tried again for ever.")
+	line("ConditionFileIsExecutable=%s", escapePercent(s.Program))
 	line("StartLimitIntervalSec=0")
 	line("")
 	line("[Service]")
