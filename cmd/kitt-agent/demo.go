@@ -67,6 +67,9 @@ the image kitt:latest. Nothing is left behind.`,
 			if !slices.Contains([]string{"simulated", "process", "docker"}, d.runner) {
 				return usageError("kitt-agent demo --runner simulated", "--runner is %s, not docker, process or simulated", quote(d.runner))
 			}
+			if err := checkSuite("kitt-agent demo", d.suite); err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), demoTimeout)
 			defer cancel()
 			return env.demo(ctx, d)

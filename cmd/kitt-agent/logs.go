@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,17 +29,28 @@ var errRead = errors.New("read")
 // newLogsCommand returns `kitt-agent logs`.
 func newLogsCommand(env *environment) *cobra.Command {
 	var follow, asJSON bool
+	tail := -1
 	cmd := &cobra.Command{
-		Use:   "logs <command or test id>",
+		Use:   "logs [command or test id]",
 		Short: "Show the log of a job",
-		Long: `Show the log of a job, from its first line.
+		Long: `Show the log of a job, from its first line or, with --tail, its last lines.
+
+Without an id it is the newest job. The beginning of an id is enough where no other
+begins like it.
 
 The running agent is asked for it; if none runs, the log is read from the agent's
 files. With --follow new lines are shown as they come until the job ends, also
 across a restart of the agent.`,
-		Example: "  kitt-agent logs 1111222233334444\n  kitt-agent logs 1111222233334444 --follow\n  kitt-agent logs 1111222233334444 --json",
-		Args:    exactly(1, "the id of a command or a test"),
+		Example: "  kitt-agent logs\n  kitt-agent logs --follow --tail 20\n  kitt-agent logs 1111 --json",
+		Args:    atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			printer := &logPrinter{out: env.stdout, json: asJSON, terminal: logging.IsTerminal(env.stdout)}
+			if cmd.Flags().Changed("tail") {
+				if tail < 0 || tail > maxTailLines {
+					return usageError("kitt-agent logs --tail 20", "--tail is %d, not from 0 to %d", tail, maxTailLines)
+				}
+				printer.tail = &logTail{lines: tail}
+			}
 			cfg, err := env.config(nil)
 			if err != nil {
 				return err
@@ -47,15 +59,22 @@ across a restart of the agent.`,
 			if err != nil {
 				return err
 			}
-			printer := &logPrinter{out: env.stdout, json: asJSON, terminal: logging.IsTerminal(env.stdout)}
-			end, err := followLog(cmd.Context(), c, args[0], follow, printer)
+			id, err := pickJob(knownJobs(cmd.Context(), c, cfg), strings.Join(args, ""))
+			if err != nil {
+				return err
+			}
+			end, err := followLog(cmd.Context(), c, id, follow, printer)
+			if errors.Is(err, client.ErrNotRunning) {
+				err = logFromDisk(cmd.Context(), cfg, id, printer)
+			}
+			if printer.tail != nil {
+				err = errors.Join(err, printer.tail.release())
+			}
 			switch {
-			case errors.Is(err, client.ErrNotRunning):
-				return logFromDisk(cmd.Context(), cfg, args[0], printer)
 			case follow && errors.Is(err, context.Canceled) && cmd.Context().Err() != nil:
 				return nil // the usual way to stop following
 			case isNotFound(err):
-				return fmt.Errorf("the agent has no job with the id %s; kitt-agent status and kitt-agent test list show ids", quote(args[0]))
+				return fmt.Errorf("the agent has no job with the id %s; kitt-agent status and kitt-agent test list show ids", quote(id))
 			case err != nil:
 				return err
 			}
@@ -66,9 +85,14 @@ across a restart of the agent.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job ends")
+	cmd.Flags().IntVar(&tail, "tail", -1, "only the last `lines` of what there is, and with --follow all that come then (default all)")
+	cmd.Flags().Lookup("tail").DefValue = "0" // which help leaves out
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per line")
 	return cmd
 }
+
+// maxTailLines bounds what --tail holds in memory.
+const maxTailLines = 1_000_000
 
 // isNotFound reports whether the agent says that it has no such log.
 func isNotFound(err error) bool {
@@ -140,6 +164,7 @@ type logPrinter struct {
 	out      io.Writer
 	json     bool
 	terminal bool
+	tail     *logTail // nil for all lines
 }
 
 // event writes a line for a log event. Others are for programs.
@@ -161,12 +186,22 @@ func (p *logPrinter) line(text string) error {
 	if p.terminal {
 		text = logLine(text)
 	}
-	_, err := fmt.Fprintln(p.out, text)
-	return err
+	return p.put(func() error {
+		_, err := fmt.Fprintln(p.out, text)
+		return err
+	})
+}
+
+// put writes a line with write, or has the tail do so.
+func (p *logPrinter) put(write func() error) error {
+	if p.tail != nil {
+		return p.tail.line(write)
+	}
+	return write()
 }
 
 func (p *logPrinter) encode(v any) error {
 	enc := json.NewEncoder(p.out)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	return p.put(func() error { return enc.Encode(v) })
 }

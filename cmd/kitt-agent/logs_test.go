@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,7 +27,7 @@ func logAPI(ends bool, known int) http.HandlerFunc {
 				ended = `,"ended_at":"2026-11-23T18:00:00Z"`
 			}
 			fmt.Fprintf(w, `{"jobs":[{"command_id":"c1","test_id":"t1","log_lines":%d%s}]}`, known, ended)
-		case "/api/logs/t1":
+		case "/api/logs/t1", "/api/logs/c1":
 			w.Header().Set("Content-Type", "text/event-stream")
 			for n := range 3 {
 				fmt.Fprintf(w, "id: %d\nevent: log\ndata: {\"command_id\":\"c1\",\"line\":\"line %d\"}\n\n", n, n)
@@ -73,6 +75,64 @@ func TestLogs(t *testing.T) {
 			require.Equal(t, tt.wantErr, got.err)
 		})
 	}
+}
+
+// --tail shows the last lines of what there is, and with --follow what comes then.
+func TestLogsTail(t *testing.T) {
+	t.Parallel()
+	for _, ends := range []bool{true, false} {
+		m := newMachine(t)
+		m.serve(logAPI(ends, 3))
+		got := m.run("logs", "t1", "--tail", "2")
+		require.Equal(t, exitOK, got.code, got.err)
+		require.Equal(t, "line 1\nline 2\n", got.out)
+		require.Empty(t, m.run("logs", "t1", "--tail", "0").out)
+		require.Equal(t, `{"id":"2","line":"line 2"}`+"\n", m.run("logs", "--tail", "1", "--json").out)
+	}
+	m := newMachine(t)
+	m.serve(logAPI(true, 3))
+	require.Equal(t, "line 2\n", m.run("logs", "t1", "--tail", "1", "--follow").out)
+}
+
+// At a pause of a log that is followed, its last lines so far are shown.
+func TestLogTailAtAPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		printer := &logPrinter{out: &out, tail: &logTail{lines: 2}}
+		shown := func() string {
+			printer.tail.mu.Lock() // which is held while lines are written
+			defer printer.tail.mu.Unlock()
+			return out.String()
+		}
+		for n := range 4 {
+			require.NoError(t, printer.line(fmt.Sprint(n)))
+			time.Sleep(quiet / 2)
+		}
+		synctest.Wait()
+		require.Empty(t, shown())
+		time.Sleep(quiet)
+		synctest.Wait()
+		require.Equal(t, "2\n3\n", shown())
+		require.NoError(t, printer.line("4"))
+		require.Equal(t, "2\n3\n4\n", shown())
+		require.NoError(t, printer.tail.release())
+	})
+}
+
+func TestPickJob(t *testing.T) {
+	t.Parallel()
+	at := func(second int64) time.Time { return time.Unix(second, 0) }
+	jobs := []knownJob{{"aa11", "t1", at(1)}, {"aa22", "t22", at(3)}, {"bb", "t2", at(2)}}
+	for word, want := range map[string]string{"": "aa22", "b": "bb", "aa1": "aa11", "t22": "t22", "t2": "t2", "x": "x"} {
+		got, err := pickJob(jobs, word)
+		require.NoError(t, err)
+		require.Equal(t, want, got, word)
+	}
+	_, err := pickJob(jobs, "aa")
+	require.ErrorContains(t, err, `"aa" is the beginning of several ids: aa11, aa22`)
+	_, err = pickJob(nil, "")
+	require.ErrorIs(t, err, errNoJobs)
 }
 
 func TestLogsOfUnknownJob(t *testing.T) {
@@ -133,6 +193,11 @@ func TestLogsFromDisk(t *testing.T) {
 	require.Equal(t, exitOK, env.run(t.Context(), []string{"logs", "t1"}))
 	require.Equal(t, exitOK, env.run(t.Context(), []string{"logs", "c2"}))
 	require.Equal(t, "log of c1\nlog of c2\n", out.String())
+	out.Reset()
+	newer := time.Now().Add(time.Hour)
+	require.NoError(t, os.Chtimes(filepath.Join(m.home, "jobs", "c2", "command.json"), newer, newer))
+	require.Equal(t, exitOK, env.run(t.Context(), []string{"logs"}))
+	require.Equal(t, "log of c2\n", out.String())
 	require.Equal(t, exitFailure, env.run(t.Context(), []string{"logs", "../jobs/c1"}))
 	require.Contains(t, errOut.String(), `there is no job with the id "../jobs/c1"`)
 }

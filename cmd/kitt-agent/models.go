@@ -220,7 +220,7 @@ func newModelsVerifyCommand(env *environment) *cobra.Command {
 		Use:     "verify [model]",
 		Short:   "Read copies again and hold them against their hashes",
 		Example: "  kitt-agent models verify\n  kitt-agent models verify meta-llama/Llama-3.1-8B --json",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return env.withModels(func(_ *config.Config, models *storage.Local) error {
 				names := args

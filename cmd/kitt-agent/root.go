@@ -137,3 +137,13 @@ func exactly(n int, what string) cobra.PositionalArgs {
 		return nil
 	}
 }
+
+// atMost returns a check that a command has no more than n arguments.
+func atMost(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > n {
+			return usageError(cmd.CommandPath()+strings.TrimPrefix(cmd.Use, cmd.Name()), "too many arguments: %s", quote(args[n]))
+		}
+		return nil
+	}
+}

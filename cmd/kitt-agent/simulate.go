@@ -223,6 +223,9 @@ func (s *simulation) config(changed func(flag string) bool, stdin io.Reader) (fl
 	case math.IsNaN(s.speed) || s.speed < 0 || s.speed > 1000:
 		return wrong("--speed is %v, not from 0 to 1000", s.speed)
 	}
+	if err := checkSuite("kitt-agent simulate", s.suite); err != nil {
+		return fleet.Config{}, err
+	}
 	if s.plan != "" {
 		for _, flag := range []string{"count", "profile", "gpu", "gpus", "cpu", "arch", "ram", "environment"} {
 			if changed(flag) {
