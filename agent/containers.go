@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/kirizan/kitt-agent/runner"
@@ -31,7 +32,9 @@ func (a *Agent) imageEngines(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, containersTimeout)
 	defer cancel()
 	if err := c.Ready(ctx); err != nil {
-		a.cfg.Logger.WarnContext(ctx, "benchmarks can't run in containers", "err", err)
+		if !errors.Is(err, context.Canceled) { // the agent stops
+			a.cfg.Logger.WarnContext(ctx, "benchmarks can't run in containers", "err", err)
+		}
 		return nil
 	}
 	engines, err := c.Engines(ctx)
