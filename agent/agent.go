@@ -28,18 +28,18 @@ import (
 // An Agent takes benchmark jobs and runs them. Its methods are safe for
 // concurrent use.
 type Agent struct {
-	cfg      Config
-	secrets  logstream.Redactor
-	notices  *notices.Board
-	settings *settings
-	memory   *memory // set by Run before anything else runs
-	twins    *duplicates
-	token    *callerToken
-	host     *hostmonitor.Monitor
-	registry *registry
-	queue    *execution.Queue
-	outbox   *outbox.Outbox
-	logs     *execution.Logs
+	cfg        Config
+	secrets    logstream.Redactor
+	notices    *notices.Board
+	settings   *settings
+	memory     *memory // set by Run before anything else runs
+	duplicates *duplicates
+	token      *callerToken
+	host       *hostmonitor.Monitor
+	registry   *registry
+	queue      *execution.Queue
+	outbox     *outbox.Outbox
+	logs       *execution.Logs
 
 	intake     *intake
 	receiver   *receiver
@@ -93,7 +93,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
-	a.twins = newDuplicates(a.cfg, a.notices)
+	a.duplicates = newDuplicates(a.cfg, a.notices)
 	a.compose()
 	if limits := cfg.limits(); len(limits) > 0 {
 		a.cfg.Logger.Info("not everything can be promised with these parts", "limits", limits)
@@ -135,9 +135,9 @@ func (a *Agent) compose() {
 	a.receiver = &receiver{
 		log: a.cfg.Logger, notices: a.notices, queue: a.queue, accept: a.intake.receive, later: a.reconciler.lookUpIn,
 	}
-	a.reconciler.receive, a.reconciler.stopped, a.reconciler.two = a.receiver.receive, a.stoppedOnServer, a.twins.two
+	a.reconciler.receive, a.reconciler.stopped, a.reconciler.two = a.receiver.receive, a.stoppedOnServer, a.duplicates.two
 	a.reconciler.repeat = a.intake.repeat
-	a.maintainer.two = a.twins.two
+	a.maintainer.two = a.duplicates.two
 }
 
 // tidy makes a delivered job small once nobody reads its log.
@@ -212,8 +212,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.memory = openMemory(a.cfg.Dir, a.cfg.Logger)
 	a.settings.restore(a.memory.get().Settings)
 	a.applySettings()
-	found := a.twins.examine(ctx)
-	if found == uncertain && !a.twins.remembers() {
+	found := a.duplicates.examine(ctx)
+	if found == uncertain && !a.duplicates.remembers() {
 		found = alone // what is here is this agent's; only what is at the server may be another's
 		a.reconciler.holdOff(watchFor)
 	}
@@ -229,10 +229,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	return a.run(ctx, store, found, recovered)
 }
 
-// watchForTwin finds out whether another agent uses the name where the start could not,
+// watchForDuplicate finds out whether another agent uses the name where the start could not,
 // and resumes the jobs that are on disk if there is none.
-func (a *Agent) watchForTwin(ctx context.Context, store *jobs.Store) {
-	found := a.twins.watch(ctx)
+func (a *Agent) watchForDuplicate(ctx context.Context, store *jobs.Store) {
+	found := a.duplicates.watch(ctx)
 	if ctx.Err() != nil {
 		return
 	}
@@ -296,7 +296,7 @@ func (a *Agent) run(ctx context.Context, store *jobs.Store, found finding, recov
 	case alone:
 		background.Go(func() { a.releaseStaleLeases(drainCtx) })
 	case uncertain:
-		examining.Go(func() { a.watchForTwin(ctx, store) })
+		examining.Go(func() { a.watchForDuplicate(ctx, store) })
 	}
 	var receiving sync.WaitGroup
 	receiving.Go(func() { a.receiver.run(ctx) })
@@ -347,7 +347,7 @@ func (a *Agent) remember(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var writing sync.WaitGroup
 	writing.Go(func() { a.memory.run(ctx) })
-	writing.Go(func() { a.twins.run(ctx) })
+	writing.Go(func() { a.duplicates.run(ctx) })
 	return func() {
 		cancel()
 		writing.Wait()

@@ -32,7 +32,7 @@ func (a *Agent) readiness() readiness {
 		return readiness{status: "stuck", reason: "the agent is stuck", detail: err.Error()}
 	}
 	beat := a.beats.State()
-	switch two := a.twins.two(); {
+	switch two := a.duplicates.two(); {
 	case two != "":
 		return readiness{status: "duplicate", reason: "another agent uses this agent's name", detail: two}
 	case beat.Refusal != "":

@@ -49,7 +49,7 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 		Machine:      c.a.host.Wait(ctx),
 		Capabilities: c.a.imageEngines(ctx),
 	}
-	c.a.twins.sending()
+	c.a.duplicates.sending()
 	answer, err := c.a.cfg.Server.Register(ctx, reg)
 	c.a.events.serverAnswered(err)
 	if err == nil {
@@ -61,14 +61,14 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (heartbeat.Answer, error) {
 	ctx, release := outlast(ctx, stopGrace)
 	defer release()
-	c.a.twins.beforeBeat(ctx, beat.Busy)
+	c.a.duplicates.beforeBeat(ctx, beat.Busy)
 	answer, err := c.a.cfg.Server.Heartbeat(ctx, id, beat)
 	if ctx.Err() == nil {
 		c.a.outbox.Saw(err)
 	}
 	c.a.events.serverAnswered(err)
 	if err == nil {
-		c.a.twins.afterBeat(ctx, id)
+		c.a.duplicates.afterBeat(ctx, id)
 	}
 	return answer, err
 }
