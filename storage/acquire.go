@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
@@ -76,7 +77,7 @@ func (a *acquisition) run(ctx context.Context, name modelName) (lease *Lease, er
 		return nil, err
 	}
 	for _, top := range []string{a.st.dir, a.st.ShareMount} {
-		if _, around := below(name.abs, top); name.abs != "" && (around || name.abs == top) {
+		if _, around := base.Below(name.abs, top); name.abs != "" && (around || name.abs == top) {
 			return nil, fault.New(ClassInvalid, "name one model in it", "%q is a directory of models", a.req.Model)
 		}
 	}

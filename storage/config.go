@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
 )
 
@@ -156,8 +157,8 @@ func (cfg Config) resolve(s Settings) (state, error) {
 	if s.ShareMount != "" {
 		st.ShareMount = path.Clean(expandHome(s.ShareMount, cfg.Home))
 		check("model_share_mount", st.ShareMount)
-		_, in := below(st.ShareMount, st.dir)
-		_, around := below(st.dir, st.ShareMount)
+		_, in := base.Below(st.ShareMount, st.dir)
+		_, around := base.Below(st.dir, st.ShareMount)
 		if in || around || st.dir == st.ShareMount {
 			faults = append(faults, fault.New(ClassSettings, "keep them apart", "model_storage_dir %q and model_share_mount %q are inside each other", st.dir, st.ShareMount))
 		}

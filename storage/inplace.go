@@ -6,6 +6,7 @@ import (
 	"path"
 	"path/filepath"
 
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
@@ -16,8 +17,8 @@ func (v view) inPlace(ctx context.Context, name modelName) (path string, isDir b
 	if name.abs == "" {
 		return "", false, nil
 	}
-	for _, base := range []string{v.st.dir, v.st.ShareMount} {
-		if _, ok := below(base, name.abs); ok {
+	for _, top := range []string{v.st.dir, v.st.ShareMount} {
+		if _, ok := base.Below(top, name.abs); ok {
 			return "", false, nil
 		}
 	}
@@ -72,10 +73,10 @@ func (v view) ours(ctx context.Context, real string) (string, error) {
 		}
 	}
 	for _, t := range tops {
-		if rel, ok := below(t.real, real); ok {
+		if rel, ok := base.Below(t.real, real); ok {
 			return path.Join(t.name, rel), nil
 		}
-		if _, around := below(real, t.real); around || real == t.real {
+		if _, around := base.Below(real, t.real); around || real == t.real {
 			return t.name, nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 	"github.com/kirizan/kitt-agent/storage/internal/modelcopy"
 	"github.com/kirizan/kitt-agent/storage/internal/modelset"
@@ -109,7 +110,7 @@ func (cfg Config) linkTop(at string, isDir bool) (top, rel string) {
 		if err != nil {
 			continue
 		}
-		if r, ok := below(real, at); ok && (top == "" || len(real) < len(top)) {
+		if r, ok := base.Below(real, at); ok && (top == "" || len(real) < len(top)) {
 			top, rel = real, r
 		}
 	}

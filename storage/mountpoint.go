@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 )
 
@@ -27,7 +28,7 @@ func defaultMountParents() []string { return []string{"/mnt", "/media", "/srv"} 
 // of the machine's own configuration, or below one of its parents.
 func (m *mounter) mayMountAt(dir string) bool {
 	return dir == m.own || slices.ContainsFunc(m.parents, func(parent string) bool {
-		_, in := below(parent, dir)
+		_, in := base.Below(parent, dir)
 		return in
 	})
 }
@@ -84,7 +85,7 @@ func (m *mounter) mountTarget(ctx context.Context, dir string) (string, error) {
 	for _, parent := range m.parents {
 		// The parent itself may be a link that the owner made.
 		if real, err := filepath.EvalSymlinks(parent); err == nil {
-			if _, in := below(real, target); in {
+			if _, in := base.Below(real, target); in {
 				return target, nil
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
 	"github.com/kirizan/kitt-agent/storage/internal/modelset"
 )
@@ -85,18 +86,6 @@ func (n modelName) identifier() bool {
 // qwen2.5:7b. No container could mount a path with a colon.
 func (n modelName) tagged() bool { return n.identifier() && strings.Contains(n.text, ":") }
 
-// below returns the path of abs relative to dir, if it is strictly below it.
-func below(dir, abs string) (string, bool) {
-	if dir == "" || abs == "" {
-		return "", false
-	}
-	rel, ok := strings.CutPrefix(abs, strings.TrimSuffix(dir, "/")+"/")
-	if !ok || rel == "" {
-		return "", false
-	}
-	return rel, true
-}
-
 // reserved reports whether a path below the storage directory is for the storage's
 // own files.
 func reserved(rel string) bool {
@@ -117,8 +106,8 @@ func reserved(rel string) bool {
 // components, one less at a time. inPlace means that the path exists on this
 // machine; then its last component alone proves nothing.
 func (n modelName) candidates(dir, mount string, inPlace bool) (paths []string, search bool) {
-	for _, base := range []string{mount, dir} {
-		if rel, ok := below(base, n.abs); ok {
+	for _, top := range []string{mount, dir} {
+		if rel, ok := base.Below(top, n.abs); ok {
 			return []string{rel}, !strings.Contains(rel, "/")
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage/internal/beneath"
 	"github.com/kirizan/kitt-agent/storage/internal/iofault"
 	"github.com/kirizan/kitt-agent/storage/internal/modelset"
@@ -58,8 +59,8 @@ func (l *Local) view(ctx context.Context, create bool) (view, error) {
 // empty string.
 func (v view) local(name modelName) (string, error) {
 	var rel string
-	for _, base := range []string{v.st.dir, v.dir.dir, v.st.ShareMount} {
-		if r, ok := below(base, name.abs); ok {
+	for _, top := range []string{v.st.dir, v.dir.dir, v.st.ShareMount} {
+		if r, ok := base.Below(top, name.abs); ok {
 			rel = r
 			break
 		}
@@ -96,7 +97,7 @@ func (v view) copyNamed(model string) (*manifest, error) {
 		return nil, err
 	}
 	paths, _ := name.candidates(v.st.dir, v.st.ShareMount, false)
-	if rel, ok := below(v.dir.dir, name.abs); ok {
+	if rel, ok := base.Below(v.dir.dir, name.abs); ok {
 		paths = []string{rel}
 	}
 	if requested != "" {

@@ -1,6 +1,10 @@
 package policy
 
-import "strings"
+import (
+	"path"
+
+	"github.com/kirizan/kitt-agent/internal/base"
+)
 
 // AllowsStorage reports whether a path may be in a storage directory that the server
 // may choose. It looks at no file.
@@ -10,7 +14,7 @@ func (p Policy) AllowsStorage(name string) bool {
 		return true
 	}
 	for _, dir := range append(p.expandAll(p.StorageDirs), p.expand(p.Machine.StorageDir)) {
-		if within(strings.TrimSuffix(dir, "/"), at) {
+		if base.Within(path.Clean(dir), at) {
 			return p.checkOwn(at) == nil
 		}
 	}

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // kernelDirs hold no files but views of the kernel, of processes and of devices.
@@ -17,7 +17,7 @@ var kernelDirs = []string{"/proc", "/sys", "/dev"}
 // is not asked about.
 func (p Policy) CheckModel(name string) error {
 	name = path.Clean(name)
-	if slices.ContainsFunc(kernelDirs, func(dir string) bool { return within(dir, name) }) {
+	if slices.ContainsFunc(kernelDirs, func(dir string) bool { return base.Within(dir, name) }) {
 		return fault.New(Class, "name a model's directory or file", "%q is not a file on a disk", name)
 	}
 	if p.ModelDirs == nil {
@@ -32,7 +32,7 @@ func (p Policy) CheckModel(name string) error {
 	if led.Machine.StorageDir != "" {
 		allowed = append(allowed, led.Machine.StorageDir)
 	}
-	if slices.ContainsFunc(allowed, func(dir string) bool { return within(strings.TrimSuffix(dir, "/"), name) }) {
+	if slices.ContainsFunc(allowed, func(dir string) bool { return base.Within(path.Clean(dir), name) }) {
 		return nil
 	}
 	err = errors.New("the policy lets models be used only in the storage directory and on the share")

@@ -7,20 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
-
-// below returns the path of name relative to dir, if it is strictly below it. Both
-// are absolute and clean.
-func below(dir, name string) (rel string, ok bool) {
-	rel, ok = strings.CutPrefix(name, strings.TrimSuffix(dir, "/")+"/")
-	return rel, ok && rel != ""
-}
-
-// within reports whether name is dir or below it.
-func within(dir, name string) bool {
-	_, in := below(dir, name)
-	return in || dir == name
-}
 
 // programDirs are names of directories whose files are run, read as configuration or
 // shown to others by what finds them there, wherever that is.
@@ -40,7 +29,7 @@ func checkNames(rel string) error {
 // checkOwn refuses a directory that would mix with the agent's own files or with
 // those of its user.
 func (p Policy) checkOwn(name string) error {
-	if slices.ContainsFunc(p.homes(), func(home string) bool { return home != "/" && within(name, home) }) {
+	if slices.ContainsFunc(p.homes(), func(home string) bool { return home != "/" && base.Within(name, home) }) {
 		return errors.New("the home directory of the agent's user is in it")
 	}
 	if strings.Count(name, "/") == 2 && path.Dir(name) == "/home" {
@@ -52,10 +41,10 @@ func (p Policy) checkOwn(name string) error {
 // checkAgentFiles refuses what holds the agent's own files, or is one of them.
 func (p Policy) checkAgentFiles(name string) error {
 	dir := p.Machine.Dir
-	if dir == "" || within(path.Join(dir, "models"), name) {
+	if dir == "" || base.Within(path.Join(dir, "models"), name) {
 		return nil
 	}
-	if within(dir, name) || within(name, dir) {
+	if base.Within(dir, name) || base.Within(name, dir) {
 		return errors.New("the agent's own files are there")
 	}
 	return nil

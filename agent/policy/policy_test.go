@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/internal/rules"
 )
 
@@ -118,7 +119,7 @@ func FuzzServersDirectory(f *testing.F) {
 		at := p.expand(value)
 		require.Equal(t, path.Clean(at), at)
 		require.NotEqual(t, p.home(), at)
-		if within("/var/lib/kitt-agent/.kitt/models", at) {
+		if base.Within("/var/lib/kitt-agent/.kitt/models", at) {
 			return
 		}
 		require.NotContains(t, at, "/.")

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kirizan/kitt-agent/fault"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/internal/rules"
 )
 
@@ -57,7 +58,7 @@ func (p Policy) mountPlace(at string) error {
 	allowed := p.expandAll(p.MountDirs)
 	err := p.checkOwn(at)
 	for _, dir := range allowed {
-		if rel, ok := below(dir, at); ok && err == nil {
+		if rel, ok := base.Below(dir, at); ok && err == nil {
 			return mountRefusal(at, checkNames(rel))
 		}
 	}

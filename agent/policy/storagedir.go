@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // checkStorageName returns why the server may not choose a storage directory of
@@ -52,7 +54,7 @@ func (p Policy) storagePlace(at string) error {
 	}
 	for _, dir := range []string{p.Machine.StorageDir, path.Join(p.Machine.Dir, "models"), path.Join(p.home(), ".kitt/models")} {
 		dir = p.expand(dir)
-		if rel, ok := below(dir, at); ok && path.IsAbs(dir) {
+		if rel, ok := base.Below(dir, at); ok && path.IsAbs(dir) {
 			return checkNames(rel)
 		}
 		if at == dir {
@@ -60,7 +62,7 @@ func (p Policy) storagePlace(at string) error {
 		}
 	}
 	for _, dir := range allowed {
-		rel, ok := below(dir, at)
+		rel, ok := base.Below(dir, at)
 		if !ok {
 			continue
 		}

@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"strings"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // systemDirs hold what the machine runs and how it is set up.
@@ -48,12 +50,12 @@ func (p Policy) sensitive(dir string) string {
 		return ""
 	}
 	for _, system := range systemDirs {
-		if within(system, dir) || within(dir, system) {
+		if base.Within(system, dir) || base.Within(dir, system) {
 			return "directories of the system"
 		}
 	}
 	for _, home := range p.homes() {
-		if within(dir, home) {
+		if base.Within(dir, home) {
 			return "the home directory of the agent's user"
 		}
 	}

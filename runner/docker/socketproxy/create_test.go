@@ -11,6 +11,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // TestKittsContainer rewrites what `docker run` of KITT's asks for.
@@ -197,7 +199,7 @@ func FuzzCreate(f *testing.F) {
 		require.Empty(t, h.SecurityOpt)
 		require.Empty(t, string(h.PidMode)+string(h.UTSMode)+string(h.UsernsMode)+h.Runtime)
 		for _, m := range h.Mounts {
-			require.True(t, m.ReadOnly && within(m.Source, "/model"))
+			require.True(t, m.ReadOnly && base.Within("/model", m.Source))
 		}
 		require.Equal(t, len(c.Env)-1, slices.IndexFunc(c.Env, choosesDevices), "only the last is ours")
 	})

@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/moby/moby/api/types/mount"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // maxEntries bounds how many files of a model are looked at for links.
@@ -24,7 +26,7 @@ func (p Policy) modelMount(source, target string) ([]mount.Mount, error) {
 	if source == filepath.Dir(p.Model) {
 		return p.fileMounts(target)
 	}
-	if !within(source, p.Model) {
+	if !base.Within(p.Model, source) {
 		return nil, p.refuseMount(source)
 	}
 	real, err := filepath.EvalSymlinks(source)
@@ -44,7 +46,7 @@ func (p Policy) mayShow(real string) bool {
 }
 
 func below(path string, dirs []string) bool {
-	return slices.ContainsFunc(dirs, func(dir string) bool { return within(path, dir) })
+	return slices.ContainsFunc(dirs, func(dir string) bool { return base.Within(dir, path) })
 }
 
 // fileMounts returns the mounts of a model that is one file, or several, in the
@@ -85,7 +87,7 @@ func LinkMounts(source, target string, dirs []string) ([]mount.Mount, error) {
 				return nil // what can't be read can't be linked from either
 			}
 			to, ok := t.follow(file, dirs)
-			if ok && !within(to.target, target) && !seen[to.target] {
+			if ok && !base.Within(target, to.target) && !seen[to.target] {
 				seen[to.target] = true
 				mounts = append(mounts, bindMount(to.source, to.target, true))
 				trees = append(trees, to) // it may be a directory with links of its own
@@ -112,7 +114,7 @@ func (t tree) follow(link string, dirs []string) (to tree, ok bool) {
 		at = path.Join(path.Dir(path.Join(t.target, link[len(t.source):])), text)
 	}
 	at = path.Clean(at)
-	if within(at, t.target) || within(t.target, at) {
+	if base.Within(t.target, at) || base.Within(at, t.target) {
 		return tree{}, false // inside, or a directory that holds all of it
 	}
 	real, err := filepath.EvalSymlinks(link)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // A bind is a mount that a benchmark asks for.
@@ -68,7 +70,7 @@ func parseBind(text string) (bind, error) {
 func (p Policy) mount(b bind) ([]mount.Mount, error) {
 	target := path.Clean(b.target)
 	if !path.IsAbs(b.target) || target == "/" || slices.Contains(strings.Split(b.target, "/"), "..") ||
-		slices.ContainsFunc(deviceTargets, func(dir string) bool { return within(target, dir) || within(dir, target) }) {
+		slices.ContainsFunc(deviceTargets, func(dir string) bool { return base.Within(dir, target) || base.Within(target, dir) }) {
 		return nil, refuse("a container of a benchmark may not have a mount at %.200q", b.target)
 	}
 	source := filepath.Clean(b.source)
@@ -92,9 +94,4 @@ func bindMount(source, target string, readOnly bool) mount.Mount {
 		Type: mount.TypeBind, Source: source, Target: target, ReadOnly: readOnly,
 		BindOptions: &mount.BindOptions{Propagation: mount.PropagationRPrivate},
 	}
-}
-
-// within reports whether a clean path is dir or below it.
-func within(path, dir string) bool {
-	return dir != "" && (path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/"))
 }
