@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,10 +61,42 @@ func Main(args []string, stdout io.Writer) int {
 	return 0
 }
 
+// lockUnserved takes the lock. It returns nil without an error if another process has it
+// and serves. One that was killed has it for a moment still: the lock is waited for.
+func lockUnserved(dir string) (*os.File, error) {
+	for end := time.Now().Add(startLimit); ; time.Sleep(lockPause) {
+		held, err := lock(dir)
+		if err != nil || held != nil || isServed(dir) {
+			return held, err
+		}
+		if time.Now().After(end) {
+			return nil, errors.New("a process that does not serve holds its lock")
+		}
+	}
+}
+
+// lockPause is the time between two tries to take the lock.
+const lockPause = 10 * time.Millisecond
+
+// isServed reports whether somebody listens at the socket in dir.
+func isServed(dir string) bool {
+	sockets, err := os.Open(SocketDir(dir))
+	if err != nil {
+		return false
+	}
+	defer sockets.Close()
+	// By way of the directory: the socket's own path may be too long for an address.
+	conn, err := net.Dial("unix", fmt.Sprintf("/proc/self/fd/%d/%s", sockets.Fd(), socketFile))
+	if err != nil {
+		return false
+	}
+	return conn.Close() == nil
+}
+
 // detach starts the process that serves and returns once it does. It does nothing if
-// one has the lock.
+// one serves already.
 func detach(dir string) error {
-	held, err := lock(dir)
+	held, err := lockUnserved(dir)
 	if err != nil || held == nil {
 		return err
 	}
