@@ -108,42 +108,44 @@ func readState[T interface{ version() int }](d *Dir, name string) (v T, found bo
 // It takes the lock for a moment, so a supervisor must have it, or have claimed
 // the run, before: one that is about to start would think that it is late.
 func (d *Dir) Held() (bool, error) {
-	f, err := d.Open(LockFile)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotPlain) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close() // which unlocks it
-	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return true, nil
-	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.EOPNOTSUPP):
-		return false, nil
-	}
-	return false, err
+	lock, err := d.probeLock()
+	return lock == lockHeld, err
 }
 
 // Free reports whether the run's lock is there and nobody holds it. It is false where
 // that can't be told, as on a file system without locks. What Held says about when to
 // call it holds here too.
 func (d *Dir) Free() (bool, error) {
+	lock, err := d.probeLock()
+	return lock == lockFree, err
+}
+
+// lockState is what can be seen of a run's lock.
+type lockState int
+
+const (
+	lockUnknown lockState = iota // there is none, or it can't be told who holds it
+	lockHeld
+	lockFree
+)
+
+func (d *Dir) probeLock() (lockState, error) {
 	f, err := d.Open(LockFile)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotPlain) {
-		return false, nil
+		return lockUnknown, nil
 	}
 	if err != nil {
-		return false, err
+		return lockUnknown, err
 	}
 	defer f.Close() // which unlocks it
 	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
 	switch {
 	case err == nil:
-		return true, nil
-	case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.ENOLCK), errors.Is(err, unix.EOPNOTSUPP):
-		return false, nil
+		return lockFree, nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return lockHeld, nil
+	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.EOPNOTSUPP):
+		return lockUnknown, nil
 	}
-	return false, err
+	return lockUnknown, err
 }
