@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/connlimit"
 	"github.com/kirizan/kitt-agent/agent/internal/execution"
 	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
@@ -335,6 +336,13 @@ func (a *api) getLogs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
+	unfollow, admitted := a.logs.FollowWithin(connlimit.Within(a.cfg.MaxFollowers))
+	if !admitted {
+		w.Header().Set("Retry-After", "10")
+		fail(w, http.StatusServiceUnavailable, "Too many readers follow logs; try again later, or raise limits.followers in agent.yaml")
+		return
+	}
+	defer unfollow()
 	// A program that serves the Handler itself may have readers that outlive Run,
 	// which waits for them: there is nothing more to come.
 	ctx, stop := context.WithCancel(r.Context())
@@ -361,7 +369,6 @@ func (a *api) getLogs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer closeLog()
-	defer a.logs.Follow()()
 	logstream.ServeSSE(w, r, log, j.Command.ID)
 }
 
@@ -445,6 +452,13 @@ func (a *api) serve(ctx context.Context, listener net.Listener) (wait func() err
 	if listener == nil {
 		return func() error { return nil }
 	}
+	limiter := &connlimit.Limiter{Max: connlimit.Within(a.cfg.MaxConnections)}
+	limiter.Refused = func(from net.Addr) {
+		a.notices.LogOnce("connections", func() {
+			a.cfg.Logger.Warn("connection to the API refused: too many are open; limits.connections, and half of the files that the agent may open, bound them",
+				"from", from.String(), "limit", limiter.Max)
+		})
+	}
 	server := &http.Server{
 		Handler:           a.handler(),
 		TLSConfig:         a.cfg.TLS,
@@ -456,6 +470,7 @@ func (a *api) serve(ctx context.Context, listener net.Listener) (wait func() err
 		ErrorLog:          slog.NewLogLogger(a.cfg.Logger.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       boundBuffer,
+		ConnState:         limiter.ConnState,
 	}
 	served := make(chan error, 1)
 	var serving sync.WaitGroup

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/connlimit"
 	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
 	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/agent/reporter"
@@ -91,6 +92,13 @@ type Config struct {
 	// the API, in addition to any address, localhost and the machine's own name.
 	// Capital letters make no difference. See Agent.Handler.
 	AllowedHosts []string
+
+	// MaxConnections is how many connections to Listener are open at most, and
+	// MaxFollowers how many readers follow logs over HTTP at once. They default to
+	// 2,048 and 1,100, and are never more than half of the files that this process
+	// may open (RLIMIT_NOFILE). An eighth of the connections is for callers on this
+	// machine. Callers beyond are refused.
+	MaxConnections, MaxFollowers int
 
 	// Settings are those of the machine's own configuration. The server's
 	// override them by the rules of Settings.
@@ -184,6 +192,12 @@ func (cfg Config) withDefaults() Config {
 	if cfg.MaxConcurrentJobs == 0 {
 		cfg.MaxConcurrentJobs = 1
 	}
+	if cfg.MaxConnections == 0 {
+		cfg.MaxConnections = connlimit.DefaultConnections
+	}
+	if cfg.MaxFollowers == 0 {
+		cfg.MaxFollowers = connlimit.DefaultFollowers
+	}
 	if cfg.StopGrace == 0 {
 		cfg.StopGrace = runner.DefaultStopGrace
 	}
@@ -249,6 +263,9 @@ func (cfg Config) validate() error {
 	}
 	if cfg.TLS != nil && len(cfg.TLS.Certificates) == 0 && cfg.TLS.GetCertificate == nil && cfg.TLS.GetConfigForClient == nil {
 		fault("TLS has no certificate")
+	}
+	if cfg.MaxConnections < 0 || cfg.MaxFollowers < 0 {
+		fault("MaxConnections is %d and MaxFollowers %d; neither is negative", cfg.MaxConnections, cfg.MaxFollowers)
 	}
 	negative := func(field string, d time.Duration) {
 		if d < 0 {

@@ -64,6 +64,8 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		Token:             cfg.Token,
 		ReadToken:         tokens.own,
 		AllowedHosts:      cfg.AllowedHosts,
+		MaxConnections:    cfg.Limits.Connections,
+		MaxFollowers:      cfg.Limits.Followers,
 		Settings:          agentSettings(cfg),
 		GPUs:              agent.GPUPolicy(cfg.GPUs),
 		AllowedImages:     cfg.AllowedImages,

@@ -31,6 +31,15 @@ func (l *Logs) Follow() (done func()) {
 	return func() { l.followers.Add(-1) }
 }
 
+// FollowWithin is like Follow, but admits nobody beyond limit readers.
+func (l *Logs) FollowWithin(limit int) (done func(), admitted bool) {
+	if l.followers.Add(1) > int64(limit) {
+		l.followers.Add(-1)
+		return nil, false
+	}
+	return func() { l.followers.Add(-1) }, true
+}
+
 // Followers returns how many readers follow a log.
 func (l *Logs) Followers() int { return int(l.followers.Load()) }
 

@@ -111,9 +111,11 @@ type Retention struct {
 	MaxSize int64 // bytes
 }
 
-// Limits bound what one benchmark may take.
+// Limits bound what one benchmark, and the callers of the API, may take.
 type Limits struct {
-	Log int64 // bytes of its output on the disk; 0 for no limit
+	Log         int64 // bytes of a benchmark's output on the disk; 0 for no limit
+	Connections int   // to the API
+	Followers   int   // readers of logs over the API
 }
 
 // Policy is what the owner allows the server and a benchmark. A nil list is one that nothing names.
