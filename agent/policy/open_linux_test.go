@@ -69,6 +69,19 @@ func TestOpenStorageDir(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
+// TestDirectoryBelowOneThatDoesNotExist has the directory that the policy names missing
+// too: it is made.
+func TestDirectoryBelowOneThatDoesNotExist(t *testing.T) {
+	t.Parallel()
+	p, at := place(t)
+	p.StorageDirs = []string{at("data") + "/"}
+	require.NoError(t, p.CheckStorageDir(at("data/models")))
+	root, dir, err := p.OpenStorageDir(at("data/models"), true)
+	require.NoError(t, err)
+	require.NoError(t, root.Close())
+	require.Equal(t, at("data/models"), dir)
+}
+
 func TestOtherUsersDirectory(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {

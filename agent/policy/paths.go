@@ -53,6 +53,7 @@ func (p Policy) checkAgentFiles(name string) error {
 // real returns a path with its symbolic links followed, also if its end does not
 // exist yet.
 func real(name string) (string, error) {
+	name = path.Clean(name)
 	at, err := filepath.EvalSymlinks(name)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) || name == "/" {
 		return at, err
