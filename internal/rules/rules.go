@@ -81,7 +81,7 @@ func Share(source string) error {
 // imagePattern is the form of an image reference, as strict as Docker's where
 // that matters: repositories have no capital letters.
 var imagePattern = regexp.MustCompile(
-	`^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
+	`^([A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
 
 // Image is the rule for a container image.
 func Image(image string) error {

@@ -22,7 +22,7 @@ func TestRules(t *testing.T) {
 		{"path", rules.Path, []string{"~", "~/m", "/m", "/m/ü"}, []string{"", "m", "~me/m", "/", "//", "/a/..", "/a\nb"}},
 		{"share", rules.Share, []string{"nas:/m", "10.0.0.7:/"}, []string{"", "nas", "nas:m", ":/m", "-o:/m", "nas:/a b", "nas:/a\u00a0b"}},
 		{"image", rules.Image, []string{"kitt", "kitt:latest", "Registry.example:5000/kitt@sha256:" + strings.Repeat("a", 64)},
-			[]string{"", "Registry.example/KITT:Latest", "kitt:", "-x", "a b", strings.Repeat("a", 513)}},
+			[]string{"", "Registry.example/KITT:Latest", "kitt:", "-x", "../kitt", "-h.example/kitt", "a b", strings.Repeat("a", 513)}},
 		{"pattern", rules.ImagePattern, []string{"kitt*", "[a-b]x"}, []string{"", "["}},
 	} {
 		for _, value := range tt.good {
