@@ -39,7 +39,7 @@ type journalHandler struct {
 func newJournalHandler(out io.Writer, level slog.Leveler, format string) slog.Handler {
 	h := &journalHandler{text: &bytes.Buffer{}, mu: &sync.Mutex{}, out: out}
 	if format == FormatJSON {
-		h.Handler = slog.NewJSONHandler(h.text, &slog.HandlerOptions{Level: level})
+		h.Handler = newJSONHandler(h.text, level)
 		return h
 	}
 	h.Handler = tint.NewTextHandler(h.text, &tint.Options{Level: level, NoColor: true, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {

@@ -71,7 +71,7 @@ func New(o Options) (*slog.Logger, io.Closer, error) {
 	}
 	rotated := &timberjack.Logger{Filename: o.File, MaxSize: maxMegabytes, MaxBackups: keptFiles, FileMode: 0o600, Compression: "none"}
 	file := &forgivingWriter{w: rotated, complain: slog.New(out)}
-	both := slog.NewMultiHandler(out, slog.NewJSONHandler(file, &slog.HandlerOptions{Level: level}))
+	both := slog.NewMultiHandler(out, newJSONHandler(file, level))
 	return slog.New(both), rotated, nil
 }
 
@@ -89,7 +89,18 @@ func outputHandler(o Options, level slog.Leveler) slog.Handler {
 	if format == FormatText {
 		return tint.NewTextHandler(o.Output, &tint.Options{Level: level, TimeFormat: "2006-01-02 15:04:05", NoColor: !o.Color})
 	}
-	return slog.NewJSONHandler(o.Output, &slog.HandlerOptions{Level: level})
+	return newJSONHandler(o.Output, level)
+}
+
+// newJSONHandler returns a handler that writes JSON with durations as text, such as
+// "1m30s": a number alone would not say its unit.
+func newJSONHandler(w io.Writer, level slog.Leveler) slog.Handler {
+	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			a.Value = slog.StringValue(a.Value.Duration().String())
+		}
+		return a
+	}})
 }
 
 // IsTerminal reports whether w writes to a terminal.

@@ -21,9 +21,9 @@ func TestForms(t *testing.T) {
 		color        bool
 		want         string
 	}{
-		{"elsewhere", FormatAuto, false, `"msg":"job started","job":"abc"`},
-		{"json", FormatJSON, false, `"msg":"job started","job":"abc"`},
-		{"text", FormatText, false, "INF job started job=abc"},
+		{"elsewhere", FormatAuto, false, `"msg":"job started","job":"abc","after":"1.5s"`},
+		{"json", FormatJSON, false, `"msg":"job started","job":"abc","after":"1.5s"`},
+		{"text", FormatText, false, "INF job started job=abc after=1.5s"},
 		{"colour", FormatText, true, "\x1b["},
 	}
 	for _, tt := range tests {
@@ -33,7 +33,7 @@ func TestForms(t *testing.T) {
 			log, closer, err := New(Options{Output: &out, Format: tt.format, Color: tt.color})
 			require.NoError(t, err)
 			log.Debug("not shown")
-			log.Info("job started", "job", "abc")
+			log.Info("job started", "job", "abc", "after", 1500*time.Millisecond)
 			require.NoError(t, closer.Close())
 			require.Contains(t, out.String(), tt.want)
 			require.NotContains(t, out.String(), "not shown")
