@@ -180,6 +180,11 @@ func dockerConfig(cfg *config.Config) docker.Config {
 		Caches:       expandAll(cfg.Policy.Caches),
 		Network:      socketproxy.Network(cfg.Policy.Container.Network),
 		User:         cfg.Policy.Container.User,
+		CapAdd:       cfg.Policy.Container.CapAdd,
+		Pids:         int64(cfg.Policy.Container.Pids),
+		ReadOnlyRoot: cfg.Policy.Container.ReadOnlyRoot,
+
+		MemoryPercent: cfg.Policy.Container.MemoryPercent,
 	}
 }
 

@@ -35,10 +35,12 @@ const programTarget = "/kitt-supervise"
 func (r *Runner) describe(ctx context.Context, job runner.Job, image string, p program.Program) (*container.Config, *container.HostConfig, error) {
 	socket, host := r.socketOf(job)
 	binds := []bind{
-		socket,
 		{from: job.ResultsDir, to: job.ResultsDir, label: true},
 		{from: runDir(job), to: runDir(job), label: true},
 		{from: p.Path, to: programTarget, readOnly: true, label: true},
+	}
+	if socket.from != "" {
+		binds = append(binds, socket)
 	}
 	links, err := r.modelLinks(job)
 	if err != nil {
@@ -58,7 +60,9 @@ func (r *Runner) describe(ctx context.Context, job runner.Job, image string, p p
 		LogConfig:      logConfig(),
 		ReadonlyRootfs: r.config.ReadOnlyRoot,
 		Mounts:         links,
-		Resources:      container.Resources{DeviceRequests: socketproxy.DeviceRequests(job.GPUs)},
+		Resources: container.Resources{
+			DeviceRequests: socketproxy.DeviceRequests(job.GPUs), Memory: r.memoryLimit(), PidsLimit: &r.config.Pids,
+		},
 	}
 	if r.config.Network == socketproxy.NetworkJob {
 		hostConfig.NetworkMode = "bridge"
@@ -73,12 +77,13 @@ func (r *Runner) describe(ctx context.Context, job runner.Job, image string, p p
 			LabelCommand: job.ID, LabelOwner: r.config.Owner, LabelSupervised: strconv.Itoa(supervisor.Version),
 		},
 	}
-	if r.proxied() {
+	if r.config.EngineSocket != SocketHost {
 		who, err := r.identify(ctx, image)
 		if err != nil {
 			return nil, nil, err
 		}
 		who.apply(config, hostConfig)
+		hostConfig.CapAdd = append(hostConfig.CapAdd, r.config.CapAdd...)
 	}
 	return config, hostConfig, nil
 }
@@ -95,11 +100,19 @@ func (r *Runner) modelLinks(job runner.Job) (mounts []mount.Mount, err error) {
 	return mounts, nil
 }
 
-// socketOf returns the mount of the engine's socket that a job gets, and the engine's
-// address in its container; an empty one where kitt finds it by itself.
+// memoryLimit returns the most bytes of RAM that a container may use; 0 for no limit.
+func (r *Runner) memoryLimit() int64 { return memory() / 100 * int64(r.config.MemoryPercent) }
+
+// socketOf returns the mount of the engine's socket that a job gets, none if it gets
+// none, and the engine's address in its container; an empty one where kitt finds it by
+// itself.
 func (r *Runner) socketOf(job runner.Job) (socket bind, host string) {
-	if r.proxied() {
+	switch r.config.EngineSocket {
+	case SocketProxy:
 		return bind{from: socketproxy.SocketDir(proxyDir(job)), to: socketproxy.Target, readOnly: true, label: true}, socketproxy.DockerHost
+	case SocketNone:
+		return bind{}, ""
+	case SocketHost:
 	}
 	path := r.socket()
 	if path != usualSocket {

@@ -99,7 +99,7 @@ type Config struct {
 	// User is who a benchmark is in its container: a user as `docker run --user` takes
 	// it, or ImageUser for that of the image. Empty means the agent's own user where the
 	// image's is root, and the image's otherwise. Through SocketHost only the image's
-	// can reach the engine, so User has no effect.
+	// can reach the engine, so User and CapAdd have no effect.
 	User string
 
 	// LogLimit is the most bytes that a run's output takes on the disk. Beyond it
@@ -107,6 +107,19 @@ type Config struct {
 	// had not read it. It needs a file system with holes. Zero means
 	// [supervisor.DefaultLimit], and less than zero no limit.
 	LogLimit int64
+
+	// CapAdd are the capabilities that a benchmark has in its container, by their names
+	// without CAP_, beyond DAC_OVERRIDE for root. Its engines' containers have the
+	// container engine's usual ones.
+	CapAdd []string
+
+	// Pids is how many processes and threads a benchmark's container has at most, and
+	// each of its engines'. Zero means [socketproxy.DefaultPids].
+	Pids int64
+
+	// MemoryPercent is the share of the machine's RAM that a benchmark's container has
+	// at most, and each of its engines', from 1 to 100. Zero means no limit.
+	MemoryPercent int
 
 	// ReadOnlyRoot keeps the benchmark from writing to its container's own file
 	// system. It writes to its results all the same.
@@ -186,12 +199,19 @@ func (c *Config) socket() error {
 		c.EngineImages = socketproxy.DefaultImages()
 	}
 	switch {
-	case c.EngineSocket != SocketProxy && c.EngineSocket != SocketHost:
-		return fmt.Errorf("docker: EngineSocket is %q, not proxy or host", c.EngineSocket)
+	case c.EngineSocket != SocketProxy && c.EngineSocket != SocketHost && c.EngineSocket != SocketNone:
+		return fmt.Errorf("docker: EngineSocket is %q, not proxy, host or none", c.EngineSocket)
 	case c.Network != socketproxy.NetworkHost && c.Network != socketproxy.NetworkJob:
 		return fmt.Errorf("docker: Network is %q, not host or job", c.Network)
-	case c.Network == socketproxy.NetworkJob && c.EngineSocket != SocketProxy:
+	case c.Network == socketproxy.NetworkJob && c.EngineSocket == SocketHost:
 		return errors.New("docker: Network is job, which needs a socket proxy, and EngineSocket is host")
+	case c.MemoryPercent < 0 || c.MemoryPercent > 100:
+		return fmt.Errorf("docker: MemoryPercent is %d, not from 0 to 100", c.MemoryPercent)
+	case c.Pids < 0:
+		return fmt.Errorf("docker: Pids is %d, which is negative", c.Pids)
+	}
+	if c.Pids == 0 {
+		c.Pids = socketproxy.DefaultPids
 	}
 	return socketproxy.CheckImages(c.EngineImages)
 }

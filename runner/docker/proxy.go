@@ -26,6 +26,10 @@ const (
 	// SocketHost is the engine's own. Whoever controls the image or what the benchmark
 	// is told to do has root on the machine.
 	SocketHost EngineSocket = "host"
+
+	// SocketNone gives it none: a benchmark starts no containers, as one does whose
+	// engine is in its own image or that asks a server.
+	SocketNone EngineSocket = "none"
 )
 
 // LabelEngine is the label of the containers that a benchmark starts through its socket
@@ -95,7 +99,7 @@ func (r *Runner) policy(job runner.Job) socketproxy.Policy {
 	p := socketproxy.Policy{
 		Job: job.ID, Engine: r.engine.DaemonHost(), Images: r.config.EngineImages,
 		Results: job.ResultsDir, Caches: r.caches(), LinkDirs: r.config.LinkDirs,
-		GPUs: job.GPUs, ShmMax: memory() / 2, Pids: socketproxy.DefaultPids,
+		GPUs: job.GPUs, ShmMax: memory() / 2, Pids: r.config.Pids, Memory: r.memoryLimit(),
 		Network: r.config.Network, Labels: map[string]string{LabelOwner: r.config.Owner},
 		Benchmark: map[string]string{LabelCommand: job.ID, LabelOwner: r.config.Owner},
 	}

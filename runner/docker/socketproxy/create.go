@@ -74,6 +74,15 @@ func (p Policy) config(asked *container.Config, image image, host *container.Hos
 	return c
 }
 
+// memory returns the limit of a container's RAM in bytes, of which it asks for some; 0
+// is no limit.
+func (p Policy) memory(asked int64) int64 {
+	if p.Memory == 0 || asked > 0 && asked < p.Memory {
+		return asked
+	}
+	return p.Memory
+}
+
 // hostConfig returns the part of a container that has to do with the machine.
 func (p Policy) hostConfig(asked *container.HostConfig, network container.NetworkMode) (*container.HostConfig, error) {
 	mounts, err := p.mounts(asked)
@@ -89,7 +98,7 @@ func (p Policy) hostConfig(asked *container.HostConfig, network container.Networ
 			"max-size": "64m", "max-file": "2",
 		}},
 		Resources: container.Resources{
-			Memory: asked.Memory, NanoCPUs: asked.NanoCPUs, CpusetCpus: asked.CpusetCpus, CpusetMems: asked.CpusetMems,
+			Memory: p.memory(asked.Memory), NanoCPUs: asked.NanoCPUs, CpusetCpus: asked.CpusetCpus, CpusetMems: asked.CpusetMems,
 			Ulimits: asked.Ulimits, PidsLimit: &pids,
 		},
 	}

@@ -63,6 +63,8 @@ type Policy struct {
 	ShmMax int64 `json:"shm_max"` // the most bytes of /dev/shm; more is cut down to it
 	Pids   int64 `json:"pids"`    // the most processes and threads of a container
 
+	Memory int64 `json:"memory,omitempty"` // the most bytes of RAM of a container; 0 for no limit
+
 	Network Network `json:"network"`
 
 	// Labels are those that each container gets, in addition to LabelEngine.
@@ -101,6 +103,9 @@ func (p Policy) check() error {
 	errs = append(errs, CheckImages(p.Images))
 	if p.ShmMax <= 0 || p.Pids <= 0 {
 		fault("shm_max is %d and pids %d, and both must be positive", p.ShmMax, p.Pids)
+	}
+	if p.Memory < 0 {
+		fault("memory is %d, which is negative", p.Memory)
 	}
 	if p.Network != NetworkHost && p.Network != NetworkJob || p.Network == NetworkJob && len(p.Benchmark) == 0 {
 		fault("network %q with %d labels of the benchmark's container is not understood", p.Network, len(p.Benchmark))

@@ -92,8 +92,12 @@ type Simulated struct {
 
 // ContainerPolicy says what the containers of a benchmark are like.
 type ContainerPolicy struct {
-	Network string // host or job
-	User    string // as docker run --user takes it, or image; empty for the default
+	Network       string   // host or job
+	User          string   // as docker run --user takes it, or image; empty for the default
+	CapAdd        []string // names without CAP_
+	Pids          int      // processes and threads
+	MemoryPercent int      // of the machine's RAM; 0 for no limit
+	ReadOnlyRoot  bool
 }
 
 // Models bounds the copies of models, and how they are made.
@@ -126,7 +130,7 @@ type Policy struct {
 	ModelDirs    []string
 	Images       []string
 
-	EngineSocket string   // proxy or host
+	EngineSocket string   // proxy, host or none
 	EngineImages []string // nil for those of KITT's engines
 	Caches       []string // directories; they may begin with ~
 	Container    ContainerPolicy

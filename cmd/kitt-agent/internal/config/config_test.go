@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -131,6 +132,11 @@ policy:
   container:
     network: job
     user: 1000:1000
+    cap_add: [SYS_NICE]
+    pids: 65536
+    memory: 90%
+    read_only_root: true
+limits: {connections: 64, followers: 10}
 env:
   HF_TOKEN: $HF_TOKEN
   HF_HOME: /data/hf
@@ -149,8 +155,11 @@ env:
 	require.Equal(t, Log{Level: slog.LevelDebug, Format: "json"}, c.Log)
 	require.Equal(t, Policy{
 		EngineSocket: "proxy", EngineImages: []string{"vllm/vllm-openai", "registry.example/*:v1"}, Caches: []string{"/var/cache/engines"},
-		Container: ContainerPolicy{Network: "job", User: "1000:1000"},
+		Container: ContainerPolicy{
+			Network: "job", User: "1000:1000", CapAdd: []string{"SYS_NICE"}, Pids: 65536, MemoryPercent: 90, ReadOnlyRoot: true,
+		},
 	}, c.Policy)
+	require.Equal(t, Limits{Log: 4 << 30, Connections: 64, Followers: 10}, c.Limits)
 	value, err := c.Env["HF_TOKEN"].Resolve(environ("HF_TOKEN", "hf_x"))
 	require.NoError(t, err)
 	require.Equal(t, "hf_x", value.Reveal())
@@ -166,6 +175,10 @@ func TestFaults(t *testing.T) {
 		{"pattern of images", "policy: {engine_images: ['[']}\n", "is neither the name of an image nor a pattern"},
 		{"a cache at the root", "policy: {caches: [/]}\n", "it is the root of the file system"},
 		{"user", "policy: {container: {user: 'a b'}}\n", "it is not of the form user or user:group"},
+		{"memory without a unit", "policy: {container: {memory: 90}}\n", "it is no percentage, such as 90%"},
+		{"memory of two machines", "policy: {container: {memory: 200%}}\n", "it is out of range"},
+		{"capability", "policy: {container: {cap_add: [CAP_SYS_NICE]}}\n", "it is not the name of a capability without CAP_"},
+		{"all capabilities", "policy: {container: {cap_add: [ALL]}}\n", "it is not the name of a capability without CAP_"},
 		{"a job's network without a proxy", "policy: {engine_socket: host, container: {network: job}}\n", "needs policy.engine_socket: proxy"},
 		{"slash", "name: a/b\n", `:1: name: "a/b" does not work: it has a slash`},
 		{"blank name", "name: '  '\n", "it is empty"},
@@ -445,6 +458,24 @@ func TestKeysAreComplete(t *testing.T) {
 		require.False(t, k.Env != "" && vars[k.Env], k.Env)
 		names[k.Name], vars[k.Env] = true, true
 	}
+}
+
+// TestDefaultsAreAsDocumented sets each key to the default that its documentation names,
+// if that is a value: it changes nothing.
+func TestDefaultsAreAsDocumented(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	for _, k := range Keys() {
+		c := defaults()
+		if k.set(c, &yaml.Node{Kind: yaml.ScalarNode, Value: k.Default}) != nil {
+			continue // words such as "none"
+		}
+		if !slices.Contains([]string{"name", "kitt_image", "model_storage_dir", "auto_cleanup", "heartbeat_interval_s"}, k.Name) { // unset, these are decided elsewhere
+			require.Equal(t, defaults(), c, k.Name)
+			checked++
+		}
+	}
+	require.Greater(t, checked, 20)
 }
 
 // FuzzFile holds two promises for any text: reading it doesn't crash, and what

@@ -13,6 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/kirizan/kitt-agent/internal/rules"
+	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
+	"github.com/kirizan/kitt-agent/runner/supervisor"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -114,7 +116,8 @@ func defaults() *Config {
 		StopGrace:         10 * time.Second,
 		DrainTimeout:      10 * time.Second,
 		Retention:         Retention{MaxAge: 30 * day, MaxSize: 2 << 30},
-		Policy:            Policy{EngineSocket: "proxy", Container: ContainerPolicy{Network: "host"}},
+		Limits:            Limits{Log: supervisor.DefaultLimit, Connections: 2048, Followers: 1100},
+		Policy:            Policy{EngineSocket: "proxy", Container: ContainerPolicy{Network: "host", Pids: socketproxy.DefaultPids}},
 		Log:               Log{Level: slog.LevelInfo, Format: "auto"},
 		origins:           map[string]string{},
 	}

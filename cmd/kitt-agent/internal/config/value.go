@@ -94,6 +94,22 @@ func integer(field func(*Config) *int, low, high int) func(*Config, *yaml.Node) 
 	})
 }
 
+// percent takes 1% to 100%, and 0 or 0%.
+func percent(field func(*Config) *int) func(*Config, *yaml.Node) error {
+	return parsed(func(c *Config, value string) error {
+		number, found := strings.CutSuffix(value, "%")
+		n, err := strconv.Atoi(number)
+		if err != nil || !found && n != 0 {
+			return errors.New("it is no percentage, such as 90%")
+		}
+		if n < 0 || n > 100 {
+			return errors.New("it is out of range")
+		}
+		*field(c) = n
+		return nil
+	})
+}
+
 // boolean takes the words that YAML 1.1, and so Python, takes.
 func boolean(set func(*Config, bool)) func(*Config, *yaml.Node) error {
 	return parsed(func(c *Config, value string) error {
@@ -333,6 +349,16 @@ var containerUser = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,31}(:[a-zA
 func checkUser(user string) error {
 	if !containerUser.MatchString(user) {
 		return errors.New("it is not of the form user or user:group")
+	}
+	return nil
+}
+
+var capability = regexp.MustCompile(`^[A-Z][A-Z0-9_]{1,31}$`)
+
+// checkCapability is the rule for a Linux capability (capabilities(7)) without CAP_.
+func checkCapability(name string) error {
+	if !capability.MatchString(name) || strings.HasPrefix(name, "CAP_") || name == "ALL" {
+		return errors.New("it is not the name of a capability without CAP_, such as SYS_NICE")
 	}
 	return nil
 }
