@@ -2,7 +2,10 @@ package docker
 
 import (
 	"context"
+	"fmt"
+	"time"
 
+	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/supervisor/program"
 )
 
@@ -39,12 +42,35 @@ func (f *follower) start(ctx context.Context) error {
 	})
 }
 
-// insist calls do again and again until the engine answers it.
+// interruptedLimit is for how long it is tried again what the engine begins and fails to
+// finish.
+const interruptedLimit = 2 * time.Minute
+
+// insist calls do again and again until the engine answers it. What the engine began
+// and did not finish is tried again for interruptedLimit.
 func (f *follower) insist(ctx context.Context, do func() error) error {
 	var err error
+	var since time.Time
 	_, waitErr := f.await(ctx, func() (string, error) {
-		if err = do(); noAnswer(err) {
+		err = do()
+		switch answerOf(err) {
+		case answered:
+			return "", nil
+		case noAnswer:
+			since = time.Time{}
 			return "", err
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) < interruptedLimit {
+			return "", err
+		}
+		err = &runner.Error{
+			Class: runner.ClassEngine,
+			Text:  fmt.Sprintf("the Docker engine fails again and again: %v", err),
+			Fix:   "sudo systemctl restart containerd docker; journalctl -u containerd -u docker says more",
+			Err:   err,
 		}
 		return "", nil
 	})

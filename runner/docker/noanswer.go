@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -16,25 +17,84 @@ import (
 	"github.com/kirizan/kitt-agent/runner"
 )
 
-// noAnswer reports whether err says only that the engine, or the containerd that it
-// needs, did not answer. What it was asked for it may have done all the same.
-func noAnswer(err error) bool {
+// An answer is what the error of a call says of the engine.
+type answer int
+
+const (
+	// The engine did what it was asked for, or said why it can't.
+	answered answer = iota
+
+	// The engine, or the containerd that it needs, did not answer. What it was asked
+	// for it may have done all the same.
+	noAnswer
+
+	// The engine answered, and lost a call of its own halfway: a shim that died under
+	// it, a containerd that was stopped while it worked or took too long. Asked again,
+	// it may succeed; but a shim that dies each time says the same for ever.
+	interrupted
+)
+
+// answerOf returns what err, of a call to the engine, says of it. It doesn't look at the
+// status alone: dockerd answers 500 to a start that containerd did not answer, and 400
+// if the text of that holds "no such file or directory" or "permission denied", as it
+// does while containerd has no socket (setExitCodeFromError in moby's daemon/errors.go).
+func answerOf(err error) answer {
 	switch {
 	case err == nil:
-		return false
+		return answered
 	case client.IsErrConnectionFailed(err), errors.Is(err, context.DeadlineExceeded), errdefs.IsUnavailable(err):
-		return true
-	case errdefs.IsInternal(err):
-		// What gRPC says of a containerd that is away, in the text of a status 500.
-		text := err.Error()
-		return strings.Contains(text, "connection error: desc =") || strings.Contains(text, "error reading from server: EOF")
+		return noAnswer
 	}
 	for _, broken := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE} {
 		if errors.Is(err, broken) {
-			return true
+			return noAnswer
 		}
 	}
-	return false
+	_, text, ofDaemon := strings.Cut(err.Error(), daemonSays)
+	if !ofDaemon {
+		return answered
+	}
+	class := strings.TrimSpace(text[strings.LastIndex(text, ": ")+1:])
+	switch {
+	case class == "unavailable", containsAny(text, awayTexts):
+		return noAnswer
+	case class == "context canceled", class == "context deadline exceeded", containsAny(text, interruptedTexts):
+		return interrupted
+	}
+	return answered
+}
+
+// daemonSays begins what moby's client quotes of an engine's answer. dockerd ends what
+// it quotes of containerd with the class of the error, which containerd's client makes
+// of gRPC's status code (FromGRPC in its errdefs/grpc.go, ToNative in
+// errdefs/pkg/errgrpc): "unavailable" is that of each connection that is broken or can't
+// be made.
+const daemonSays = "Error response from daemon: "
+
+// awayTexts are gRPC's words for a server that is away, where no class follows them: in
+// an answer that dockerd turned into another, or did not get through containerd's client.
+var awayTexts = []string{
+	"code = Unavailable desc =",
+	"connection error: desc =",
+	"error reading from server:",
+	"transport is closing",
+	"the connection is unavailable",
+	"the client connection is closing",
+}
+
+// interruptedTexts are those of calls between containerd and a shim that ended too soon.
+// containerd passes them on without a class of their own, as "unknown".
+var interruptedTexts = []string{
+	"ttrpc: closed",
+	"ttrpc: server closed",
+	"failed to create TTRPC connection",
+	"context canceled: unknown",
+	"context deadline exceeded: unknown",
+	"no running task found",
+}
+
+func containsAny(text string, parts []string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
 }
 
 // unreachable returns the error for an engine that did not do what it was asked for.
