@@ -52,6 +52,33 @@ func (s *Server) SetStatus(testID, status, reason string) {
 	}
 }
 
+// Restore returns a test to a status that it had before, with the first rows of its log
+// and without its result, as if the server were restored from a backup. A test that is
+// queued is offered again. It does nothing if there is no such test.
+func (s *Server) Restore(testID, status string, rows int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tests[testID]
+	if t == nil {
+		return
+	}
+	if i := slices.Index(t.history, status); i >= 0 {
+		t.history = t.history[:i+1]
+	}
+	t.status, t.reason, t.ended = status, "", ""
+	t.log = t.log[:min(rows, len(t.log))]
+	s.reports = slices.DeleteFunc(s.reports, func(r Report) bool {
+		if r.CommandID == t.command_ {
+			s.deleteResultLocked(r.result)
+		}
+		return r.CommandID == t.command_
+	})
+	if status == "queued" && !slices.Contains(t.agent.queue, t) {
+		t.agent.enqueue(t)
+	}
+	s.wakeLocked()
+}
+
 // SetSetting sets a setting of the agent with the given id or name, which its next
 // heartbeat receives. It does nothing if there is no such agent or setting.
 func (s *Server) SetSetting(agent, name, value string) {

@@ -46,6 +46,8 @@ type Report struct {
 	Time                                           time.Time
 	AgentID, CommandID, Status, ContainerID, Error string
 	Data                                           map[string]any // nil if there was none
+
+	result string // id of what the server stored of it
 }
 
 // A Request is a request that the server received.

@@ -37,6 +37,7 @@ func (c *call) report(a *agentRow) answer {
 
 // deliverLocked stores a result that an agent delivers.
 func (s *Server) deliverLocked(a *agentRow, in object) answer {
+	report := newReport(s.now(), a, in)
 	if data := in["result_data"]; truthy(data) {
 		stored, isObject := data.(object)
 		if !isObject {
@@ -49,8 +50,9 @@ func (s *Server) deliverLocked(a *agentRow, in object) answer {
 		r := &resultRow{newID(), stored}
 		s.results = append(s.results, r)
 		s.byModel[r.text("model")] = append(s.byModel[r.text("model")], r)
+		report.result = r.id
 	}
-	s.reports = append(s.reports, newReport(s.now(), a, in))
+	s.reports = append(s.reports, report)
 	s.wakeLocked()
 	return reply(http.StatusAccepted, newObject("accepted", true))
 }
@@ -172,14 +174,21 @@ func (c *call) getResult() answer {
 }
 
 func (c *call) deleteResult() answer {
-	s := c.s
-	is := func(r *resultRow) bool { return r.id == c.id }
+	if !c.s.deleteResultLocked(c.id) {
+		return refuse(http.StatusNotFound, "Result not found")
+	}
+	return ok("deleted", true)
+}
+
+// deleteResultLocked removes a stored result and reports whether there was one.
+func (s *Server) deleteResultLocked(id string) bool {
+	is := func(r *resultRow) bool { return r.id == id }
 	at := slices.IndexFunc(s.results, is)
 	if at < 0 {
-		return refuse(http.StatusNotFound, "Result not found")
+		return false
 	}
 	model := s.results[at].text("model")
 	s.results = slices.DeleteFunc(s.results, is)
 	s.byModel[model] = slices.DeleteFunc(s.byModel[model], is)
-	return ok("deleted", true)
+	return true
 }

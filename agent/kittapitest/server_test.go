@@ -523,3 +523,31 @@ func BenchmarkBeats(b *testing.B) {
 		send("/api/v1/agents/a4711/heartbeat", `{"status":"idle"}`)
 	}
 }
+
+// TestRestore puts a test that has ended back: it is offered again, without its result.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	s := start(t, kittapitest.Config{})
+	agentID := register(t, s, "gpu-1")
+	testID, commandID, err := s.Launch("gpu-1", "m")
+	require.NoError(t, err)
+	beat := s.URL + "/api/v1/agents/" + agentID + "/heartbeat"
+	require.Contains(t, fmt.Sprint(must(t, http.MethodPost, beat, "{}")), commandID)
+	for _, line := range []string{"one", "two"} {
+		must(t, http.MethodPost, s.URL+"/api/v1/quicktest/"+testID+"/logs", `{"line":"`+line+`"}`)
+	}
+	must(t, http.MethodPost, s.URL+"/api/v1/agents/"+agentID+"/results", `{"command_id":"`+commandID+`","status":"completed","result_data":{"model":"m"}}`)
+	must(t, http.MethodPost, s.URL+"/api/v1/quicktest/"+testID+"/status", `{"status":"completed"}`)
+	require.Len(t, s.Results(), 1)
+
+	s.Restore(testID, "dispatched", 1)
+	row, _ := s.Test(testID)
+	require.Equal(t, []string{"queued", "dispatched"}, row.History)
+	require.Equal(t, []string{"one"}, s.Lines(testID))
+	require.Empty(t, s.Results())
+	require.Empty(t, s.Reports())
+	require.NotContains(t, fmt.Sprint(must(t, http.MethodPost, beat, "{}")), commandID)
+	s.Restore(testID, "queued", 0)
+	require.Contains(t, fmt.Sprint(must(t, http.MethodPost, beat, "{}")), commandID)
+	s.Restore("none", "queued", 0)
+}
