@@ -24,6 +24,7 @@
 //	no-metrics   writes no metrics.json
 //	clock        prints at last how many seconds it took, by its own clock
 //	own-file     prints into the file output in the directory of the results
+//	mark         adds a byte to the file runs in the directory of the results
 //
 // metrics.json is written if the status is 0.
 package main
@@ -92,6 +93,11 @@ func run(args []string) (int, error) {
 		}
 		os.Stderr = os.Stdout
 	}
+	if s.mark {
+		if err := mark(filepath.Join(*dir, "runs")); err != nil {
+			return 1, err
+		}
+	}
 	if err := s.play(); err != nil {
 		return 1, err
 	}
@@ -113,7 +119,7 @@ type script struct {
 	env                                   string
 	stderr, cr, badUTF8, hang             bool
 	fork, forkSession, ignoreTerm         bool
-	noMetrics, clock, ownFile             bool
+	noMetrics, clock, ownFile, mark       bool
 }
 
 func parse(model string) (script, error) {
@@ -164,6 +170,8 @@ func parse(model string) (script, error) {
 			s.noMetrics = true
 		case "clock":
 			s.clock = true
+		case "mark":
+			s.mark = true
 		case "own-file":
 			s.ownFile = true
 		default:
@@ -244,6 +252,16 @@ func (s script) extras(w io.Writer) error {
 	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// mark adds a byte to a file.
+func mark(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("x")
+	return errors.Join(err, f.Close())
 }
 
 // leaveChild starts a child and says its number.
