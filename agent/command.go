@@ -101,7 +101,10 @@ func checkCommand(c jobs.Command, operator bool) (jobs.Command, error) {
 			c.Spec.Model = ""
 		}
 		return c, checkText("model_path", c.Spec.Model, maxModelPath)
-	case TypeRunContainer, TypeStartEngine, TypeStopEngine, TypeInstallEngine:
+	case TypeRunContainer:
+		return c, badCommand("Unsupported command type: run_container. No KITT server sends it, and its free flags " +
+			"would make the agent's token as good as root on this machine; use run_test")
+	case TypeStartEngine, TypeStopEngine, TypeInstallEngine:
 		return c, badCommand("Unsupported command type: %s (this agent runs benchmarks through run_test only)", c.Type)
 	case TypeStopContainer, TypeCheckDocker, TypeEngineStatus, TypeCancel:
 		return c, nil

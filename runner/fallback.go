@@ -19,7 +19,7 @@ import (
 // A member that is only not ready, see [ErrNotReady], keeps the job: the next one is
 // not tried.
 //
-// It is a [Resumer], a [Cleaner], a [Sweeper], a [StartChecker] and a
+// It is a [Resumer], a [Cleaner], a [Sweeper], a [StartChecker], a [JobChecker] and a
 // [ContainerRunner] on behalf of those of its members that are. A member that is no Resumer is never asked to run the same
 // job again: its run counts as lost once the program has ended.
 type Fallback struct {
@@ -34,6 +34,7 @@ var (
 	_ Checker = (*Fallback)(nil)
 
 	_ StartChecker = (*Fallback)(nil)
+	_ JobChecker   = (*Fallback)(nil)
 )
 
 // NewFallback returns a Fallback that tries runners in the order given. The
@@ -111,11 +112,37 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 			}
 		}
 	}
+	return Result{}, nothingFor(job, reasons)
+}
+
+// nothingFor returns the error for a job that no member can run, for these reasons.
+func nothingFor(job Job, reasons []string) error {
 	text := "there is nothing to run the benchmark with"
 	if len(reasons) > 0 {
 		text += ": " + strings.Join(reasons, "; ")
 	}
-	return Result{}, &Error{Class: ClassUnavailable, Text: text, Fix: "kitt-agent build", Err: ErrUnavailable}
+	fix := "kitt-agent build"
+	if job.Mode == ModeNative {
+		fix = "install it, or choose engine_mode docker"
+	}
+	return &Error{Class: ClassUnavailable, Text: text, Fix: fix, Err: ErrUnavailable}
+}
+
+// CheckJob returns why no member can run job, and nil if one may.
+func (f *Fallback) CheckJob(job Job) error {
+	var reasons []string
+	for _, r := range f.members {
+		checker, ok := As[JobChecker](r)
+		if !ok {
+			return nil
+		}
+		err := checker.CheckJob(job)
+		if !errors.Is(err, ErrUnavailable) || len(f.members) == 1 {
+			return err
+		}
+		reasons = append(reasons, reasonOf(err))
+	}
+	return nothingFor(job, reasons)
 }
 
 // runMember runs job on r, which is asked to detach only if it can resume.

@@ -316,3 +316,28 @@ func TestFallbackCheckStart(t *testing.T) {
 		require.Equal(t, c.want, runner.NewFallback(c.members...).CheckStart(t.Context()), c.name)
 	}
 }
+
+// checking is a runner that knows which jobs it can't run.
+type checking struct {
+	runnertest.Fake
+	err error
+}
+
+func (c *checking) CheckJob(runner.Job) error { return c.err }
+
+func TestFallbackKnowsWhichJobsNobodyCanRun(t *testing.T) {
+	t.Parallel()
+	native := runner.Job{Mode: runner.ModeNative}
+	containers, local := &checking{err: unavailable("no native engine here")}, &checking{err: unavailable("no kitt here")}
+	f := runner.NewFallback(containers, local)
+	e, ok := errors.AsType[*runner.Error](f.CheckJob(native))
+	require.True(t, ok)
+	require.ErrorIs(t, e, runner.ErrUnavailable)
+	require.Equal(t, "there is nothing to run the benchmark with: no native engine here; no kitt here", e.Text)
+	require.Equal(t, "install it, or choose engine_mode docker", e.Fix)
+
+	local.err = nil
+	require.NoError(t, f.CheckJob(native))
+	require.Equal(t, unavailable("no native engine here"), runner.NewFallback(containers).CheckJob(native))
+	require.NoError(t, runner.NewFallback(containers, &runnertest.Fake{}).CheckJob(native), "who can't tell may be able to")
+}

@@ -5,7 +5,7 @@
 // the agent asks it to resume a run where the last program left off. A [Cleaner]
 // removes what a stopped benchmark left behind outside itself. A [Sweeper] finds
 // runs that belong to no job. A [Checker] refuses jobs in advance. A [StartChecker]
-// knows when jobs have to wait. Use [As] to look for them: it also finds those of a
+// knows when jobs have to wait, and a [JobChecker] which jobs it can't run. Use [As] to look for them: it also finds those of a
 // runner that another one wraps.
 //
 // Stopping a job and detaching from it are different operations. Both end the
@@ -90,6 +90,21 @@ type StartChecker interface {
 	// would say so.
 	CheckStart(ctx context.Context) error
 }
+
+// A JobChecker is a Runner that may know before a job is prepared that it has nothing to
+// run it with.
+type JobChecker interface {
+	// CheckJob returns an error that matches [ErrUnavailable] if Run would return one for
+	// job, whose Model may be missing yet, and nil if that isn't known. It looks at the
+	// files of this machine at most.
+	CheckJob(job Job) error
+}
+
+// The words of [Job].Mode.
+const (
+	ModeDocker = "docker" // kitt starts the engine in a container
+	ModeNative = "native" // kitt starts the engine that is installed on this machine
+)
 
 // A Job is one benchmark to run.
 type Job struct {

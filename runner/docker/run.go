@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -8,12 +9,25 @@ import (
 	"github.com/kirizan/kitt-agent/runner"
 )
 
+// CheckJob refuses a job of mode native: in its image kitt finds no engine.
+func (*Runner) CheckJob(job runner.Job) error {
+	if job.Mode != runner.ModeNative {
+		return nil
+	}
+	return &runner.Error{
+		Class: runner.ClassUnavailable,
+		Text:  "engine_mode native needs the kitt command of this machine, since a container has no native engine",
+		Fix:   "set runner: auto in agent.yaml and install kitt, or choose engine_mode docker",
+		Err:   runner.ErrUnavailable,
+	}
+}
+
 // Run runs job in a container of its own, follows it to its end and removes it.
 func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
 	if ctx.Err() != nil {
 		return runner.Result{}, context.Cause(ctx)
 	}
-	if err := checkPaths(job); err != nil {
+	if err := cmp.Or(r.CheckJob(job), checkPaths(job)); err != nil {
 		return runner.Result{}, err
 	}
 	program, err := r.program.Find(ctx)

@@ -59,7 +59,10 @@ type Config struct {
 // subdirectory process of the job's directory; it removes none of them.
 type Runner struct{ config Config }
 
-var _ runner.Resumer = (*Runner)(nil)
+var (
+	_ runner.Resumer    = (*Runner)(nil)
+	_ runner.JobChecker = (*Runner)(nil)
+)
 
 // New returns a Runner.
 func New(config Config) *Runner {
@@ -81,7 +84,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if ctx.Err() != nil {
 		return runner.Result{}, context.Cause(ctx)
 	}
-	path, err := r.command()
+	path, err := r.command(job)
 	if err != nil {
 		return runner.Result{}, err
 	}
@@ -263,16 +266,27 @@ func callOff(dir string) (bool, error) {
 	return true, os.Remove(filepath.Join(dir, specFile))
 }
 
-func (r *Runner) command() (string, error) {
+// CheckJob returns what is missing on this machine to run job.
+func (r *Runner) CheckJob(job runner.Job) error {
+	_, err := r.command(job)
+	return err
+}
+
+// command returns the path of kitt, or an error that says what job lacks.
+func (r *Runner) command(job runner.Job) (string, error) {
 	path, err := exec.LookPath(r.config.Command)
 	if err == nil {
 		path, err = filepath.Abs(path)
 	}
 	if err != nil {
+		fix := "kitt-agent build"
+		if job.Mode == runner.ModeNative {
+			fix = "install kitt on this machine, or choose engine_mode docker"
+		}
 		return "", &runner.Error{
 			Class: runner.ClassUnavailable,
 			Text:  fmt.Sprintf("the command %s is not installed on this machine", r.config.Command),
-			Fix:   "kitt-agent build",
+			Fix:   fix,
 			Err:   errors.Join(runner.ErrUnavailable, err),
 		}
 	}

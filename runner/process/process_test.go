@@ -363,3 +363,14 @@ func TestLetGoEndsWhatCannotBeResumed(t *testing.T) {
 	require.ErrorIs(t, err, runner.ErrDetach)
 	require.False(t, running(child(t, out.Text())))
 }
+
+func TestANativeBenchmarkWithoutKitt(t *testing.T) {
+	t.Parallel()
+	r := process.New(process.Config{Command: "/nonexistent/kitt"})
+	job := newJob(t, "m")
+	job.Mode = runner.ModeNative
+	err := r.CheckJob(job)
+	require.ErrorIs(t, err, runner.ErrUnavailable)
+	require.EqualError(t, err, "the command /nonexistent/kitt is not installed on this machine (install kitt on this machine, or choose engine_mode docker)")
+	require.NoError(t, process.New(process.Config{Command: kitt}).CheckJob(job))
+}

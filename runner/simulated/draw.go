@@ -7,21 +7,6 @@ import (
 	"slices"
 )
 
-// The benchmarks of each suite, in the order in which `kitt run` takes them.
-var suites = map[string][]string{
-	"quick":       {"throughput"},
-	"performance": {"throughput", "latency", "memory_usage", "warmup_analysis"},
-	"standard":    {"mmlu", "gsm8k", "truthfulqa", "hellaswag", "throughput", "latency", "memory_usage", "warmup_analysis"},
-}
-
-// benchmarks returns those of a suite; any unknown word means throughput.
-func benchmarks(suite string) []string {
-	if names, ok := suites[suite]; ok {
-		return names
-	}
-	return suites["quick"]
-}
-
 // How many requests the benchmarks make, as `kitt run` does.
 const (
 	warmups          = 5

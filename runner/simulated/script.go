@@ -40,7 +40,8 @@ func newScript(job runner.Job, h Hardware, m *measurer, failed bool) *script {
 		Passed: !failed, SystemInfo: h.systemInfo(),
 	}}
 	s.say("start", "KITT Benchmark Runner\n  Model:  %s\n  Engine: %s\n  Suite:  %s\n", job.Model, job.Engine, job.Suite)
-	if _, known := suites[job.Suite]; !known {
+	names, known := runner.SuiteBenchmarks(job.Suite)
+	if !known {
 		s.say("start", "Warning: no suite named '%s', running throughput only", job.Suite)
 	}
 	s.say("hardware", "Detecting hardware...")
@@ -54,7 +55,6 @@ func newScript(job runner.Job, h Hardware, m *measurer, failed bool) *script {
 	}
 	s.say("model", "  Model loaded, %.1f of %.1f GiB in use with its cache", m.need/gib, m.memory/gib)
 
-	names := benchmarks(job.Suite)
 	s.say("model", "Running %d benchmark(s)...\n", len(names))
 	total := 0.0
 	for _, name := range names {

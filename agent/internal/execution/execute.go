@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -201,6 +202,9 @@ func (x *execution) startPreparing(ctx context.Context) {
 		x.jobLog.Note("Agent starting benchmark: " + spec.Benchmark)
 		x.jobLog.Note("Engine: " + spec.Engine)
 		x.jobLog.Note("Model: " + spec.Model)
+		if note := overridden(spec); note != "" {
+			x.jobLog.Note(note)
+		}
 		for _, refusal := range x.cfg.Refusals() {
 			x.jobLog.Note("The setting " + refusal)
 		}
@@ -208,6 +212,21 @@ func (x *execution) startPreparing(ctx context.Context) {
 	if x.transition(ctx, jobs.StatePreparing, nil) {
 		x.cfg.Nudge()
 	}
+}
+
+// overridden says that the suite runs something else than the benchmark that was named;
+// empty if it doesn't.
+func overridden(spec jobs.Spec) string {
+	suite, known := runner.SuiteBenchmarks(spec.Suite)
+	if len(suite) == 1 && suite[0] == spec.Benchmark {
+		return ""
+	}
+	unknown := ""
+	if !known {
+		unknown = ", which kitt does not have,"
+	}
+	return fmt.Sprintf("The suite %s%s decides which benchmarks run: %s; benchmark_name %s has no effect",
+		spec.Suite, unknown, strings.Join(suite, ", "), spec.Benchmark)
 }
 
 // transition makes a step that is on disk before anything is done about it, and

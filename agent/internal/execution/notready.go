@@ -28,7 +28,7 @@ const (
 // and the job's log say why. It returns the cause when ctx is done.
 func (x *execution) awaitRunner(ctx context.Context) error {
 	checker, ok := runner.As[runner.StartChecker](x.cfg.Runner)
-	if !ok {
+	if !ok || x.job.Command.Spec.Mode == runner.ModeNative { // it needs no container engine
 		return nil
 	}
 	defer x.unblock()

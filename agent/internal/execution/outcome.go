@@ -84,8 +84,11 @@ func logReason(o jobs.Outcome) string {
 
 // logEnding returns the last line of the job's log.
 func logEnding(j *jobs.Job, o jobs.Outcome) string {
-	what := "Benchmark"
-	if j.Command.Type == jobs.TypeCleanupStorage {
+	what := "Command"
+	switch j.Command.Type {
+	case jobs.TypeRunTest:
+		what = "Benchmark"
+	case jobs.TypeCleanupStorage:
 		what = "Cleanup"
 	}
 	return what + " " + string(o.State)

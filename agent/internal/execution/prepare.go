@@ -23,6 +23,10 @@ func (x *execution) prepare(ctx context.Context) {
 		x.recordOutcome(x.cleanUp(ctx))
 		return
 	}
+	if err := x.checkJob(ctx); err != nil {
+		x.finalize(x.job, x.jobLog, x.outcome(ctx, runner.Result{}, err))
+		return
+	}
 	lease, err := x.fetchModel(ctx)
 	if err != nil {
 		if !errors.Is(context.Cause(ctx), runner.ErrDetach) {
@@ -48,6 +52,17 @@ func (x *execution) prepare(ctx context.Context) {
 		rec.ModelOrigin = lease.Origin
 		rec.Image = x.cfg.Image()
 	})
+}
+
+// checkJob returns why the runner has nothing to run the job with, if it knows that
+// before the model is copied.
+func (x *execution) checkJob(ctx context.Context) (err error) {
+	checker, ok := runner.As[runner.JobChecker](x.cfg.Runner)
+	if !ok {
+		return nil
+	}
+	defer x.catch(ctx, "runner", &err)
+	return checker.CheckJob(x.runnerJob())
 }
 
 // fetchModel brings the model to local disk.
