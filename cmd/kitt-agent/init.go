@@ -244,9 +244,9 @@ func (env *environment) variables(given map[string]string) map[string]string {
 		if _, ok := given[key.Name]; ok || flagOf(key.Name) == "" {
 			continue
 		}
-		if value := env.getenv(key.Env); value != "" {
+		if name, value := key.Variable(env.getenv); value != "" {
 			given[key.Name] = value
-			taken[key.Name] = key.Env
+			taken[key.Name] = name
 		}
 	}
 	return taken

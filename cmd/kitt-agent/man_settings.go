@@ -64,7 +64,7 @@ func describeKey(key config.Key) string {
 		text += " Default: " + key.Default + "."
 	}
 	if key.Env != "" {
-		text += " Variable: " + key.Env + "."
+		text += " Variable: " + strings.Join(key.Variables(), " or ") + "."
 	}
 	if key.Secret {
 		text += " Secret."

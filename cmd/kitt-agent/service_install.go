@@ -175,8 +175,8 @@ func (env *environment) describeService(in serviceInstall, account *user.User) (
 		env.say("kitt-agent: warning: %s", w)
 	}
 	for _, key := range config.Keys() {
-		if key.Env != "" && env.getenv(key.Env) != "" {
-			env.say("kitt-agent: warning: the service does not see %s, which is set here; put %s into %s", key.Env, key.Name, cfg.Path)
+		if name, value := key.Variable(env.getenv); value != "" {
+			env.say("kitt-agent: warning: the service does not see %s, which is set here; put %s into %s", name, key.Name, cfg.Path)
 		}
 	}
 	program, err := os.Executable()

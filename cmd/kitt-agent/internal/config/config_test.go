@@ -455,8 +455,11 @@ func TestKeysAreComplete(t *testing.T) {
 		require.NotEmpty(t, k.Allowed, k.Name)
 		require.NotEmpty(t, k.Meaning, k.Name)
 		require.False(t, names[k.Name], k.Name)
-		require.False(t, k.Env != "" && vars[k.Env], k.Env)
-		names[k.Name], vars[k.Env] = true, true
+		names[k.Name] = true
+		for _, v := range k.Variables() {
+			require.False(t, vars[v], v)
+			vars[v] = true
+		}
 	}
 }
 
@@ -476,6 +479,22 @@ func TestDefaultsAreAsDocumented(t *testing.T) {
 		}
 	}
 	require.Greater(t, checked, 20)
+}
+
+// KITT's own generated stack gives its agent these two variables and no file.
+func TestVariablesOfKITTsStack(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	c, _, err := Sources{Getenv: environ("KITT_HOME", home, "KITT_SERVER_URL", "https://server:8080", "KITT_AUTH_TOKEN", "operators")}.Resolve()
+	require.NoError(t, err)
+	require.Equal(t, "https://server:8080", c.ServerURL)
+	require.Equal(t, "operators", c.ServerToken.Reveal())
+	require.Empty(t, c.Token.Reveal(), "the server shows the beginning of an agent's token to everybody")
+	require.Equal(t, "KITT_AUTH_TOKEN", c.Origin("server_token"))
+
+	c, _, err = Sources{Getenv: environ("KITT_HOME", home, "KITT_SERVER_URL", "https://server:8080", "KITT_SERVER", "https://other:8080")}.Resolve()
+	require.NoError(t, err)
+	require.Equal(t, "https://other:8080", c.ServerURL, "the agent's own variable is the stronger one")
 }
 
 // FuzzFile holds two promises for any text: reading it doesn't crash, and what

@@ -21,7 +21,33 @@ type Key struct {
 	Meaning string
 	Secret  bool // whether the value must not be seen
 
+	// Alias is a variable of KITT's own that means the same, empty if there is none. It
+	// counts where Env is not set.
+	Alias string
+
 	set func(c *Config, value *yaml.Node) error
+}
+
+// Variable returns the environment variable that sets the key, and its value; an empty
+// value if none does.
+func (k *Key) Variable(getenv func(string) string) (name, value string) {
+	for _, name := range k.Variables() {
+		if value := getenv(name); value != "" {
+			return name, value
+		}
+	}
+	return k.Env, ""
+}
+
+// Variables returns the names of the environment variables that set the key, the
+// strongest first.
+func (k *Key) Variables() (names []string) {
+	for _, name := range []string{k.Env, k.Alias} {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Keys returns every setting, in the order in which a person would read them.
@@ -31,13 +57,13 @@ var keys = []Key{
 	{Name: "name", Env: "KITT_NAME", Allowed: "a text without slashes", Default: "the host name",
 		Meaning: "the agent's identity at the server",
 		set:     text(func(c *Config) *string { return &c.Name }, rules.Name)},
-	{Name: "server_url", Env: "KITT_SERVER", Allowed: "an http or https address",
+	{Name: "server_url", Env: "KITT_SERVER", Alias: "KITT_SERVER_URL", Allowed: "an http or https address",
 		Meaning: "the KITT server",
 		set:     serverURL},
 	{Name: "token", Env: "KITT_TOKEN", Secret: true, Allowed: "printable ASCII without blanks",
 		Meaning: "the agent's own token, for the server and for callers of the agent's API",
 		set:     secret(func(c *Config) *agent.Secret { return &c.Token })},
-	{Name: "server_token", Env: "KITT_SERVER_TOKEN", Secret: true, Allowed: "printable ASCII without blanks",
+	{Name: "server_token", Env: "KITT_SERVER_TOKEN", Alias: "KITT_AUTH_TOKEN", Secret: true, Allowed: "printable ASCII without blanks",
 		Meaning: "the server's own token, without which a server that has one takes neither log nor status",
 		set:     secret(func(c *Config) *agent.Secret { return &c.ServerToken })},
 	{Name: "port", Env: "KITT_PORT", Allowed: "1 to 65535", Default: "8090",

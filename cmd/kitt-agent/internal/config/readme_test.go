@@ -26,7 +26,7 @@ func TestReadme(t *testing.T) {
 	var table strings.Builder
 	table.WriteString("| key | variable | meaning | allowed | default |\n| --- | --- | --- | --- | --- |\n")
 	for _, k := range Keys() {
-		fmt.Fprintf(&table, "| `%s` | %s | %s | %s | %s |\n", k.Name, code(k.Env), k.Meaning, k.Allowed, k.Default)
+		fmt.Fprintf(&table, "| `%s` | %s | %s | %s | %s |\n", k.Name, code(strings.Join(k.Variables(), "`, `")), k.Meaning, k.Allowed, k.Default)
 	}
 	want := before + begin + table.String() + end + after
 	if *update {

@@ -81,8 +81,8 @@ func (s Sources) Resolve() (*Config, []string, error) {
 		return nil, nil, err
 	}
 	for i := range keys {
-		if value := getenv(keys[i].Env); keys[i].Env != "" && value != "" {
-			faults = append(faults, c.override(&keys[i], value, keys[i].Env))
+		if name, value := keys[i].Variable(getenv); value != "" {
+			faults = append(faults, c.override(&keys[i], value, name))
 		}
 	}
 	names := make([]string, 0, len(s.Flags))
