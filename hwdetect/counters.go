@@ -70,6 +70,8 @@ type GPUCounters struct {
 type GPUProcess struct {
 	GPU         int      `json:"gpu"`                    // index
 	PID         int      `json:"pid"`                    // in the host's PID namespace
+	Command     string   `json:"command,omitempty"`      // its name, of at most 15 bytes (proc_pid_comm(5)); empty if unknown
+	Owner       string   `json:"owner,omitempty"`        // user name or id; empty if unknown
 	Kind        string   `json:"kind,omitempty"`         // compute, graphics or mps
 	MemoryBytes *int64   `json:"memory_bytes,omitempty"` // nil if unknown
 	SMPct       *float64 `json:"sm_pct,omitempty"`       // share of the SMs in use, 0 to 100; nil if unknown

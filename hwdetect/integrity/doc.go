@@ -18,9 +18,13 @@
 // decides. A share is one of the time in which a GPU can have been busy, so that lost
 // samples never make it too large.
 //
-// A [Report] is what a file says about one run. It is written before the run with the
-// Start alone, and again after it. The caller keeps it where the benchmark cannot
-// write.
+// A [Report] is what a file says about one run. A [Recorder] makes it: it writes the
+// Start before the run, takes samples in a goroutine of its own during it, also after a
+// restart of the program, and judges the run when it has ended. Each call to the Source
+// has a limit. One that does not return is a Gap, and is not waited for.
+//
+// The caller keeps the files where the benchmark cannot write, and [Publish] copies them
+// to its results afterwards.
 //
 // The package lies below hwdetect because a low-level package may import only its
 // own tree. It imports neither NVML nor a job's types: the caller says where files

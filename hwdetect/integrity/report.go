@@ -26,9 +26,23 @@ type Report struct {
 	Delta    []GPUDelta        `json:"delta,omitempty"` // what the GPUs' counters advanced by
 	Samples  Summary           `json:"samples"`
 	Foreign  []ForeignProcess  `json:"foreign,omitempty"`
+
+	ForeignKnown bool          `json:"foreign_known"` // whether processes on the GPUs could be listed
+	Neighbours   []Neighbour   `json:"neighbours,omitempty"`
+	Gaps         []Gap         `json:"gaps,omitempty"` // in addition to those of the states and samples
+	IntervalNS   time.Duration `json:"interval_ns,omitempty"`
+
 	Verdict  Verdict           `json:"verdict"`
 	Rules    []RuleInForce     `json:"rules"`
 }
+
+// The files of a recording; see [Run]. [SamplesFile] becomes [TelemetryFile] when the
+// run has ended, compressed with gzip as TelemetryFile.gz if it is large.
+const (
+	ReportFile    = "integrity.json"
+	TelemetryFile = "telemetry.csv"
+	SamplesFile   = "samples.csv"
+)
 
 // A RuleInForce is a rule by which a run was judged.
 type RuleInForce struct {

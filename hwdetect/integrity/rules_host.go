@@ -25,6 +25,9 @@ func hostRules() []Rule {
 		{Code: "clock_step", Unit: "s", Limit: warnAbove(0.5), Remedy: "have chrony or systemd-timesyncd set the clock before the run",
 			Why:     "times that the benchmark takes from the real-time clock are wrong by as much",
 			Figures: host1(clockStep)},
+		{Code: "neighbours", Unit: "%", Limit: Limit{}, Info: true, Remedy: "set max_concurrent_jobs to 1",
+			Why:     "other benchmarks of this agent, as a share of the time; they were asked for",
+			Figures: neighbours},
 		{Code: "samples_missing", Unit: "%", Limit: Limit{}, Info: true,
 			Why:     "charts and clocks have gaps; counters do not",
 			Figures: host1(missing)},
@@ -110,4 +113,21 @@ func missing(e *Evidence) Figure {
 		return Figure{}
 	}
 	return Figure{Value: 100 * share, Share: &share, Text: fmt.Sprintf("there are no samples for %.3g%% of %.0f s", 100*share, all.Seconds())}
+}
+
+// neighbours returns a figure for each other run, in percent of the time.
+func neighbours(e *Evidence) (figures []Figure) {
+	all := e.Duration()
+	if e.End == nil || all <= 0 {
+		return nil
+	}
+	for _, n := range e.Neighbours {
+		share := min(max(n.Last.Sub(n.First).Seconds()/all.Seconds(), 0), 1)
+		figures = append(figures, Figure{
+			// One that was seen once was there for an unknown short time.
+			Value: max(100*share, 0.1), Share: &share, First: &n.First, Last: &n.Last,
+			Text: fmt.Sprintf("%s ran for %.3g%% of %.0f s", n.Name, 100*share, all.Seconds()),
+		})
+	}
+	return figures
 }

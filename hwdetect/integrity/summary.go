@@ -26,7 +26,8 @@ type Summary struct {
 	Damaged   int           `json:"damaged_rows,omitempty"` // rows of the file that are not samples
 	GPUs      []GPUSummary  `json:"gpus"`
 
-	last *Sample // the one before
+	last    *Sample   // the one before
+	lastGPU time.Time // of the last sample with GPUs
 }
 
 // A GPUSummary is what the samples show of one GPU. A nil field could not be read.
@@ -83,6 +84,12 @@ func (s *Summary) Add(sample Sample) {
 		}
 		sum.add(g, sample.Time, step)
 	}
+	if len(sample.GPUs) > 0 {
+		if !s.lastGPU.IsZero() && sample.Time.Sub(s.lastGPU) > maxStep && step > 0 {
+			s.addGap(gapGPUSamples, "the GPUs gave no reading", s.lastGPU, sample.Time)
+		}
+		s.lastGPU = sample.Time
+	}
 	before := sample
 	before.GPUs = nil
 	s.last = &before
@@ -101,17 +108,17 @@ func (s *Summary) advance(sample Sample) time.Duration {
 		return step
 	}
 	if step != 0 {
-		s.addGap(s.last.Time, sample.Time)
+		s.addGap(gapSamples, "no samples", s.last.Time, sample.Time)
 	}
 	return 0
 }
 
-func (s *Summary) addGap(from, to time.Time) {
+func (s *Summary) addGap(what, reason string, from, to time.Time) {
 	if len(s.Gaps) == maxGaps {
 		s.MoreGaps++
 		return
 	}
-	s.Gaps = append(s.Gaps, Gap{What: "samples", Reason: "no samples", From: &from, To: &to})
+	s.Gaps = append(s.Gaps, Gap{What: what, Reason: reason, From: &from, To: &to})
 }
 
 // add adds one reading; step is the time since the last sample, 0 after a gap.

@@ -100,6 +100,19 @@ type Evidence struct {
 	// whether processes could be listed at all.
 	Foreign      []ForeignProcess
 	ForeignKnown bool
+
+	// Neighbours are other runs of the same program, at the same time.
+	Neighbours []Neighbour
+
+	// StartMissing reports whether Start was read after the run had begun.
+	StartMissing bool
+}
+
+// A Neighbour is another run on this machine.
+type Neighbour struct {
+	Name  string    `json:"name"`
+	First time.Time `json:"first"` // when it was first seen
+	Last  time.Time `json:"last"`
 }
 
 // Duration returns the time from Start to End, by the clock that nobody can set if
@@ -163,6 +176,8 @@ func (e *Evidence) nothingJudged(judged int) string {
 	switch {
 	case e.End == nil:
 		return "the state at the end is missing"
+	case e.StartMissing:
+		return "the state before the run is missing"
 	case judged == 0:
 		return "nothing of this machine could be read"
 	case e.hasGPUs() && len(e.Start.GPUs) == 0 && len(e.End.GPUs) == 0:
