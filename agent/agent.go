@@ -20,6 +20,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
 	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/logstream"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
@@ -68,11 +69,12 @@ func New(cfg Config) (*Agent, error) {
 	}
 	cfg.Policy = fillPolicy(cfg.Policy, cfg.Dir, settings.texts())
 	settings.limit(cfg.Policy)
-	if err := errors.Join(cfg.validate(), settingsErr); err != nil {
-		return nil, fmt.Errorf("agent: %w", err)
-	}
 	secrets := logstream.NewRedactor(cfg.Secrets)
 	cfg.Logger = slog.New(secrets.Handler(cfg.Logger.Handler()))
+	recorder, recorderErr := cfg.Integrity.recorder(cfg.Logger)
+	if err := errors.Join(cfg.validate(), settingsErr, recorderErr); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
 	a := &Agent{
 		cfg: cfg, secrets: secrets, settings: settings, token: &callerToken{now: cfg.Token, readAgain: cfg.ReadToken}, ready: make(chan struct{}),
 		audit:   &auditor{write: cfg.Audit, secrets: secrets},
@@ -94,7 +96,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	a.duplicates = newDuplicates(a.cfg, a.notices)
-	a.compose()
+	a.compose(recorder)
 	if limits := cfg.limits(); len(limits) > 0 {
 		a.cfg.Logger.Info("not everything can be promised with these parts", "limits", limits)
 	}
@@ -102,7 +104,7 @@ func New(cfg Config) (*Agent, error) {
 }
 
 // compose makes the parts that do the agent's work, each from those before it.
-func (a *Agent) compose() {
+func (a *Agent) compose(recorder *integrity.Recorder) {
 	a.logs = &execution.Logs{Secrets: a.cfg.Secrets, Logger: a.cfg.Logger, Released: a.tidy}
 	a.outbox = outbox.New(outbox.Config{
 		Reporter:   a.cfg.Reporter,
@@ -122,8 +124,8 @@ func (a *Agent) compose() {
 		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
 		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
 		GPUs: a.gpus, Image: a.settings.image, Refusals: a.settings.refusals, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
-		Identity: a.identity,
-		Queue:    a.queue, Logs: a.logs, Notices: a.notices, Secrets: a.secrets, Logger: a.cfg.Logger,
+		Identity: a.identity, Integrity: execution.Integrity{Recorder: recorder, FailInvalid: a.cfg.Integrity.FailInvalid},
+		Queue: a.queue, Logs: a.logs, Notices: a.notices, Secrets: a.secrets, Logger: a.cfg.Logger,
 	})
 	a.maintainer.retryClean = a.executor.RetryClean
 	a.reconciler = newReconciler(a.cfg, a.registry, a.queue, a.notices)
@@ -175,12 +177,12 @@ func (a *Agent) Heartbeat(ctx context.Context) error {
 	return err
 }
 
-// agentID returns the server's id for the agent, or its name before there is one.
 // identity returns what results say about the agent.
 func (a *Agent) identity() execution.Identity {
 	return execution.Identity{Name: a.cfg.Name, ID: a.beats.State().AgentID, Version: a.cfg.Version, Machine: a.host.Description()}
 }
 
+// agentID returns the server's id for the agent, or its name before there is one.
 func (a *Agent) agentID() string { return orDefault(a.beats.State().AgentID, a.cfg.Name) }
 
 // ErrInUse is matched by the error of Run if another agent uses the same Dir.

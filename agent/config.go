@@ -16,6 +16,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
@@ -127,6 +128,10 @@ type Config struct {
 	// Defaults to 1: benchmarks that share a machine disturb each other.
 	MaxConcurrentJobs int
 
+	// Integrity says whether and how the state of the machine is recorded during
+	// benchmarks. Without a Source nothing is recorded.
+	Integrity Integrity
+
 	// StopGrace is what a cancelled benchmark gets between the polite signal
 	// and the kill. Defaults to 10 s.
 	StopGrace time.Duration
@@ -164,6 +169,39 @@ type Config struct {
 
 	// Logger receives what an operator wants to know. Defaults to none.
 	Logger *slog.Logger
+}
+
+// Integrity says how the state of the machine is recorded during benchmarks, so that
+// each result says whether the machine was fit to be measured. The files integrity.json
+// and telemetry.csv are written to the job's directory, which benchmarks in containers
+// cannot reach, and copied to its results afterwards.
+type Integrity struct {
+	// Source reads the machine, as [integrity.Machine] does. Nil records nothing.
+	Source integrity.Source
+
+	// Interval is the time between two samples, from 100 ms to 1 min. Defaults to
+	// 1 s.
+	Interval time.Duration
+
+	// Rules judge runs. Defaults to [integrity.DefaultRules].
+	Rules []integrity.Rule
+
+	// Judges judge runs in addition to Rules.
+	Judges []integrity.Judge
+
+	// FailInvalid makes a job fail whose run is invalid. Its figures are kept and
+	// reported all the same.
+	FailInvalid bool
+}
+
+// recorder returns what records runs; nil without a Source.
+func (i Integrity) recorder(log *slog.Logger) (*integrity.Recorder, error) {
+	if i.Source == nil {
+		return nil, nil
+	}
+	return integrity.NewRecorder(integrity.RecorderConfig{
+		Source: i.Source, Interval: i.Interval, Rules: i.Rules, Judges: i.Judges, Logger: log,
+	})
 }
 
 // Retention bounds what is kept of delivered jobs: their logs and results. What

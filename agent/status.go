@@ -91,9 +91,14 @@ type JobStatus struct {
 	Class       string            `json:"class,omitempty"`
 	Fix         string            `json:"fix,omitempty"`
 	CancelledBy string            `json:"cancelled_by,omitempty"`
-	Refused     string            `json:"refused,omitempty"` // which reports the server did not take, though it takes others, and why
+	Integrity   *JobIntegrity     `json:"integrity,omitempty"` // once the benchmark has ended; nil if nothing was recorded
+	Refused     string            `json:"refused,omitempty"`   // which reports the server did not take, though it takes others, and why
 	Dir         string            `json:"dir"`
 }
+
+// A JobIntegrity says whether the machine was fit to be measured during a benchmark.
+// The reasons are in the file integrity.json in the job's directory.
+type JobIntegrity = jobs.Machine
 
 // A State is a step in a job's life:
 //
@@ -254,7 +259,7 @@ func (a *Agent) jobStatus(j *jobs.Job) JobStatus {
 		Dir:        j.Dir,
 	}
 	if rec.Outcome != nil {
-		s.Error, s.Class, s.Fix = rec.Outcome.Error, rec.Outcome.Class, rec.Outcome.Fix
+		s.Error, s.Class, s.Fix, s.Integrity = rec.Outcome.Error, rec.Outcome.Class, rec.Outcome.Fix, rec.Outcome.Machine
 	}
 	if c := j.Cancelled(); c != nil {
 		s.CancelledBy = c.By

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/hwdetect/nvml"
 )
 
@@ -24,6 +25,12 @@ func NewDetector(cfg hwdetect.Config) (*Detector, error) {
 		return nil, errors.Join(fmt.Errorf("standard: %w", err), gpus.Close())
 	}
 	return &Detector{system, gpus}, nil
+}
+
+// Integrity returns what reads the state of the machine during benchmarks, for
+// agent.Integrity.
+func (d *Detector) Integrity() *integrity.Machine {
+	return integrity.NewMachine(integrity.MachineConfig{Telemetry: d, Counters: d, Processes: d})
 }
 
 // Close closes the detector and what it has of NVML. The Detector must not be used

@@ -5,8 +5,11 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // maxHostFile is the most that is read of one file of /proc or /sys, in bytes.
@@ -125,6 +128,19 @@ func (h host) microcode() string {
 		return ""
 	}
 	return rev
+}
+
+// process returns a process's name and its owner's id, empty if unknown.
+func (h host) process(pid int) (command, owner string) {
+	dir := "proc/" + strconv.Itoa(pid)
+	command = base.Printable(h.line(dir+"/comm"), 64)
+	for line := range strings.Lines(h.text(dir + "/status")) {
+		// The ids are the real, effective, saved and file system's (proc_pid_status(5)).
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "Uid:" {
+			owner = "uid " + base.Printable(fields[1], 16)
+		}
+	}
+	return command, owner
 }
 
 // readable reports why there is no machine to read at all.

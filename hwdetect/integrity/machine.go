@@ -1,10 +1,12 @@
 package integrity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +22,9 @@ type MachineConfig struct {
 	// Telemetry and Counters read the GPUs. With nil there are no figures of GPUs.
 	Telemetry hwdetect.TelemetryReader
 	Counters  hwdetect.CounterReader
+
+	// Processes lists the processes on the GPUs. Nil lists none and says so.
+	Processes hwdetect.ProcessReader
 }
 
 // A Machine is the [Source] for a Linux machine.
@@ -31,7 +36,10 @@ type Machine struct {
 	last time.Time // of the newest reading that a Sample had; guarded by mu
 }
 
-var _ Source = (*Machine)(nil)
+var (
+	_ Source                 = (*Machine)(nil)
+	_ hwdetect.ProcessReader = (*Machine)(nil)
+)
 
 // NewMachine returns a Machine. It reads nothing yet.
 func NewMachine(cfg MachineConfig) *Machine {
@@ -86,6 +94,25 @@ func (m *Machine) Sample(ctx context.Context) (Sample, error) {
 	m.last = reading.Time
 	s.GPUs = reading.GPUs
 	return s, nil
+}
+
+// Processes lists the processes on the GPUs, with their names and owners. The error
+// matches [hwdetect.ErrAbsent] if nothing can list them.
+func (m *Machine) Processes(ctx context.Context) ([]hwdetect.GPUProcess, error) {
+	if m.cfg.Processes == nil {
+		return nil, hwdetect.ErrAbsent
+	}
+	list, err := m.cfg.Processes.Processes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list = slices.Clone(list)
+	for i := range list {
+		command, owner := m.host.process(list[i].PID)
+		list[i].Command = cmp.Or(list[i].Command, command)
+		list[i].Owner = cmp.Or(list[i].Owner, owner)
+	}
+	return list, nil
 }
 
 var errNoNewReading = errors.New("the GPUs have given no new reading")

@@ -277,7 +277,12 @@ func (rec *Recording) End(ctx context.Context, ended time.Time, identity map[str
 	summary.Finish()
 	e := rec.evidence(&end, summary)
 	rec.report = rec.filled(NewReport(&e, merged, r.cfg.Rules, r.cfg.Judges...))
-	return rec.report, WriteReport(filepath.Join(rec.run.Dir, ReportFile), rec.report)
+	return rec.report, rec.Save()
+}
+
+// Save writes the report that End returned again, after a disk refused it.
+func (rec *Recording) Save() error {
+	return WriteReport(filepath.Join(rec.run.Dir, ReportFile), rec.report)
 }
 
 // removeFiles removes the files of a recording from dir.

@@ -32,8 +32,8 @@ type Report struct {
 	Gaps         []Gap         `json:"gaps,omitempty"` // in addition to those of the states and samples
 	IntervalNS   time.Duration `json:"interval_ns,omitempty"`
 
-	Verdict  Verdict           `json:"verdict"`
-	Rules    []RuleInForce     `json:"rules"`
+	Verdict Verdict       `json:"verdict"`
+	Rules   []RuleInForce `json:"rules"`
 }
 
 // The files of a recording; see [Run]. [SamplesFile] becomes [TelemetryFile] when the

@@ -53,7 +53,9 @@ func (r Rule) Judge(e *Evidence) (v Verdict) {
 			v.Unjudged = append(v.Unjudged, UnjudgedFigure{Code: r.Code, GPU: f.GPU, Reason: f.Unknown})
 			continue
 		}
-		v.Judged++
+		if r.Limit.Warning != nil || r.Limit.Invalid != nil {
+			v.Judged++ // others can find nothing wrong
+		}
 		severity, limit := r.severity(f)
 		if severity == Valid {
 			continue

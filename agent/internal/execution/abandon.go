@@ -25,6 +25,8 @@ func (x *execution) abandon(ctx context.Context, o jobs.Outcome) {
 			x.cleanLeftovers(since, discard)
 		}
 		x.renewLease(ctx)
+		x.record(ctx, true)
+		x.judge(ctx, runner.Result{}, &o)
 		x.releaseLease()
 		x.recordOutcome(o)
 	}

@@ -53,6 +53,8 @@ type agentInfo struct {
 	Image       *imageInfo `json:"image,omitempty"`
 	Fingerprint string     `json:"fingerprint,omitempty"` // of the machine
 	GPUs        []gpuInfo  `json:"gpus,omitempty"`        // that the run got
+
+	Machine *jobs.Machine `json:"integrity,omitempty"` // whether it was fit to be measured; details are under IntegrityKey
 }
 
 // imageInfo is the container image that the run had.
@@ -79,7 +81,7 @@ func (x *execution) agentInfo() map[string]any {
 		Benchmark: spec.Benchmark, Profile: string(spec.Profile),
 	}
 	if o := rec.Outcome; o != nil {
-		info.Runner = o.Runner
+		info.Runner, info.Machine = o.Runner, o.Machine
 		if o.Image.ID != "" {
 			info.Image = &imageInfo{o.Image.Name, o.Image.ID, o.Image.Digest}
 		}
@@ -121,10 +123,16 @@ func (info agentInfo) cut(limit int) agentInfo {
 		image = *info.Image
 		info.Image = &image
 	}
+	machine := jobs.Machine{}
+	if info.Machine != nil {
+		machine = *info.Machine
+		info.Machine = &machine
+	}
 	info.GPUs = slices.Clone(info.GPUs[:min(len(info.GPUs), maxGPUs, limit)])
 	texts := []*string{
 		&info.Name, &info.ID, &info.Version, &info.CommandID, &info.TestID, &info.Model, &info.ModelPath, &info.ModelOrigin, &info.Engine,
 		&info.EngineMode, &info.Suite, &info.Benchmark, &info.Profile, &info.Runner, &info.Fingerprint, &image.Name, &image.ID, &image.Digest,
+		&machine.Text,
 	}
 	for i := range info.GPUs {
 		texts = append(texts, &info.GPUs[i].UUID, &info.GPUs[i].Model)

@@ -69,6 +69,7 @@ func (x *execution) attempt(ctx context.Context) (runner.Result, error) {
 		}
 	}
 	if errors.Is(err, runner.ErrNotReady) && ctx.Err() == nil {
+		x.discardRecording()
 		return result, err
 	}
 	x.jobLog.EndLine() // before the agent's own words on how it ended
@@ -83,6 +84,10 @@ func (x *execution) attempt(ctx context.Context) (runner.Result, error) {
 	}
 	o := x.outcome(ctx, result, err)
 	o.MayRun = !ended
+	if errors.Is(err, runner.ErrUnavailable) {
+		x.discardRecording() // there was nothing to run
+	}
+	x.judge(ctx, result, &o)
 	if cutShort(o) {
 		x.cleanLeftovers(started, out)
 	}
@@ -108,14 +113,17 @@ func (x *execution) runOrResume(ctx context.Context, out output) (result runner.
 		defer cancel()
 	}
 	if !x.resumed {
+		x.record(ctx, false)
 		result, err := x.cfg.Runner.Run(ctx, job, out)
 		if !errors.Is(err, runner.ErrBegun) || !ok {
 			return result, err
 		}
 		x.log.Warn("benchmark was begun before, though the job's record says otherwise; resuming it", "job", job.ID)
 		out.log.Note("The benchmark was begun before; it is resumed")
+		x.record(ctx, true)
 		return resumer.Resume(ctx, job, runner.Position(out.log.Offset()), out)
 	}
+	x.record(ctx, true)
 	if !ok {
 		return runner.Result{}, &runner.Error{
 			Class: runner.ClassLost,
@@ -125,6 +133,7 @@ func (x *execution) runOrResume(ctx context.Context, out output) (result runner.
 	}
 	result, err = resumer.Resume(ctx, job, runner.Position(out.log.Offset()), out)
 	if errors.Is(err, runner.ErrNotStarted) {
+		x.record(ctx, false)
 		return x.cfg.Runner.Run(ctx, job, out)
 	}
 	return result, err

@@ -10,6 +10,7 @@
 //	stillrunning.go  waits for the end of one that could not be stopped
 //	abandon.go    ends the run of a job that cannot be continued
 //	metrics.go    what the benchmark measured
+//	machine.go    whether the machine was fit to be measured
 //	outcome.go    how the job ended
 //	logs.go       the job's log, as runners and the storage write to it
 //
@@ -32,14 +33,15 @@ import (
 	"github.com/kirizan/kitt-agent/agent/internal/notices"
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
 	"github.com/kirizan/kitt-agent/agent/reporter"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/logstream"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
-// Config says what an Executor needs. All fields but Reporter and MaxJobDuration are
-// required.
+// Config says what an Executor needs. All fields but Reporter, MaxJobDuration and
+// Integrity are required.
 type Config struct {
 	Runner   runner.Runner
 	Storage  storage.Storage
@@ -62,6 +64,9 @@ type Config struct {
 	// CopyAdvanced is called as the copy of a job's model advances. It returns at
 	// once.
 	CopyAdvanced func(*jobs.Job, storage.Progress)
+
+	// Integrity says how the machine is watched during benchmarks.
+	Integrity Integrity
 
 	Queue   *Queue
 	Logs    *Logs
@@ -146,6 +151,8 @@ type execution struct {
 	jobLog *logstream.Log // nil if it cannot be opened
 	lease  *storage.Lease // on the model; nil while there is none
 
+	recording *integrity.Recording // of the machine; nil before the benchmark, and if nothing is recorded
+
 	blocked  string // what status says while the job can't start; else empty
 	told     bool   // whether the job's log says that it waits
 	notReady int    // how often a run began nothing, see awaitAgain
@@ -168,6 +175,7 @@ func (x *execution) execute(ctx context.Context) {
 		x.abandon(ctx, x.outcome(ctx, runner.Result{}, fmt.Errorf("open the job's log: %w", err)))
 		return
 	}
+	defer x.detachRecording()
 	if x.resumed && !x.jobLog.Finished() {
 		x.jobLog.Note("The agent was restarted; the benchmark continues if it still runs")
 	}
@@ -258,7 +266,11 @@ func (x *execution) recordOutcome(o jobs.Outcome) {
 func (x *execution) finish(ctx context.Context) {
 	o := *x.job.Record().Outcome
 	var data map[string]any
-	if o.State == jobs.StateCompleted && x.job.IsBenchmark() {
+	x.publish(ctx)
+	if x.left {
+		return
+	}
+	if (o.State == jobs.StateCompleted || o.Class == classMachine) && x.job.IsBenchmark() {
 		if data = x.readMetrics(ctx); x.left {
 			return
 		}

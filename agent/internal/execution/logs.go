@@ -69,6 +69,9 @@ func endLog(j *jobs.Job, log *logstream.Log, o jobs.Outcome) error {
 	if text := logReason(o); text != "" {
 		last = []string{text, last[0]}
 	}
+	if o.Machine != nil {
+		last = append(last, o.Machine.Text)
+	}
 	return log.Finish(logstream.Final{Status: string(o.State), Error: o.Error}, last...)
 }
 

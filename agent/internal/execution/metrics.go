@@ -59,6 +59,10 @@ func (x *execution) fillIn(data map[string]any) {
 		data["model_path"] = rec.ModelPath
 	}
 	data[AgentKey] = x.agentInfo()
+	delete(data, IntegrityKey)
+	if info := x.integrityData(); info != nil {
+		data[IntegrityKey] = info
+	}
 	for key, value := range map[string]string{
 		"engine": spec.Engine, "suite_name": spec.Suite,
 		"timestamp": time.Now().Format("2006-01-02T15:04:05.000000"), // as `kitt run` writes it

@@ -11,6 +11,8 @@
 //	              before anything is done about it
 //	log           the job's log (package logstream); compressed once delivered
 //	results/      what the benchmark wrote
+//	integrity.json, telemetry.csv  whether the machine was fit to be measured
+//	              (package integrity); copied to results/ after the end
 //	result.json   the report that goes to the server (package outbox)
 //	delivery      what the server has accepted so far (package outbox)
 //	docker/ …     what the runner needs to find its run again

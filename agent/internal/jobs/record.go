@@ -49,6 +49,14 @@ type Outcome struct {
 	ContainerID string `json:"container_id,omitempty"`
 	Image       Image  `json:"image,omitzero"`    // of the container
 	MayRun      bool   `json:"may_run,omitempty"` // whether the benchmark was stopped and may still be running
+
+	Machine *Machine `json:"machine,omitempty"` // nil if nothing was recorded of it
+}
+
+// A Machine says whether the machine was fit to be measured; see package integrity.
+type Machine struct {
+	Verdict string `json:"verdict"` // valid, warning, invalid or unjudged
+	Text    string `json:"text"`    // one line for a person
 }
 
 // An Image is a container image; see runner.Image.
@@ -76,6 +84,9 @@ func (r Record) bounded() Record {
 		o := *r.Outcome
 		for _, text := range []*string{&o.Error, &o.Class, &o.Fix, &o.Runner, &o.ContainerID, &o.Image.Name, &o.Image.ID, &o.Image.Digest} {
 			*text = Cut(*text, maxText)
+		}
+		if o.Machine != nil {
+			o.Machine = &Machine{o.Machine.Verdict, Cut(o.Machine.Text, maxText)}
 		}
 		r.Outcome = &o
 	}
