@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
@@ -39,6 +40,8 @@ type maintainer struct {
 
 	retryClean func(context.Context) // see execution.Executor
 
+	undelivered atomic.Int64 // bytes of the reports of ended jobs that wait for the server
+
 	tidied sync.Map // *jobs.Job → struct{}, of jobs that are as small as they get
 }
 
@@ -60,6 +63,7 @@ func (m *maintainer) run(ctx context.Context, examined <-chan struct{}) {
 		m.watchdog.start(maintenanceLimit)
 		m.catchUp()
 		m.outbox.RetryRejected()
+		m.measure()
 		if round%pruneEvery == 0 {
 			m.prune()
 		}
@@ -84,6 +88,21 @@ func (m *maintainer) catchUp() {
 			m.notices.LogOnce("unsaved", func() { m.log.Error("the disk refuses the state of a job; free some space", "job", j.ID) })
 		}
 	}
+}
+
+// measure takes the size of the reports that wait for the server.
+func (m *maintainer) measure() {
+	var sum int64
+	for _, j := range m.registry.all() {
+		if !j.State().Ended() || m.outbox.Delivered(j) {
+			continue
+		}
+		sum += j.Log.Size()
+		if info, err := os.Stat(j.Path(jobs.ResultFile)); err == nil {
+			sum += info.Size()
+		}
+	}
+	m.undelivered.Store(sum)
 }
 
 // sweepRuns ends runs of this agent that belong to none of its jobs.

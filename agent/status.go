@@ -21,20 +21,25 @@ type Status struct {
 	ActiveStreams    int           `json:"active_streams"`    // readers that follow a log
 	Storage          StorageStatus `json:"storage"`
 
-	Version     string             `json:"version"`
-	StartedAt   time.Time          `json:"started_at"` // zero before Run
-	UptimeS     float64            `json:"uptime_s"`
-	State       string             `json:"state"`    // idle, running or error, as in heartbeats
-	Degraded    string             `json:"degraded"` // why the agent can't take work from its server; empty if it can
-	Draining    bool               `json:"draining"`
-	Server      ServerStatus       `json:"server"`
-	Jobs        []JobStatus        `json:"jobs"`        // those that hold a slot, then those that wait, at most 1,000 of these
-	Waiting     int                `json:"waiting"`     // jobs that wait, all of them
-	Recent      []JobStatus        `json:"recent"`      // the last that ended, latest first, at most ten
-	Undelivered int                `json:"undelivered"` // ended jobs whose reports the server has not accepted
-	Settings    map[string]string  `json:"settings"`    // in force, by the server's names
-	Telemetry   hwdetect.Telemetry `json:"telemetry"`
-	Warnings    []string           `json:"warnings"`
+	Version     string       `json:"version"`
+	StartedAt   time.Time    `json:"started_at"` // zero before Run
+	UptimeS     float64      `json:"uptime_s"`
+	State       string       `json:"state"`    // idle, running or error, as in heartbeats
+	Degraded    string       `json:"degraded"` // why the agent can't take work from its server; empty if it can
+	Draining    bool         `json:"draining"`
+	Server      ServerStatus `json:"server"`
+	Jobs        []JobStatus  `json:"jobs"`        // those that hold a slot, then those that wait, at most 1,000 of these
+	Waiting     int          `json:"waiting"`     // jobs that wait, all of them
+	Recent      []JobStatus  `json:"recent"`      // the last that ended, latest first, at most ten
+	Undelivered int          `json:"undelivered"` // ended jobs whose reports the server has not accepted
+	// UndeliveredSince is when the first of these jobs ended. UndeliveredBytes is what
+	// their logs and results take on disk, as of less than a minute ago.
+	UndeliveredSince time.Time `json:"undelivered_since,omitzero"`
+	UndeliveredBytes int64     `json:"undelivered_bytes"`
+
+	Settings  map[string]string  `json:"settings"` // in force, by the server's names
+	Telemetry hwdetect.Telemetry `json:"telemetry"`
+	Warnings  []string           `json:"warnings"`
 
 	// SettingSources says where each value in Settings comes from: server,
 	// remembered, machine or default; see SourceServer.
@@ -70,6 +75,12 @@ type ServerStatus struct {
 	FailingFor int       `json:"failed_attempts"`
 	Refusal    string    `json:"refusal"` // what the server said when it last refused the agent; empty once it accepts it
 	IntervalS  float64   `json:"heartbeat_interval_s"`
+
+	// Heartbeats and registrations since the agent was made: accepted by the server,
+	// refused by it, and those that did not reach it.
+	BeatsAccepted int64 `json:"beats_accepted"`
+	BeatsRefused  int64 `json:"beats_refused"`
+	BeatsFailed   int64 `json:"beats_failed"`
 }
 
 // JobStatus is one job's status.
@@ -85,6 +96,7 @@ type JobStatus struct {
 	StartedAt   time.Time         `json:"started_at,omitzero"`
 	EndedAt     time.Time         `json:"ended_at,omitzero"`
 	LogLines    int64             `json:"log_lines"`
+	LogRefused  int64             `json:"log_refused,omitempty"` // lines that the disk refused
 	WaitingFor  string            `json:"waiting_for,omitempty"` // why the job can't start now though its turn has come
 	Copy        *storage.Progress `json:"copy,omitempty"`        // of the model, while it is made
 	Error       string            `json:"error,omitempty"`
@@ -157,10 +169,14 @@ func (a *Agent) Status() Status {
 			FailingFor: beat.FailingFor,
 			Refusal:    beat.Refusal,
 			IntervalS:  beat.Interval.Seconds(),
+
+			BeatsAccepted: beat.Accepted, BeatsRefused: beat.Refused, BeatsFailed: beat.Failed,
 		},
 		Jobs:     []JobStatus{},
 		Recent:   []JobStatus{},
 		Settings: a.settings.texts(),
+
+		UndeliveredBytes: a.maintainer.undelivered.Load(),
 
 		SettingSources: a.settings.sources(),
 
@@ -232,6 +248,9 @@ func (a *Agent) lastEnded(s *Status) []*jobs.Job {
 		ended = append(ended, j)
 		if !a.outbox.Delivered(j) {
 			s.Undelivered++
+			if end := j.Record().EndedAt; s.UndeliveredSince.IsZero() || end.Before(s.UndeliveredSince) {
+				s.UndeliveredSince = end
+			}
 		}
 	}
 	slices.SortFunc(ended, func(a, b *jobs.Job) int { return b.Record().EndedAt.Compare(a.Record().EndedAt) })
@@ -255,6 +274,7 @@ func (a *Agent) jobStatus(j *jobs.Job) JobStatus {
 		Copy:       a.executor.CopyProgress(j),
 		WaitingFor: a.queue.Blocked(j),
 		LogLines:   max(rec.LogLines, j.Log.Lines()),
+		LogRefused: max(rec.LogRefused, j.Log.Refused()),
 		Refused:    a.outbox.Refused(j),
 		Dir:        j.Dir,
 	}

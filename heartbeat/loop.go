@@ -112,6 +112,10 @@ type State struct {
 	LastError  string        // why the last attempt failed; empty if it didn't
 	FailingFor int           // attempts that failed since the last that went through
 
+	// Accepted, Failed and Refused count attempts since New: that went through, that
+	// did not reach the server, and that it refused.
+	Accepted, Failed, Refused int64
+
 	// Refusal is what the server said when it last refused the agent. Empty if it
 	// didn't, or once a beat got through; an outage leaves it.
 	Refusal string
@@ -385,6 +389,9 @@ func (l *Loop) failed(ctx context.Context, err error) {
 	l.state.FailingFor++
 	if refused {
 		l.state.Refusal = err.Error()
+		l.state.Refused++
+	} else {
+		l.state.Failed++
 	}
 	l.mu.Unlock()
 	switch {
@@ -402,6 +409,7 @@ func (l *Loop) succeeded(ctx context.Context) {
 	before := l.state
 	l.state.Registered = true
 	l.state.LastBeat = time.Now()
+	l.state.Accepted++
 	l.state.LastError = ""
 	l.state.FailingFor = 0
 	l.state.Refusal = ""

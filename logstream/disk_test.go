@@ -185,6 +185,7 @@ func TestAGapIsSaidWhileNothingIsPrinted(t *testing.T) {
 		records := all(t, l)
 		require.Len(t, records, 1)
 		require.Contains(t, records[0].Text, "100 lines are missing here, printed from 2000-01-01T00:00:00 to 2000-01-01T00:00:00")
+		require.EqualValues(t, 100, l.Refused())
 		require.Equal(t, 2, strings.Count(said.String(), "\n"), "the first failure and the recovery: %s", &said)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,6 +44,8 @@ type Log struct {
 	changed chan struct{} // closed when there is more to read
 
 	frames frameCache
+
+	refused atomic.Int64 // lines that the disk refused
 }
 
 // indexEvery is how many records lie between those whose place in the file is
@@ -235,6 +238,10 @@ func (l *Log) Len() int64 {
 	defer l.mu.Unlock()
 	return l.count
 }
+
+// Refused returns how many lines the disk has refused since the log was opened. The
+// log says so in their place.
+func (l *Log) Refused() int64 { return l.refused.Load() }
 
 // Finish marks the end of the log: an open line is ended, last is added as lines of
 // the agent's own, readers come to an end after it, and nothing more is taken. It

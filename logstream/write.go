@@ -140,6 +140,7 @@ func (l *Log) refusedLocked(text []byte, err error) {
 				l.lost.from = append([]byte(nil), l.lost.to...)
 			}
 			l.lost.lines++
+			l.refused.Add(1)
 		case Progress:
 			l.lines.unshow()
 		}

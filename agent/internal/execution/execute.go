@@ -324,7 +324,7 @@ func (e *Executor) finalize(j *jobs.Job, log *logstream.Log, o jobs.Outcome) {
 		rec.EndedAt = time.Now()
 		rec.Outcome = &o
 		if log != nil {
-			rec.LogLines = log.Len()
+			rec.LogLines, rec.LogRefused = log.Len(), log.Refused()
 		}
 	})
 	if err != nil {

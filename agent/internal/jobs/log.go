@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -48,6 +49,16 @@ func (l *Log) Exists() bool {
 	return base.Exists(l.path) || base.Exists(l.path+logstream.Suffix)
 }
 
+// Size returns how many bytes the log takes on disk, 0 if there is none.
+func (l *Log) Size() int64 {
+	for _, path := range []string{l.path, l.path + logstream.Suffix} {
+		if info, err := os.Stat(path); err == nil {
+			return info.Size()
+		}
+	}
+	return 0
+}
+
 // InUse reports whether anybody uses the log.
 func (l *Log) InUse() bool { return l.users.Load() > 0 }
 
@@ -55,6 +66,15 @@ func (l *Log) InUse() bool { return l.users.Load() > 0 }
 func (l *Log) Lines() int64 {
 	if log := l.now.Load(); log != nil {
 		return log.Len()
+	}
+	return 0
+}
+
+// Refused returns how many lines the disk has refused since the log was opened, 0 while
+// nobody uses it.
+func (l *Log) Refused() int64 {
+	if log := l.now.Load(); log != nil {
+		return log.Refused()
 	}
 	return 0
 }

@@ -23,9 +23,10 @@ type Record struct {
 	ModelFiles  []string      `json:"model_files,omitempty"` // all of it, if it is several files
 	ModelOrigin string        `json:"model_origin,omitempty"`
 	Image       string        `json:"image,omitempty"`
-	LogLines    int64         `json:"log_lines,omitempty"` // once it has ended
-	Outcome     *Outcome      `json:"outcome,omitempty"`   // once it is known; not changed after that
-	Cancel      *Cancellation `json:"cancel,omitempty"`    // once it was requested
+	LogLines    int64         `json:"log_lines,omitempty"`   // once it has ended
+	LogRefused  int64         `json:"log_refused,omitempty"` // lines that the disk refused; once it has ended
+	Outcome     *Outcome      `json:"outcome,omitempty"`     // once it is known; not changed after that
+	Cancel      *Cancellation `json:"cancel,omitempty"`      // once it was requested
 
 	// LeftoversSince is when a benchmark was started that may have left something
 	// running, which is still to be ended; zero if nothing is.
