@@ -48,6 +48,7 @@ const (
 //	GET  /healthz           200 while the agent works, 503 while it stops or is stuck
 //	GET  /readyz            200 while it can also take work from its server, 503
 //	                        with the reason while it can't; see Status.Degraded
+//	GET  /metrics           Config.Metrics, if set
 //
 // {id} is a command's or a test's. The token goes into the header
 // Authorization: Bearer <token>. An agent without a token accepts only callers on its
@@ -79,7 +80,7 @@ type route struct {
 
 // routes returns all of them. None waits for the disk with the jobs without a limit.
 func (a *api) routes() []route {
-	return []route{
+	all := []route{
 		{"POST /api/commands", a.authorized(a.postCommand)},
 		{"GET /api/logs/{id}", a.authorized(a.getLogs)},
 		{"GET /api/engines", a.authorized(a.getEngines)},
@@ -89,6 +90,10 @@ func (a *api) routes() []route {
 		{"GET /healthz", a.getHealth},
 		{"GET /readyz", a.getReady},
 	}
+	if a.cfg.Metrics != nil {
+		all = append(all, route{"GET /metrics", a.cfg.Metrics.ServeHTTP})
+	}
+	return all
 }
 
 // authorized lets only those callers through to next that present the token.

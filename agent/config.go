@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -80,6 +81,10 @@ type Config struct {
 	// Port is the port that the server is told, where it differs from the
 	// Listener's: from 1 to 65535. Defaults to the Listener's, or to 0.
 	Port int
+
+	// Metrics, if set, is served by the API at GET /metrics, to everybody that reaches
+	// the API. Package agent/metrics has one for Prometheus.
+	Metrics http.Handler
 
 	// Token is what callers of the API present. While it is empty only callers
 	// on this machine are let in.

@@ -88,13 +88,13 @@ func newDaemonNamed(t testing.TB, prog program, name, url, runner string, more .
 
 // startLocalDaemon starts an agent that runs local benchmarks, with a server of its own,
 // and waits until they know each other. The context ends after limit.
-func startLocalDaemon(t testing.TB, limit time.Duration) (context.Context, *daemon) {
+func startLocalDaemon(t testing.TB, limit time.Duration, settings ...string) (context.Context, *daemon) {
 	t.Helper()
 	server, err := kittapitest.NewServer(kittapitest.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = server.Close() })
 	server.AddAgent("chaos")
-	d := newDaemon(t, buildProgram(t), server.URL, "process")
+	d := newDaemon(t, buildProgram(t), server.URL, "process", settings...)
 	d.start()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)

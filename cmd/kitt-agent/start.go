@@ -124,9 +124,13 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	agentConfig.Listener = listener
 	log.Info("agent started", "version", thisBuild().Version, "name", cfg.Name, "server", cfg.ServerURL,
 		"listening", listener.Addr().String(), "runner", cfg.Runner, "config", cfg.Path)
-	a, err := agent.New(agentConfig)
+	exported, err := openMetrics(cfg, &agentConfig)
 	if err != nil {
 		return errors.Join(err, listener.Close())
+	}
+	a, err := agent.New(agentConfig)
+	if err != nil {
+		return errors.Join(err, listener.Close(), exported.Close())
 	}
 	var watch sync.WaitGroup
 	watching, stopWatching := context.WithCancel(ctx)
@@ -134,6 +138,7 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	defer stopWatching()
 	watch.Go(func() { certs.Watch(watching, files, log) })
 	watch.Go(func() { releaseMemory(watching, a) })
+	exported.start(watching, &watch, a, log)
 	return runNotifying(ctx, cfg, a, log)
 }
 

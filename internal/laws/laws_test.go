@@ -142,6 +142,18 @@ func TestAgentIsLight(t *testing.T) {
 	}
 }
 
+// Only the package of metrics and the daemon link Prometheus' client.
+func TestWhoLinksPrometheus(t *testing.T) {
+	t.Parallel()
+	exports := func(path string) bool { return path == "agent/metrics" || path == "cmd/kitt-agent" }
+	require.Len(t, list(t, exports), 2)
+	for path, p := range list(t, every) {
+		for _, dep := range p.Deps {
+			require.False(t, isUnder(dep, "github.com/prometheus") && !exports(path), "%s links %s", path, dep)
+		}
+	}
+}
+
 // The ground floor knows no neighbour, and nothing that is heavy to link.
 func TestGroundFloor(t *testing.T) {
 	t.Parallel()

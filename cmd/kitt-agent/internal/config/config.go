@@ -38,6 +38,9 @@ type Config struct {
 	// to addresses, localhost and the machine's name.
 	AllowedHosts []string
 
+	Metrics       *bool  // whether GET /metrics is served; nil where nothing names it. See ServesMetrics
+	MetricsListen string // host:port that serves it apart from the API; empty for the API itself
+
 	TLS               TLS
 	Insecure          bool // --insecure: the server's certificate is not verified; no key sets it
 	RequireClientCert bool // whether callers of the API must show a certificate of TLS.CA's
@@ -153,6 +156,15 @@ func (c *Config) Origin(key string) string {
 
 // ServesTLS reports whether the agent's API is served over TLS.
 func (c *Config) ServesTLS() bool { return c.TLS.Cert != "" && c.TLS.Key != "" }
+
+// ServesMetrics reports whether the agent serves metrics: by default where its API is
+// plain HTTP, or where they have an address of their own.
+func (c *Config) ServesMetrics() bool {
+	if c.Metrics != nil {
+		return *c.Metrics
+	}
+	return !c.ServesTLS() || c.MetricsListen != ""
+}
 
 // ListenAddress returns host:port for the agent's API. Unless Listen says
 // otherwise an agent with a token listens everywhere, one without a token on

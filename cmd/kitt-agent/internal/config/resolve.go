@@ -158,6 +158,9 @@ func (c *Config) check() []error {
 	if c.Policy.EngineSocket == "host" && c.Policy.Container.Network == "job" {
 		fault("policy.container.network", c.where("policy.container.network"), "a network of the job needs policy.engine_socket: proxy", "set it to host")
 	}
+	if c.MetricsListen != "" && !c.ServesMetrics() {
+		fault("metrics_listen", c.where("metrics_listen"), "metrics: false says that there are none", "remove one of the two")
+	}
 	models := storage.Settings{Dir: c.ModelStorageDir, ShareMount: c.ModelShareMount}
 	if e, ok := errors.AsType[*storage.Error](models.Check()); ok {
 		fault("model_share_mount", c.where("model_share_mount", "model_storage_dir"), e.Text, e.Fix)

@@ -343,6 +343,20 @@ func checkListen(host string) error {
 	return nil
 }
 
+func checkHostPort(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return errors.New("it is not an address and a port, such as 127.0.0.1:9095")
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return errors.New("its port is not from 1 to 65535")
+	}
+	if host == "" {
+		return nil
+	}
+	return checkListen(host)
+}
+
 // containerUser is the form of a user in a container.
 var containerUser = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,31}(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,31})?$`)
 
