@@ -46,8 +46,10 @@ const (
 //	GET  /api/status        the agent's status; callers on other machines without
 //	                        the token see the protocol's own fields only
 //	GET  /healthz           200 while the agent works, 503 while it stops or is stuck
-//	GET  /readyz            200 while it can also take work from its server, 503
-//	                        with the reason while it can't; see Status.Degraded
+//	GET  /readyz            200 while it can also do work for its server, 503 while
+//	                        it can't; either way with its problems, of which
+//	                        callers without the token on other machines see
+//	                        no details
 //	GET  /metrics           Config.Metrics, if set
 //
 // {id} is a command's or a test's. The token goes into the header

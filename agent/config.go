@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/agent/internal/connlimit"
 	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
 	"github.com/kirizan/kitt-agent/agent/policy"
@@ -172,6 +173,15 @@ type Config struct {
 	// shown instead.
 	Warnings func(ctx context.Context) []string
 
+	// Problems, if set, returns what is wrong in addition to what the agent finds by
+	// itself, such as a certificate that has expired. It is called as Warnings is.
+	Problems func(ctx context.Context) []health.Problem
+
+	// DiskLow is how many bytes are to be free on the disks with the models and the
+	// jobs. With less the agent is degraded, though it works on. Defaults to 2 GiB;
+	// negative for never.
+	DiskLow int64
+
 	// Logger receives what an operator wants to know. Defaults to none.
 	Logger *slog.Logger
 }
@@ -255,6 +265,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.Keep.MaxBytes == 0 {
 		cfg.Keep.MaxBytes = 2 << 30
+	}
+	if cfg.DiskLow == 0 {
+		cfg.DiskLow = 2 << 30
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

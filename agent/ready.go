@@ -1,60 +1,111 @@
 package agent
 
-import "net/http"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
 
-// readiness is whether the agent can take work from its server.
-type readiness struct {
-	status string // ready, or in one word why not
-	reason string // why not, in a sentence; empty if it is ready
-	detail string // what the server or the error said, for trusted callers; may be empty
-}
+	"github.com/kirizan/kitt-agent/agent/health"
+	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/storage"
+)
 
-// String returns why the agent is not ready, and nothing if it is.
-func (r readiness) String() string {
-	if r.detail == "" {
-		return r.reason
-	}
-	return r.reason + ": " + r.detail
-}
-
-// readiness returns whether the agent can take work from its server: it takes
-// commands, its loops move on, the server has accepted it, and has not refused it
-// since. A server that is away after that doesn't make an agent unready: it runs
-// what it has, and keeps its reports.
-func (a *Agent) readiness() readiness {
+// Problems returns what keeps the agent from its work, or soon will, those first that
+// explain the others; none if all is well. A server that is away after it accepted the
+// agent is no problem of the agent's: it runs what it has, and keeps its reports.
+func (a *Agent) Problems() []health.Problem {
 	if since, _ := a.uptime(); since.IsZero() {
-		return readiness{status: "stopped", reason: "the agent was not started"}
+		return []health.Problem{health.New(health.Stopped, "")}
 	}
 	if !a.registry.isAccepting() {
-		return readiness{status: "stopping", reason: "the agent is stopping and takes no commands"}
+		return []health.Problem{health.New(health.Stopping, "")}
+	}
+	problems := append([]health.Problem{}, a.host.Problems()...)
+	add := func(reason health.Reason, detail string) {
+		problems = append(problems, health.New(reason, a.secrets.Text(detail)))
 	}
 	if err := a.Alive(); err != nil {
-		return readiness{status: "stuck", reason: "the agent is stuck", detail: err.Error()}
+		add(health.Stuck, err.Error())
 	}
 	beat := a.beats.State()
 	switch two := a.duplicates.two(); {
 	case two != "":
-		return readiness{status: "duplicate", reason: "another agent uses this agent's name", detail: two}
+		add(health.Duplicate, two)
 	case beat.Refusal != "":
-		return readiness{status: "refused", reason: "the server refuses this agent", detail: beat.Refusal}
-	case !beat.Registered && beat.LastError != "":
-		return readiness{status: "unregistered", reason: "the server was never reached", detail: beat.LastError}
+		add(health.Refused, beat.Refusal)
 	case !beat.Registered:
-		return readiness{status: "unregistered", reason: "the agent has not registered with the server yet"}
+		add(health.Unregistered, beat.LastError)
 	}
-	return readiness{status: "ready"}
+	a.addMachine(add)
+	health.Sort(problems)
+	return problems
 }
 
-// getReady answers whether the agent can take work. Its loops may work while it
-// can't, which is what /healthz is about.
-func (a *api) getReady(w http.ResponseWriter, r *http.Request) {
-	ready := a.readiness()
-	switch {
-	case ready.reason == "":
-		answer(w, http.StatusOK, map[string]any{"status": ready.status})
-	case a.trusts(r):
-		answer(w, http.StatusServiceUnavailable, map[string]any{"status": ready.status, "error": ready.String()})
-	default:
-		answer(w, http.StatusServiceUnavailable, map[string]any{"status": ready.status, "error": ready.reason})
+// addMachine adds what the latest readings of the machine and the runner say.
+func (a *Agent) addMachine(add func(health.Reason, string)) {
+	now := a.host.Latest()
+	if now.Telemetry.Fault != "" {
+		add(health.GPU, now.Telemetry.Fault)
 	}
+	if err := a.cannotRun(now.Start); err != nil {
+		add(health.Runner, err.Error())
+	} else if errors.Is(now.Start, runner.ErrNotReady) {
+		add(health.Engine, now.Start.Error())
+	}
+	switch low := a.cfg.DiskLow; {
+	case now.Usage != nil && *now.Usage != (storage.Usage{}) && now.Usage.FreeBytes < low:
+		add(health.DiskLow, fmt.Sprintf("%.1f GiB are free where models are kept", float64(now.Usage.FreeBytes)/gib))
+	case now.FreeBytes != nil && *now.FreeBytes < low:
+		add(health.DiskLow, fmt.Sprintf("%.1f GiB are free in %s", float64(*now.FreeBytes)/gib, a.cfg.Dir))
+	}
+}
+
+// cannotRun returns why the runner can run no job, if that is known. start is what it
+// last said of starting one.
+func (a *Agent) cannotRun(start error) error {
+	if c, ok := runner.As[runner.Checker](a.cfg.Runner); ok {
+		if err := c.Check(); err != nil {
+			return err
+		}
+	}
+	if errors.Is(start, runner.ErrUnavailable) {
+		return start
+	}
+	return nil
+}
+
+// checkStart returns what asks the runner whether it can start a job, nil if it can't
+// be asked.
+func (cfg Config) checkStart() func(context.Context) error {
+	if c, ok := runner.As[runner.StartChecker](cfg.Runner); ok {
+		return c.CheckStart
+	}
+	return nil
+}
+
+// freeBytes returns how many bytes are free where the agent keeps its jobs.
+func (cfg Config) freeBytes(context.Context) (int64, error) {
+	free, _, err := storage.DiskSpace(cfg.Dir)
+	return free, err
+}
+
+// getReady answers whether the agent can do work. Its loops may work while it can't,
+// which is what /healthz is about.
+func (a *api) getReady(w http.ResponseWriter, r *http.Request) {
+	problems := a.Problems()
+	if !a.trusts(r) {
+		for i := range problems {
+			problems[i].Detail = ""
+		}
+	}
+	if first, blocked := health.Blocking(problems); blocked {
+		answer(w, http.StatusServiceUnavailable, map[string]any{"status": first.Reason, "error": first.String(), "problems": problems})
+		return
+	}
+	status := "ready"
+	if len(problems) > 0 {
+		status = "degraded"
+	}
+	answer(w, http.StatusOK, map[string]any{"status": status, "problems": problems})
 }

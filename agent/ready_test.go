@@ -50,7 +50,7 @@ func TestReadyIsWhatTheServerAccepts(t *testing.T) {
 			{"asks for a token", fmt.Errorf("%w: Missing authorization", heartbeat.ErrUnauthorized), "refused", "the server refuses this agent: register: not authorized: Missing"}, up,
 		},
 		"never reached": {
-			{"is away", away, "unregistered", "the server was never reached: register: connection refused"}, up,
+			{"is away", away, "unregistered", "the server has not accepted the agent yet: register: connection refused"}, up,
 		},
 		"token replaced": {
 			up,

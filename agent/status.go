@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
@@ -21,17 +22,18 @@ type Status struct {
 	ActiveStreams    int           `json:"active_streams"`    // readers that follow a log
 	Storage          StorageStatus `json:"storage"`
 
-	Version     string       `json:"version"`
-	StartedAt   time.Time    `json:"started_at"` // zero before Run
-	UptimeS     float64      `json:"uptime_s"`
-	State       string       `json:"state"`    // idle, running or error, as in heartbeats
-	Degraded    string       `json:"degraded"` // why the agent can't take work from its server; empty if it can
-	Draining    bool         `json:"draining"`
-	Server      ServerStatus `json:"server"`
-	Jobs        []JobStatus  `json:"jobs"`        // those that hold a slot, then those that wait, at most 1,000 of these
-	Waiting     int          `json:"waiting"`     // jobs that wait, all of them
-	Recent      []JobStatus  `json:"recent"`      // the last that ended, latest first, at most ten
-	Undelivered int          `json:"undelivered"` // ended jobs whose reports the server has not accepted
+	Version     string           `json:"version"`
+	StartedAt   time.Time        `json:"started_at"` // zero before Run
+	UptimeS     float64          `json:"uptime_s"`
+	State       string           `json:"state"`    // idle, running or error, as in heartbeats
+	Degraded    string           `json:"degraded"` // the first of Problems, in a sentence; empty if there is none
+	Problems    []health.Problem `json:"problems"` // what keeps the agent from its work, or soon will
+	Draining    bool             `json:"draining"`
+	Server      ServerStatus     `json:"server"`
+	Jobs        []JobStatus      `json:"jobs"`        // those that hold a slot, then those that wait, at most 1,000 of these
+	Waiting     int              `json:"waiting"`     // jobs that wait, all of them
+	Recent      []JobStatus      `json:"recent"`      // the last that ended, latest first, at most ten
+	Undelivered int              `json:"undelivered"` // ended jobs whose reports the server has not accepted
 	// UndeliveredSince is when the first of these jobs ended. UndeliveredBytes is what
 	// their logs and results take on disk, as of less than a minute ago.
 	UndeliveredSince time.Time `json:"undelivered_since,omitzero"`
@@ -160,7 +162,7 @@ func (a *Agent) Status() Status {
 		StartedAt: started,
 		UptimeS:   round2(uptime.Seconds()),
 		State:     a.beat().Status,
-		Degraded:  a.readiness().String(),
+		Problems:  a.Problems(),
 		Server: ServerStatus{
 			AgentID:    beat.AgentID,
 			Registered: beat.Registered,
@@ -182,6 +184,9 @@ func (a *Agent) Status() Status {
 
 		Telemetry: telemetry,
 		Warnings:  []string{},
+	}
+	if len(s.Problems) > 0 {
+		s.Degraded = s.Problems[0].String()
 	}
 	waiting := a.queue.Waiting()
 	s.Waiting = len(waiting)

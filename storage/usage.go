@@ -31,6 +31,10 @@ func (l *Local) Usage(ctx context.Context) (Usage, error) {
 	return u, nil
 }
 
+// DiskSpace returns how many bytes of the file system that holds dir are free for this
+// user and how many are used. dir need not exist yet. It waits for a disk that hangs.
+func DiskSpace(dir string) (free, used int64, err error) { return futureDiskSpace(dir) }
+
 func (v view) usage() (u Usage, err error) {
 	if u.FreeBytes, u.UsedBytes, err = futureDiskSpace(v.st.dir); err != nil || v.dir == nil {
 		return u, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -74,28 +75,51 @@ func Pool(certs []*x509.Certificate) *x509.CertPool {
 	return pool
 }
 
-// Expiry returns sentences about certificates in files that have expired or will
-// within WarnBefore, and about files that can't be read.
-func Expiry(files Files, now time.Time) []string {
-	var said []string
-	tell := func(what, file, fix string) {
+// An End is when a certificate in a file ends.
+type End struct {
+	What    string // for a person: the agent's certificate, or the authority
+	File    string
+	Expires time.Time
+	Fix     string // what to do about it
+}
+
+// Ends returns when the certificates in files end. The error joins those of files that
+// can't be read.
+func Ends(files Files) ([]End, error) {
+	var ends []End
+	var faults []error
+	look := func(what, file, fix string) {
 		if file == "" {
 			return
 		}
 		all, err := ReadCertificates(file)
 		if err != nil {
-			said = append(said, err.Error())
+			faults = append(faults, err)
 			return
 		}
-		switch end := all[0].NotAfter; {
-		case now.After(end):
-			said = append(said, fmt.Sprintf("%s (%s) expired on %s; %s", what, file, day(end), fix))
-		case end.Sub(now) < WarnBefore:
-			said = append(said, fmt.Sprintf("%s (%s) expires on %s, in %s; %s", what, file, day(end), days(end.Sub(now)), fix))
+		ends = append(ends, End{what, file, all[0].NotAfter, fix})
+	}
+	look("the agent's certificate", files.Cert, "make a new one: kitt-agent certs renew")
+	look("the authority in tls.ca", files.CA, "copy the new ca.pem from the server: kitt-agent init --ca FILE")
+	return ends, errors.Join(faults...)
+}
+
+// Expiry returns sentences about certificates in files that have expired or will
+// within WarnBefore, and about files that can't be read.
+func Expiry(files Files, now time.Time) []string {
+	var said []string
+	ends, err := Ends(files)
+	for _, e := range ends {
+		switch left := e.Expires.Sub(now); {
+		case left < 0:
+			said = append(said, fmt.Sprintf("%s (%s) expired on %s; %s", e.What, e.File, day(e.Expires), e.Fix))
+		case left < WarnBefore:
+			said = append(said, fmt.Sprintf("%s (%s) expires on %s, in %s; %s", e.What, e.File, day(e.Expires), days(left), e.Fix))
 		}
 	}
-	tell("the agent's certificate", files.Cert, "make a new one: kitt-agent certs renew")
-	tell("the authority in tls.ca", files.CA, "copy the new ca.pem from the server: kitt-agent init --ca FILE")
+	if err != nil {
+		said = append(said, strings.Split(err.Error(), "\n")...)
+	}
 	return said
 }
 

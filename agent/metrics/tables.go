@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
@@ -68,7 +69,24 @@ func agentTables() []table {
 		gauge("start_time_seconds", "When the agent was started, in seconds since 1970.",
 			at(func(s agent.Status) time.Time { return s.StartedAt })),
 		gauge("ready", "Whether the agent can take work from its server.",
-			one(func(s agent.Status) float64 { return truth(s.Degraded == "") })),
+			one(func(s agent.Status) float64 {
+				_, blocked := health.Blocking(s.Problems)
+				return truth(!blocked)
+			})),
+		gauge("degraded", "Whether this is wrong with the agent; kitt-agent status has the details and the remedy.",
+			func(s agent.Status, emit emitter) {
+				applies := map[health.Reason]bool{}
+				for _, p := range s.Problems {
+					applies[p.Reason] = true
+				}
+				for _, row := range health.Table() {
+					emit(truth(applies[row.Reason]), string(row.Reason))
+					delete(applies, row.Reason)
+				}
+				for reason := range applies { // of the embedding program
+					emit(1, string(reason))
+				}
+			}, "reason"),
 		gauge("warnings", "Warnings that kitt-agent status shows.",
 			one(func(s agent.Status) float64 { return float64(len(s.Warnings)) })),
 

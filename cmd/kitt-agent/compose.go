@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/standard"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
@@ -77,9 +78,11 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		Keep:              agent.Retention{MaxAge: cfg.Retention.MaxAge, MaxBytes: cfg.Retention.MaxSize},
 		Secrets:           secrets,
 		Warnings: func(context.Context) []string {
-			return slices.Concat(tlsWarnings(cfg, time.Now()), modeWarnings(cfg), runnerWarnings(run), envWarnings(cfg), policyOf(cfg).Wide())
+			return slices.Concat(tlsWarnings(cfg, time.Now()), modeWarnings(cfg), envWarnings(cfg), policyOf(cfg).Wide())
 		},
-		Logger: log,
+		Problems: func(context.Context) []health.Problem { return tlsProblems(cfg, time.Now()) },
+		DiskLow:  diskLow(cfg),
+		Logger:   log,
 	}, parts, nil
 }
 
@@ -104,18 +107,6 @@ func newParts(cfg *config.Config, vars []string, log *slog.Logger, start func(*e
 		Storage: guardStorage(storageConfig(cfg), policyOf(cfg)),
 		Logger:  log,
 	})
-}
-
-// runnerWarnings returns why run can run no jobs, if it knows.
-func runnerWarnings(run runner.Runner) []string {
-	checker, ok := runner.As[runner.Checker](run)
-	if !ok {
-		return nil
-	}
-	if err := checker.Check(); err != nil {
-		return []string{err.Error()}
-	}
-	return nil
 }
 
 const runnerSimulated = "simulated"
@@ -222,6 +213,14 @@ func supervisorSource(cfg *config.Config) staticprogram.Source {
 	return staticprogram.Source{
 		Path: config.Expand(cfg.Supervisor), Self: []string{superviseContainerCommand}, Dir: toolsDir(cfg),
 	}
+}
+
+// diskLow returns the agent's setting: there, 0 is its default.
+func diskLow(cfg *config.Config) int64 {
+	if cfg.DiskLow == 0 {
+		return -1
+	}
+	return cfg.DiskLow
 }
 
 // logLimit returns the runners' setting: there, 0 is their default.

@@ -24,7 +24,7 @@ type statusReport struct {
 	PID      int             `json:"pid,omitempty"`
 	URL      string          `json:"url"`
 	Error    string          `json:"error,omitempty"`
-	Degraded string          `json:"degraded,omitempty"` // why the agent can't take work
+	Degraded string          `json:"degraded,omitempty"` // the first of the agent's problems
 	Status   json.RawMessage `json:"status,omitempty"`   // the agent's own words
 
 	Certificate *certs.Info `json:"certificate,omitempty"` // the agent's, as it is on disk
@@ -39,8 +39,9 @@ func newStatusCommand(env *environment) *cobra.Command {
 		Long: `Show the state of the agent on this machine: its jobs, its server, the settings in force.
 
 Exits with 3 if no agent is running, with 1 if one is but does not answer, and with 4
-if it answers but is degraded: it can take no work from its server, which refuses it
-or was never reached, or it is stopping.`,
+if it answers but is degraded: something keeps it from its work or soon will, such as a
+server that refuses it, a GPU that cannot be used or a disk that is almost full. Each
+problem is shown with its remedy.`,
 		Example: "  kitt-agent status\n  kitt-agent status --json\n  kitt-agent status --config /etc/kitt/agent.yaml",
 		Args:    exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -130,6 +131,12 @@ func writeStatus(out io.Writer, cfg *config.Config, url string, pid int, s *agen
 	for _, name := range []string{"model_storage_dir", "model_share_source", "model_share_mount", "auto_cleanup", "kitt_image", "heartbeat_interval_s"} {
 		if value := s.Settings[name]; value != "" {
 			row(name, "%s%s", value, settingSource(s.SettingSources[name]))
+		}
+	}
+	for _, p := range s.Problems {
+		row("Problem", "%s", p)
+		if p.Remedy != "" {
+			row("Remedy", "%s", p.Remedy)
 		}
 	}
 	for _, warning := range s.Warnings {

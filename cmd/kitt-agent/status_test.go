@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/storage"
 )
@@ -132,6 +133,7 @@ func TestStatusPage(t *testing.T) {
 	require.NoError(t, writeStatus(&out, cfg, "http://127.0.0.1:8090", 4242, s, now))
 	s.Server = agent.ServerStatus{LastError: "connection refused", FailingFor: 7, LastBeat: now.Add(-time.Hour)}
 	s.Jobs, s.Recent, s.Draining = nil, nil, true
+	s.Problems = []health.Problem{health.New(health.Refused, "register: Invalid token\x1b[2J"), health.New(health.DiskLow, "")}
 	require.NoError(t, writeStatus(&out, cfg, "http://127.0.0.1:8090", 0, s, now))
 	golden(t, "status.txt", out.Bytes())
 }

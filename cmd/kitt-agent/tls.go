@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kirizan/kitt-agent/agent/certs"
+	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 )
 
@@ -57,6 +58,28 @@ func tlsWarnings(cfg *config.Config, now time.Time) []string {
 		said = append(said, insecureWarning)
 	}
 	return said
+}
+
+// certificateUrgent is how long before a certificate ends the agent counts as degraded.
+const certificateUrgent = 7 * 24 * time.Hour
+
+// tlsProblems returns which certificates have expired or will soon.
+func tlsProblems(cfg *config.Config, now time.Time) (problems []health.Problem) {
+	ends, _ := certs.Ends(tlsFiles(cfg)) // tlsWarnings names files that cannot be read
+	for _, e := range ends {
+		reason := health.CertificateExpiring
+		left := e.Expires.Sub(now)
+		switch {
+		case left < 0:
+			reason = health.CertificateExpired
+		case left > certificateUrgent:
+			continue
+		}
+		p := health.New(reason, fmt.Sprintf("%s (%s), on %s", e.What, e.File, e.Expires.UTC().Format(time.DateOnly)))
+		p.Remedy = e.Fix
+		problems = append(problems, p)
+	}
+	return problems
 }
 
 // serverTLS returns how the agent's API is served, nil for plain HTTP.

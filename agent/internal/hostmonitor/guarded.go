@@ -49,6 +49,37 @@ func (g *guarded[T]) get(ctx context.Context, limit time.Duration) (T, error) {
 	return none, ctx.Err()
 }
 
+// An asked is a function of the embedding program's that is called for each status. Its
+// zero value has none.
+type asked[T any] struct {
+	fn *guarded[T] // set once in New
+
+	mu   sync.Mutex
+	last T // guarded by mu
+}
+
+// set makes fn the function. It may be nil.
+func (a *asked[T]) set(fn func(context.Context) T) {
+	if fn != nil {
+		a.fn = newGuarded(func(ctx context.Context) (T, error) { return fn(ctx), nil })
+	}
+}
+
+// get returns what the function returns, or its latest answer where it takes longer than
+// warningsWait.
+func (a *asked[T]) get() T {
+	if a.fn == nil {
+		return a.last
+	}
+	v, err := a.fn.get(context.Background(), warningsWait)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err == nil {
+		a.last = v
+	}
+	return a.last
+}
+
 // start returns the call in flight, which it starts if there is none.
 func (g *guarded[T]) start(ctx context.Context) *call[T] {
 	g.mu.Lock()

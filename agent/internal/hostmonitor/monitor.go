@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/storage"
@@ -50,18 +51,25 @@ type Config struct {
 	Usage    func(context.Context) (storage.Usage, error) // of the models' disk
 	Engines  func(context.Context) []heartbeat.Engine     // on the machine itself
 	Warnings func(context.Context) []string               // for status; may be nil
+	Problems func(context.Context) []health.Problem       // likewise
+	Start    func(context.Context) error                  // whether a job can be started now; may be nil
+	Free     func(context.Context) (int64, error)         // bytes free where the agent keeps its jobs; may be nil
 	Logger   *slog.Logger
 }
 
 // A Monitor keeps what is known about the machine. Its methods are safe for concurrent
 // use.
 type Monitor struct {
-	log      *slog.Logger
-	detect   *guarded[*hwdetect.Machine]
-	usage    *guarded[storage.Usage]
-	gpus     *guarded[hwdetect.Telemetry]
-	engines  *guarded[[]heartbeat.Engine]
-	warnings *guarded[[]string]
+	log     *slog.Logger
+	detect  *guarded[*hwdetect.Machine]
+	usage   *guarded[storage.Usage]
+	gpus    *guarded[hwdetect.Telemetry]
+	engines *guarded[[]heartbeat.Engine]
+	start   *guarded[error]
+	free    *guarded[int64]
+
+	warnings asked[[]string]
+	problems asked[[]health.Problem]
 
 	detected chan struct{}   // closed once the detector has answered
 	readOnce chan struct{}   // closed once there are readings
@@ -77,7 +85,8 @@ type Readings struct {
 	Usage     *storage.Usage    // likewise
 	Telemetry hwdetect.Telemetry
 	Engines   []heartbeat.Engine
-	warnings  []string
+	Start     error  // why no job can be started; nil also while jobs run, when nobody asks
+	FreeBytes *int64 // where the agent keeps its jobs; nil before there is a reading
 }
 
 // New returns a monitor that reads nothing until Run is called.
@@ -96,9 +105,14 @@ func New(cfg Config) *Monitor {
 	if t, ok := cfg.Detector.(hwdetect.TelemetryReader); ok {
 		m.gpus = newGuarded(t.Telemetry)
 	}
-	if cfg.Warnings != nil {
-		m.warnings = newGuarded(func(ctx context.Context) ([]string, error) { return cfg.Warnings(ctx), nil })
+	if cfg.Start != nil {
+		m.start = newGuarded(func(ctx context.Context) (error, error) { return cfg.Start(ctx), nil })
 	}
+	if cfg.Free != nil {
+		m.free = newGuarded(cfg.Free)
+	}
+	m.warnings.set(cfg.Warnings)
+	m.problems.set(cfg.Problems)
 	return m
 }
 
@@ -111,7 +125,7 @@ func (m *Monitor) Run(ctx context.Context, idle func() bool, changed func()) {
 	defer tick.Stop()
 	var reading sync.WaitGroup
 	reading.Go(func() { // concurrently with the description, which a driver may hold up
-		m.read(ctx)
+		m.read(ctx, idle())
 		close(m.readOnce)
 	})
 	_, err := m.describe(ctx)
@@ -136,7 +150,7 @@ func (m *Monitor) Run(ctx context.Context, idle func() bool, changed func()) {
 			}
 			again.Reset(detectEvery)
 		}
-		m.read(ctx)
+		m.read(ctx, idle())
 	}
 }
 
@@ -159,7 +173,18 @@ func (m *Monitor) describe(ctx context.Context) (differs bool, err error) {
 
 // read takes one reading of everything. What does not answer in time leaves the
 // reading of before.
-func (m *Monitor) read(ctx context.Context) {
+//
+// Whether a job can be started is not asked while one runs: it needs nothing then, and is
+// not to be disturbed.
+func (m *Monitor) read(ctx context.Context, idle bool) {
+	readInto(ctx, m, "state directory", m.free, func(now *Readings, v int64) { now.FreeBytes = &v })
+	if idle {
+		readInto(ctx, m, "runner", m.start, func(now *Readings, v error) { now.Start = v })
+	} else {
+		m.mu.Lock()
+		m.now.Start = nil
+		m.mu.Unlock()
+	}
 	readInto(ctx, m, "storage", m.usage, func(now *Readings, v storage.Usage) { now.Usage = &v })
 	readInto(ctx, m, "telemetry", m.gpus, func(now *Readings, v hwdetect.Telemetry) { now.Telemetry = v })
 	readInto(ctx, m, "engines", m.engines, func(now *Readings, v []heartbeat.Engine) { now.Engines = v })
@@ -167,18 +192,10 @@ func (m *Monitor) read(ctx context.Context) {
 
 // Warnings returns the warnings of the program that embeds the agent: those of now, or
 // the latest where it does not answer within warningsWait.
-func (m *Monitor) Warnings() []string {
-	if m.warnings == nil {
-		return nil
-	}
-	v, err := m.warnings.get(context.Background(), warningsWait)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err == nil {
-		m.now.warnings = v
-	}
-	return m.now.warnings
-}
+func (m *Monitor) Warnings() []string { return m.warnings.get() }
+
+// Problems returns the problems that the embedding program knows of, as Warnings does.
+func (m *Monitor) Problems() []health.Problem { return m.problems.get() }
 
 // readInto takes one reading, if there is a source for it.
 func readInto[T any](ctx context.Context, m *Monitor, what string, source *guarded[T], set func(*Readings, T)) {

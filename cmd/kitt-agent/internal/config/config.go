@@ -53,6 +53,8 @@ type Config struct {
 	KITTImage         string
 	HeartbeatInterval time.Duration // 0 where it isn't named
 
+	DiskLow int64 // bytes free on a disk below which the agent is degraded; 0 for never
+
 	Runner            string // auto, docker, process or simulated
 	Simulated         Simulated
 	GPUs              string // auto, all or none

@@ -109,6 +109,7 @@ func defaults() *Config {
 	c := &Config{
 		Port:              8090,
 		Models:            Models{Streams: 16, ShareTimeout: 30 * time.Second},
+		DiskLow:           2 << 30,
 		Runner:            "auto",
 		Simulated:         Simulated{Speed: 1},
 		GPUs:              "auto",
