@@ -37,10 +37,10 @@ func Lock(dir string) (*os.File, error) {
 }
 
 // claim makes started.json, durably and exclusively.
-func claim(dir string) (Claim, error) {
+func claim(dir, label string) (Claim, error) {
 	self, _ := procfs.Lookup(os.Getpid())
 	host, _ := os.Hostname()
-	c := Claim{Version: Version, Boot: base.BootID(), Host: host, Supervisor: self.ID, At: time.Now().UTC()}
+	c := Claim{Version: Version, Boot: base.BootID(), Host: host, Label: label, Supervisor: self.ID, At: time.Now().UTC()}
 	text, err := encode(c)
 	if err != nil {
 		return c, err

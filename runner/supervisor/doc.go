@@ -54,6 +54,18 @@
 // Where the lock can't be seen (an engine in a virtual machine), the runner asks
 // the engine whether the supervisor lives.
 //
+// # Other machines
+//
+// A job on a cluster has its directory on a file system that the agent's machine
+// shares. The agent sees no process of it, perhaps no lock, and each file later than
+// it was written. With Config.Shared the supervisor therefore also
+//
+//   - writes alive.json every two seconds, and at last that nothing of the run is left
+//   - sends its output to the file system as often, and before exit.json says how
+//     long it is, so that the agent knows when it has all of it
+//   - ends the benchmark when cancel isn't empty, also if its scheduler is away
+//   - kills the benchmark when the grace after SIGTERM is over
+//
 // # Trust
 //
 // A container can write anything into its directory, so the reader trusts none

@@ -23,6 +23,10 @@ func (e Exit) plausible() Exit {
 	}
 	e.OOM = e.OOM && e.Code == 128+int(unix.SIGKILL)
 	e.Error = base.OneLine(base.Printable(e.Error, maxReason))
+	e.Output = max(0, e.Output)
+	if e.Asked != askedByCancel && unix.SignalNum(e.Asked) == 0 {
+		e.Asked = ""
+	}
 	now := time.Now()
 	if e.Ended.IsZero() || e.Ended.After(now) {
 		e.Ended = now

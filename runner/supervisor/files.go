@@ -49,11 +49,12 @@ var ErrVersion = errors.New("written by a newer version")
 // A Claim is the file started.json: who runs the benchmark.
 type Claim struct {
 	Version    int       `json:"version"`
-	Boot       string    `json:"boot"`           // the kernel's boot ID: PIDs mean nothing after a reboot
-	Host       string    `json:"host,omitempty"` // name of the machine or container
-	Supervisor procfs.ID `json:"supervisor"`     // as seen by the supervisor, which may have PIDs of its own
-	Child      procfs.ID `json:"child"`          // zero until it was started
-	At         time.Time `json:"at"`             // of the claim, then of the child's start
+	Boot       string    `json:"boot"`            // the kernel's boot ID: PIDs mean nothing after a reboot
+	Host       string    `json:"host,omitempty"`  // name of the machine or container
+	Label      string    `json:"label,omitempty"` // of the run at its scheduler; see [Shared]
+	Supervisor procfs.ID `json:"supervisor"`      // as seen by the supervisor, which may have PIDs of its own
+	Child      procfs.ID `json:"child"`           // zero until it was started
+	At         time.Time `json:"at"`              // of the claim, then of the child's start
 }
 
 // An Exit is the file exit.json: how the benchmark ended.
@@ -65,6 +66,8 @@ type Exit struct {
 	Error   string    `json:"error,omitempty"`  // why it could not be started
 	Boot    string    `json:"boot,omitempty"`   // the kernel's boot ID
 	Devices int       `json:"devices"`          // NVIDIA GPUs that it could see, by their files in /dev
+	Output  int64     `json:"output,omitempty"` // size of the output of a shared run, in bytes
+	Asked   string    `json:"asked,omitempty"`  // what asked a shared run to end: a signal's name, or cancel for CancelFile
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended"`
 }

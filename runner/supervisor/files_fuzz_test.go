@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bytes"
+	"os"
 	"testing"
 	"time"
 )
@@ -19,6 +20,24 @@ func FuzzExit(f *testing.F) {
 			t.Fatalf("%q gave %+v", text, e)
 		}
 		_ = e.Err()
+	})
+}
+
+func FuzzAlive(f *testing.F) {
+	f.Add([]byte(`{"version":1,"beat":7,"output":-3,"done":true}   `))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(dir+"/"+AliveFile, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d, err := OpenDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if a, _, _ := d.Alive(); a.Output < 0 {
+			t.Fatalf("%q gave %+v", text, a)
+		}
 	})
 }
 

@@ -20,6 +20,17 @@ const (
 	flood   = 16 << 10 // bytes at one look that are more than anybody reads along
 )
 
+// A file on another machine's disk is looked at less often, and opened each time: see
+// [Follower.Remote].
+const (
+	pollRemoteMin = 250 * time.Millisecond
+	pollRemoteMax = 2 * time.Second
+)
+
+// shorterLimit is how long a remote file may be shorter than what was read of it, before
+// that counts.
+const shorterLimit = time.Minute
+
 // drainLimit is how long the output of a run that was stopped may take.
 const drainLimit = time.Second
 
@@ -43,6 +54,12 @@ type Follower struct {
 	out  runner.Output
 	gone func() (bool, error)
 
+	remote bool                 // see Remote
+	shift  func() time.Duration // likewise
+	least  time.Duration        // between two looks
+	most   time.Duration        // likewise
+	short  time.Time            // since when the output is shorter than offset
+
 	offset int64    // of what comes next
 	file   *os.File // nil until the supervisor has made it
 	index  *os.File // nil if there is none
@@ -60,8 +77,21 @@ type Follower struct {
 // NewFollower returns a Follower that begins at byte from. Pump asks gone whether
 // the run has ended: nothing of it writes to the output any more.
 func NewFollower(dir *Dir, out runner.Output, from int64, gone func() (bool, error)) *Follower {
-	return &Follower{dir: dir, out: out, gone: gone, offset: max(0, from), gaps: gapReader{dir: dir}}
+	return &Follower{dir: dir, out: out, gone: gone, offset: max(0, from), gaps: gapReader{dir: dir}, least: pollMin, most: pollMax}
 }
+
+// Remote has the follower read files that another machine writes. It opens them again
+// at each look, because NFS shows what others have written when a file is opened, and
+// looks less often. A file that seems shorter for a while is waited for. shift returns
+// by how much the clock of the other machine is ahead. It is called before Pump.
+func (f *Follower) Remote(shift func() time.Duration) {
+	f.remote, f.shift = true, shift
+	f.least, f.most = pollRemoteMin, pollRemoteMax
+}
+
+// Offset returns how much of the output was passed on, in bytes. It is for gone, which
+// Pump calls.
+func (f *Follower) Offset() int64 { return f.offset }
 
 // Close closes the output.
 func (f *Follower) Close() error {
@@ -103,7 +133,7 @@ var ErrLate = errors.New("it has not ended in time")
 func (f *Follower) Pump(ctx context.Context, deadline time.Time) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for wait := pollMin; ; {
+	for wait := f.least; ; {
 		// Asked before reading: what was printed up to the end is read then.
 		gone, err := f.gone()
 		if err != nil && !base.Transient(err) {
@@ -129,11 +159,11 @@ func (f *Follower) Pump(ctx context.Context, deadline time.Time) error {
 		case n > flood:
 			// Fewer and larger reads disturb a benchmark less that prints as
 			// fast as it can; its readers don't notice.
-			wait = pollMax
+			wait = max(f.least, pollMax)
 		case n > 0:
-			wait = pollMin
+			wait = f.least
 		default:
-			wait = min(max(wait*2, pollMin), pollMax)
+			wait = min(max(wait*2, f.least), f.most)
 		}
 		if !deadline.IsZero() && time.Now().After(deadline) {
 			return ErrLate
@@ -210,6 +240,9 @@ func (f *Follower) reopen() {
 		_ = f.index.Close()
 		f.index, f.times.file = nil, nil
 	}
+	if f.remote {
+		_ = f.gaps.close()
+	}
 }
 
 // read passes on one piece of the output, of at most chunk bytes. It returns how
@@ -217,6 +250,9 @@ func (f *Follower) reopen() {
 func (f *Follower) read() (n int, more bool, err error) {
 	if err := f.open(); err != nil || f.file == nil {
 		return 0, false, err
+	}
+	if f.remote {
+		defer f.reopen()
 	}
 	n, err = f.file.ReadAt(f.buf, f.offset)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -288,6 +324,9 @@ func (f *Follower) printed() (at time.Time, upTo int64, ok bool) {
 		return time.Time{}, 0, false
 	}
 	at, upTo, ok = f.times.find(f.offset)
+	if f.remote {
+		at = at.Add(-f.shift())
+	}
 	age := time.Since(at)
 	return at, upTo, ok && age > stale
 }
@@ -310,6 +349,13 @@ func (f *Follower) mindTruncation() error {
 		return fmt.Errorf("look at the output: %w", err)
 	}
 	if info.Size() >= f.offset {
+		f.short = time.Time{}
+		return nil
+	}
+	if f.short.IsZero() {
+		f.short = time.Now()
+	}
+	if f.remote && time.Since(f.short) < shorterLimit {
 		return nil
 	}
 	if f.cuts++; f.cuts <= maxCuts {

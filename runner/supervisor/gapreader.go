@@ -45,5 +45,7 @@ func (r *gapReader) close() error {
 	if r.file == nil {
 		return nil
 	}
-	return r.file.Close()
+	err := r.file.Close()
+	r.file = nil
+	return err
 }

@@ -41,6 +41,10 @@ type Config struct {
 	// run is stopped by signals to the program itself.
 	Forward bool
 
+	// Shared is set where other machines read Dir. Nil means a directory of this
+	// machine.
+	Shared *Shared
+
 	// Wanted is asked before the claim and again after it. An error calls the
 	// run off. Nil means that it is wanted.
 	Wanted func() error
@@ -67,11 +71,19 @@ func Run(cfg Config) (Exit, error) {
 	if err := cfg.Wanted(); err != nil {
 		return Exit{}, fmt.Errorf("called off: %w", err)
 	}
-	c, err := persist(func() (Claim, error) { return claim(cfg.Dir) })
+	c, err := persist(func() (Claim, error) { return claim(cfg.Dir, cfg.label()) })
 	if err != nil {
 		return Exit{}, err
 	}
 	return run(cfg, c, signals)
+}
+
+// label returns what the claim says of the scheduler.
+func (cfg Config) label() string {
+	if cfg.Shared == nil {
+		return ""
+	}
+	return cfg.Shared.Label
 }
 
 // lockSoon takes the lock, and waits a little for one that isn't a supervisor's:
@@ -112,6 +124,7 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 	if err := cfg.Wanted(); err != nil {
 		return Exit{}, fmt.Errorf("called off: %w", err)
 	}
+	shared := newBeacon(cfg, out)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return Exit{}, fmt.Errorf("adopt orphans: %w", err)
 	}
@@ -121,7 +134,9 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 	pid, err := start(cfg, null, out)
 	if err != nil {
 		end.Error, end.Ended = err.Error(), time.Now().UTC()
-		return end, ending.write(end)
+		err := ending.write(end)
+		shared.finish()
+		return end, err
 	}
 	// It can't be gone from the table before it is waited for.
 	child, _ := procfs.Lookup(pid)
@@ -134,7 +149,9 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 
 	stopForwarding := signals.forwardTo(pid)
 	stopKeeping := room.keep()
+	stopSharing := shared.keep(pid, signals)
 	status, err := wait(pid)
+	stopSharing()
 	stopKeeping()
 	stopForwarding()
 	if err != nil {
@@ -142,6 +159,7 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 		return end, err
 	}
 	end.set(status, OOMKills() > kills)
+	shared.end(&end)
 	err = ending.write(end)
 	endStrays()
 	room.giveBack()
@@ -150,6 +168,7 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 		// written, and the agent takes the run for unfinished meanwhile.
 		_, err = persist(func() (Exit, error) { return end, ending.write(end) })
 	}
+	shared.finish()
 	return end, err
 }
 

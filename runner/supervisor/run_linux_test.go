@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "supervise" {
 		os.Exit(supervisor.Main(os.Args[2:], os.Stdout))
 	}
+	if len(os.Args) > 3 && os.Args[1] == "shared" {
+		os.Exit(superviseShared(os.Args[2], os.Args[3:]))
+	}
 	if len(os.Args) > 2 && os.Args[1] == "called-off" {
 		os.Exit(calledOff(os.Args[2]))
 	}

@@ -19,12 +19,13 @@ var forwarded = []os.Signal{
 type signals struct {
 	received chan os.Signal
 	forward  bool
+	asked    chan unix.Signal // the first that asked the child to end, once it was forwarded
 }
 
 // catch catches signals for the rest of the process's life. Those that come
 // before the child is started wait for it.
 func catch(forward bool) *signals {
-	s := &signals{received: make(chan os.Signal, 16), forward: forward}
+	s := &signals{received: make(chan os.Signal, 16), forward: forward, asked: make(chan unix.Signal, 1)}
 	if forward {
 		signal.Notify(s.received, forwarded...)
 	} else {
@@ -46,6 +47,12 @@ func (s *signals) forwardTo(pid int) (stop func()) {
 			case sig := <-s.received:
 				// It may have ended just now.
 				_ = unix.Kill(-pid, sig.(unix.Signal))
+				if sig == unix.SIGTERM || sig == unix.SIGINT {
+					select {
+					case s.asked <- sig.(unix.Signal):
+					default:
+					}
+				}
 			case <-done:
 				return
 			}
