@@ -13,6 +13,32 @@ import (
 	"github.com/kirizan/kitt-agent/internal/base"
 )
 
+// Guard returns a handler that hands on to next what the agent's API would look at, and
+// refuses with 403 or 415 what Handler refuses on every route. It is for pages that are
+// served in addition to the API, wherever they are mounted.
+func (a *Agent) Guard(next http.Handler) http.Handler { return (&api{a}).guard(next) }
+
+// Admits reports whether the API lets the caller of r in: r presents the token, or the
+// agent has none and the caller is on this machine. A refusal goes into the audit trail.
+func (a *Agent) Admits(r *http.Request) bool { return (&api{a}).refusal(r) == "" }
+
+// CallerToken returns the token that callers of the API present now; empty if there is
+// none.
+func (a *Agent) CallerToken() Secret { return a.token.get() }
+
+// refusal returns why the caller of r is not let in; empty if it is.
+func (a *api) refusal(r *http.Request) string {
+	switch {
+	case a.cfg.Token == "" && !fromThisMachine(r):
+		a.audit.refusedRequest(r, "the agent has no token, and the caller is not on this machine")
+		return "Unauthorized: this agent has no token, so it takes commands from its own machine only"
+	case a.cfg.Token != "" && !a.token.presents(r):
+		a.audit.refusedRequest(r, "the caller does not present the agent's token")
+		return "Unauthorized"
+	}
+	return ""
+}
+
 // guard refuses what a web page of another origin makes a browser send, before
 // any route sees it. Such a page can reach every address that the browser can,
 // and by DNS rebinding it does so under a name of its own (RFC 6454 compares

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ type Agent struct {
 	audit        *auditor
 	looking      atomic.Bool // whether a directory that the server chose is being looked at
 	events       eventHub
+	page         http.Handler // of Config.Page; nil without one. set once in New
 }
 
 // New returns an agent that does nothing until Run is called. It reports all
@@ -100,6 +102,9 @@ func New(cfg Config) (*Agent, error) {
 	a.compose(recorder)
 	if limits := cfg.limits(); len(limits) > 0 {
 		a.cfg.Logger.Info("not everything can be promised with these parts", "limits", limits)
+	}
+	if cfg.Page != nil {
+		a.page = cfg.Page(a)
 	}
 	return a, nil
 }

@@ -51,6 +51,7 @@ const (
 //	                        callers without the token on other machines see
 //	                        no details
 //	GET  /metrics           Config.Metrics, if set
+//	     other paths        Config.Page, if set, which asks for the token by itself
 //
 // {id} is a command's or a test's. The token goes into the header
 // Authorization: Bearer <token>. An agent without a token accepts only callers on its
@@ -71,7 +72,21 @@ func (a *api) handler() http.Handler {
 	for _, r := range a.routes() {
 		mux.HandleFunc(r.pattern, r.handler)
 	}
-	return a.guard(mux)
+	return a.guard(a.withPage(mux))
+}
+
+// withPage serves Config.Page at the paths that the API doesn't have.
+func (a *api) withPage(routes *http.ServeMux) http.Handler {
+	if a.page == nil {
+		return routes
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := routes.Handler(r); pattern == "" && !strings.HasPrefix(r.URL.Path, "/api/") {
+			a.page.ServeHTTP(w, r)
+			return
+		}
+		routes.ServeHTTP(w, r)
+	})
 }
 
 // route is one route of the API.
@@ -101,16 +116,11 @@ func (a *api) routes() []route {
 // authorized lets only those callers through to next that present the token.
 func (a *api) authorized(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case a.cfg.Token == "" && !fromThisMachine(r):
-			a.audit.refusedRequest(r, "the agent has no token, and the caller is not on this machine")
-			fail(w, http.StatusUnauthorized, "Unauthorized: this agent has no token, so it takes commands from its own machine only")
-		case a.cfg.Token != "" && !a.token.presents(r):
-			a.audit.refusedRequest(r, "the caller does not present the agent's token")
-			fail(w, http.StatusUnauthorized, "Unauthorized")
-		default:
-			next(w, r)
+		if reason := a.refusal(r); reason != "" {
+			fail(w, http.StatusUnauthorized, reason)
+			return
 		}
+		next(w, r)
 	}
 }
 

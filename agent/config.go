@@ -86,6 +86,11 @@ type Config struct {
 	// Metrics, if set, is served by the API at GET /metrics, to everybody that reaches
 	// the API. Package agent/metrics has one for Prometheus.
 	Metrics http.Handler
+	// Page, if set, returns what the API serves at paths that it doesn't have itself.
+	// New calls it once. The requests have passed the checks that Handler describes,
+	// but not that of the token: see Agent.Admits. Package agent/webpage has a page for
+	// people.
+	Page func(*Agent) http.Handler
 
 	// Token is what callers of the API present. While it is empty only callers
 	// on this machine are let in.

@@ -75,8 +75,11 @@ type Monitor struct {
 	readOnce chan struct{}   // closed once there are readings
 	failing  map[string]bool // what failed last time; owned by run's goroutine
 
-	mu  sync.Mutex
-	now Readings // guarded by mu
+	mu      sync.Mutex
+	now     Readings      // guarded by mu
+	history history       // of the GPUs. guarded by mu
+	asked   time.Time     // when FreshTelemetry began a reading last. guarded by mu
+	took    time.Duration // by that reading. guarded by mu
 }
 
 // Readings are the latest answers. What they point to is never changed.
@@ -186,7 +189,7 @@ func (m *Monitor) read(ctx context.Context, idle bool) {
 		m.mu.Unlock()
 	}
 	readInto(ctx, m, "storage", m.usage, func(now *Readings, v storage.Usage) { now.Usage = &v })
-	readInto(ctx, m, "telemetry", m.gpus, func(now *Readings, v hwdetect.Telemetry) { now.Telemetry = v })
+	readInto(ctx, m, "telemetry", m.gpus, m.keepLocked)
 	readInto(ctx, m, "engines", m.engines, func(now *Readings, v []heartbeat.Engine) { now.Engines = v })
 }
 

@@ -1,0 +1,33 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
+	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/hwdetect"
+)
+
+// A GPUReading is one reading of all GPUs, and a GPUPoint that of one of them.
+type (
+	GPUReading = hostmonitor.GPUReading
+	GPUPoint   = hostmonitor.GPUPoint
+)
+
+// Machine returns the description of the machine, as it was last read; nil before
+// there is one. It must not be changed.
+func (a *Agent) Machine() *hwdetect.Machine { return a.host.Description() }
+
+// Engines returns the engines on the machine, as they were last read.
+func (a *Agent) Engines() []heartbeat.Engine { return engines(a.host) }
+
+// GPUHistory returns the readings of the GPUs after since, of the last hour, the oldest
+// first: one every 30 s, and more while ReadGPUs was called. What they hold must not be
+// changed.
+func (a *Agent) GPUHistory(since time.Time) []GPUReading { return a.host.History(since) }
+
+// ReadGPUs reads the GPUs for somebody who watches them. It does so at most once a
+// second, whoever calls it, and takes at most 1 % of the time of whatever answers:
+// otherwise it returns the latest reading.
+func (a *Agent) ReadGPUs(ctx context.Context) hwdetect.Telemetry { return a.host.FreshTelemetry(ctx) }
