@@ -41,6 +41,7 @@ type follower struct {
 	source source // of the output and the outcome; nil until it is known which
 	outErr error  // the first error of out
 	away   bool   // whether it was said that the engine does not answer
+	cutOff bool   // whether it was said that the socket proxy can't be started; restartProxy's alone
 
 	// mayAppear says that an earlier program may have been killed while it waited
 	// for the container, which the engine then makes a little later.
@@ -66,7 +67,9 @@ const endLimit = 2 * time.Minute
 
 // follow follows the container to its end, or until ctx is done.
 func (f *follower) follow(ctx context.Context) (runner.Result, error) {
+	release := f.keepProxy(ctx)
 	err := f.source.toEnd(ctx)
+	release()
 	if err == nil {
 		var result runner.Result
 		if result, err = f.finish(ctx); ctx.Err() == nil || f.rec.End != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
@@ -77,9 +78,30 @@ func (r *Runner) startProxy(ctx context.Context, job runner.Job, p program.Progr
 	return socketproxy.Start(ctx, commandOf(p), proxyDir(job), r.policy(job))
 }
 
-// resumeProxy starts the socket proxy of a job again if it died. The benchmark goes on
-// without one where that fails.
-func (f *follower) resumeProxy(ctx context.Context) {
+// keepProxy starts the job's socket proxy again when it dies, until done is called.
+func (f *follower) keepProxy(ctx context.Context) (done func()) {
+	if !hadProxy(f.job) {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		for base.Wait(ctx, lookPause) == nil {
+			// Whether one serves can't be known while files can't be opened.
+			if serving, err := socketproxy.Serving(proxyDir(f.job)); err == nil && !serving {
+				f.restartProxy(ctx)
+			}
+		}
+	})
+	return func() {
+		cancel()
+		keeping.Wait()
+	}
+}
+
+// restartProxy starts the job's socket proxy, if it has one, unless it runs. The benchmark
+// goes on without one where that fails, which is said once.
+func (f *follower) restartProxy(ctx context.Context) {
 	if !hadProxy(f.job) {
 		return
 	}
@@ -87,9 +109,14 @@ func (f *follower) resumeProxy(ctx context.Context) {
 	if err == nil {
 		err = socketproxy.Restart(ctx, commandOf(p), proxyDir(f.job))
 	}
-	if err != nil && ctx.Err() == nil {
-		f.say("the benchmark can't reach the Docker engine any more: %v", err)
+	if ctx.Err() != nil {
+		return
 	}
+	if err != nil && !f.cutOff {
+		// That the log can't take it is found out by the output.
+		_ = f.out.WriteMessage(fmt.Sprintf("the benchmark can't reach the Docker engine any more: %v", err))
+	}
+	f.cutOff = err != nil
 }
 
 func commandOf(p program.Program) []string { return append([]string{p.Path}, p.Args...) }

@@ -1,16 +1,21 @@
 package docker_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/kirizan/kitt-agent/runner/docker"
+	"github.com/kirizan/kitt-agent/runner/runnertest"
 )
 
 // killed starts an agent on a scripted job, kills it once ready returns true, and has
@@ -67,4 +72,30 @@ func TestAgentIsKilledInAPull(t *testing.T) {
 		}, r.release)
 	require.Contains(t, text, "Downloaded newer image for "+name)
 	require.Contains(t, text, "\nserving\n")
+}
+
+// TestTheSocketProxyIsKilled kills the proxy of a benchmark that runs: the benchmark
+// reaches the engine again.
+func TestTheSocketProxyIsKilled(t *testing.T) {
+	t.Parallel()
+	r, job := scripted(t, docker.Config{}, kittRun+"engine serve", "wait $MODEL/go", "docker rm -f kitt-1764403200")
+	var out runnertest.Recorder
+	proxy := filepath.Join(job.Dir, "proxy")
+	cancelWhen(&out, "/go\n", func() {
+		text, err := os.ReadFile(filepath.Join(proxy, "proxy.json"))
+		assert.NoError(t, err)
+		var state struct {
+			Process struct{ PID int } `json:"process"`
+		}
+		assert.NoError(t, json.Unmarshal(text, &state))
+		assert.NoError(t, syscall.Kill(state.Process.PID, syscall.SIGKILL))
+		assert.Eventually(t, func() bool {
+			again, err := os.ReadFile(filepath.Join(proxy, "proxy.json"))
+			return err == nil && !bytes.Equal(again, text)
+		}, time.Minute, 5*time.Millisecond)
+		assert.NoError(t, os.WriteFile(filepath.Join(job.Model, "go"), nil, 0o644))
+	})
+	_, err := r.Run(t.Context(), job, &out)
+	require.NoError(t, err, out.Text())
+	require.NotContains(t, out.Text(), "failed", out.Text())
 }

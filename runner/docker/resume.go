@@ -59,7 +59,7 @@ func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Positio
 		return f.begun(), fmt.Errorf("%w: %w", runner.ErrStillRunning, base.JoinCause(ctx, err))
 	}
 	defer func() { f.source.close() }() // it may be another one by then
-	f.resumeProxy(ctx)
+	f.restartProxy(ctx)
 	if begun {
 		// It was started, and its files say the rest, whatever the engine does.
 		return f.follow(ctx)

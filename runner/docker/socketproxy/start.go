@@ -50,6 +50,15 @@ func Restart(ctx context.Context, command []string, dir string) error {
 	return launch(ctx, command, dir)
 }
 
+// Serving reports whether a process serves the socket in dir, or is about to.
+func Serving(dir string) (bool, error) {
+	held, err := lock(dir)
+	if held == nil {
+		return err == nil, err
+	}
+	return false, held.Close()
+}
+
 // prepare makes the directory and the policy, unless there is one.
 func prepare(dir string, policy Policy) error {
 	// A container's user may be any, and needs the directory with the socket alone.

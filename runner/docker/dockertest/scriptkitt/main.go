@@ -13,6 +13,7 @@
 //	get URL   prints what a server answers, after waiting for it
 //	time URL  prints the median time of 200 requests in microseconds
 //	write     writes a file to the directory of the results, and one to $HOME
+//	wait FILE waits until the file exists
 //	hang      stays until killed
 //
 // In the engine's container it is called with one of the commands serve, tee, cat, slow
@@ -133,6 +134,13 @@ func step(words []string, input, results string) (string, error) {
 	switch words[0] {
 	case "hang":
 		stay()
+	case "wait":
+		for {
+			if _, err := os.Stat(words[1]); err == nil {
+				return "", nil
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 	case "get":
 		return get(words[1])
 	case "time":
