@@ -254,7 +254,7 @@ func (v *victim) simulatedLines(row kittapitest.Test) []string {
 // isNote reports whether a line is one of the agent's own.
 func isNote(line string) bool {
 	return strings.HasSuffix(line, "; the engine fetches it") || slices.ContainsFunc([]string{
-		"Agent starting benchmark: ", "Engine: ", "Model: ", "The agent was restarted", "Benchmark ", "Error: ", "Cancelled by ",
+		"Agent starting benchmark: ", "Engine: ", "Model: ", "The agent was restarted", "Benchmark ", "Error: ", "Cancelled by ", "Machine: ",
 	}, func(prefix string) bool { return strings.HasPrefix(line, prefix) })
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/standard"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/logstream"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/docker"
@@ -53,6 +54,10 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 	if err != nil {
 		return agent.Config{}, nil, errors.Join(err, parts.Close())
 	}
+	watch, err := watchMachine(cfg, parts)
+	if err != nil {
+		return agent.Config{}, nil, errors.Join(err, parts.Close())
+	}
 	return agent.Config{
 		Name:              cfg.Name,
 		Version:           thisBuild().Version,
@@ -72,6 +77,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		AllowedImages:     cfg.AllowedImages,
 		Policy:            policyOf(cfg),
 		MaxConcurrentJobs: cfg.MaxConcurrentJobs,
+		Integrity:         watch,
 		StopGrace:         cfg.StopGrace,
 		MaxJobDuration:    cfg.MaxJobDuration,
 		DrainTimeout:      cfg.DrainTimeout,
@@ -107,6 +113,18 @@ func newParts(cfg *config.Config, vars []string, log *slog.Logger, start func(*e
 		Storage: guardStorage(storageConfig(cfg), policyOf(cfg)),
 		Logger:  log,
 	})
+}
+
+// watchMachine returns how the machine is watched during benchmarks.
+func watchMachine(cfg *config.Config, parts *standard.Parts) (agent.Integrity, error) {
+	if !cfg.Integrity.Enabled {
+		return agent.Integrity{}, nil
+	}
+	rules, err := integrity.SetLimits(integrity.DefaultRules(), cfg.Integrity.Limits)
+	return agent.Integrity{
+		Source: parts.Detector.Integrity(), Interval: cfg.Integrity.Interval, Rules: rules,
+		FailInvalid: cfg.Integrity.OnInvalid == "fail",
+	}, err
 }
 
 const runnerSimulated = "simulated"

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/runner/docker"
 	"github.com/kirizan/kitt-agent/runner/docker/dockertest"
 )
@@ -30,6 +31,24 @@ func engine(t *testing.T) *dockertest.Engine {
 	}
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	return e
+}
+
+// requireWholeProof requires the verdict on a run whose agent was killed three times,
+// everywhere.
+func requireWholeProof(t *testing.T, server *kittapitest.Server, id, dir string) {
+	t.Helper()
+	report, err := integrity.ReadReport(filepath.Join(dir, "results", integrity.ReportFile))
+	require.NoError(t, err)
+	require.NotNil(t, report.End)
+	require.NotEqual(t, integrity.Unjudged, report.Verdict.Grade, report.Verdict)
+	require.Len(t, report.Gaps, 3, "the agent says when it was not there")
+	require.NotNil(t, report.Start.Host.CPUTicks)
+	require.Positive(t, report.Samples.Count)
+	require.FileExists(t, filepath.Join(dir, "results", integrity.TelemetryFile))
+	lines := server.Lines(id)
+	require.Equal(t, report.Verdict.Line(), lines[len(lines)-1])
+	told := server.Results()[0]["integrity"].(map[string]any)
+	require.Equal(t, string(report.Verdict.Grade), told["verdict"])
 }
 
 // TestTheBenchmarkOutlivesItsAgent kills the agent three times while a benchmark
@@ -75,6 +94,7 @@ func TestTheBenchmarkOutlivesItsAgent(t *testing.T) {
 				require.Equal(t, i, n)
 			}
 			require.Len(t, server.Results(), 1)
+			requireWholeProof(t, server, id, filepath.Join(d.home, "jobs", commandID))
 			d.stop()
 			require.Empty(t, processesOf(t, prog))
 			if runner == "docker" {

@@ -16,6 +16,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/client"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 )
 
 // statusReport is what `status --json` prints.
@@ -218,17 +219,23 @@ func serverLine(cfg *config.Config, s *agent.Status, now time.Time) string {
 // writeJobs writes a table of jobs.
 func writeJobs(out io.Writer, jobs []agent.JobStatus, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "\nCOMMAND\tTEST\tSTATE\tMODEL\tENGINE\tSUITE\tTIME\tLINES\n")
+	fmt.Fprint(w, "\nCOMMAND\tTEST\tSTATE\tMACHINE\tMODEL\tENGINE\tSUITE\tTIME\tLINES\n")
 	for _, j := range jobs {
 		state := string(j.State)
 		if j.Copy != nil && j.Copy.BytesTotal > 0 {
 			state += fmt.Sprintf(" (%s of %s)", size(j.Copy.BytesDone), size(j.Copy.BytesTotal))
 		}
-		note := ""
-		if text := cmp.Or(j.Error, j.Refused); text != "" {
+		note, machine := "", ""
+		if j.Integrity != nil {
+			machine = j.Integrity.Verdict
+			if machine == string(integrity.Warning) || machine == string(integrity.Invalid) {
+				note = j.Integrity.Text
+			}
+		}
+		if text := cmp.Or(j.Error, j.Refused, note); text != "" {
 			note = "\t" + printable(text)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d%s\n", printable(j.CommandID), printable(j.TestID), printable(state),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d%s\n", printable(j.CommandID), printable(j.TestID), printable(state), printable(machine),
 			printable(j.Model), printable(j.Engine), printable(j.Suite), jobTime(j, now), j.LogLines, note)
 	}
 	return w.Flush()

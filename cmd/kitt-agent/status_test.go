@@ -125,7 +125,11 @@ func TestStatusPage(t *testing.T) {
 		},
 		Recent: []agent.JobStatus{
 			{CommandID: "3333444455556666", TestID: "ccccddddeeeeffff", State: "failed", Model: "m", Engine: "vllm", Suite: "quick", Error: "Exit 1",
-				AcceptedAt: now.Add(-3 * time.Hour), StartedAt: now.Add(-3 * time.Hour), EndedAt: now.Add(-2 * time.Hour)},
+				AcceptedAt: now.Add(-3 * time.Hour), StartedAt: now.Add(-3 * time.Hour), EndedAt: now.Add(-2 * time.Hour),
+				Integrity: &agent.JobIntegrity{Verdict: "valid", Text: "Machine: valid"}},
+			{CommandID: "4444555566667777", State: "completed", Model: "m", Engine: "vllm", Suite: "quick",
+				AcceptedAt: now.Add(-4 * time.Hour), StartedAt: now.Add(-4 * time.Hour), EndedAt: now.Add(-3 * time.Hour),
+				Integrity: &agent.JobIntegrity{Verdict: "invalid", Text: "Machine: INVALID - hardware thermal slowdown for 7.2% of 312 s on GPU 3"}},
 		},
 	}
 	cfg := &config.Config{ServerURL: "https://kitt:8080"}

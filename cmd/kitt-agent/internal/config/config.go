@@ -66,6 +66,7 @@ type Config struct {
 	DrainTimeout      time.Duration
 	Retention         Retention
 	Limits            Limits
+	Integrity         Integrity
 	Supervisor        string
 	Env               map[string]Reference // what benchmarks find in their environment
 

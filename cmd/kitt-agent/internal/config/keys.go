@@ -53,7 +53,9 @@ func (k *Key) Variables() (names []string) {
 // Keys returns every setting, in the order in which a person would read them.
 func Keys() []Key { return slices.Clone(keys) }
 
-var keys = []Key{
+var keys = slices.Concat(keysBeforeIntegrity, integrityKeys(), keysAfterIntegrity)
+
+var keysBeforeIntegrity = []Key{
 	{Name: "name", Env: "KITT_NAME", Allowed: "a text without slashes", Default: "the host name",
 		Meaning: "the agent's identity at the server",
 		set:     text(func(c *Config) *string { return &c.Name }, rules.Name)},
@@ -171,6 +173,9 @@ var keys = []Key{
 	{Name: "limits.followers", Env: "KITT_LIMITS_FOLLOWERS", Allowed: "1 to 65536", Default: "1100",
 		Meaning: "readers that follow logs over the agent's API at once",
 		set:     integer(func(c *Config) *int { return &c.Limits.Followers }, 1, 65536)},
+}
+
+var keysAfterIntegrity = []Key{
 	{Name: "policy.engine_socket", Env: "KITT_POLICY_ENGINE_SOCKET", Allowed: "proxy, host or none", Default: "proxy",
 		Meaning: "socket of the container engine that a benchmark gets: one that reaches only its own containers; the engine's own, which gives it root on this machine; or none",
 		set:     word(func(c *Config) *string { return &c.Policy.EngineSocket }, "proxy", "host", "none")},
