@@ -37,6 +37,9 @@ type GPUCounters struct {
 	Index int    `json:"index"`
 	UUID  string `json:"uuid,omitempty"`
 
+	PCIBus string `json:"pci_bus,omitempty"` // such as 0000:01:00.0
+	VBIOS  string `json:"vbios,omitempty"`   // version of the GPU's firmware
+
 	// The time during which clocks were reduced, by cause, since the driver was
 	// loaded. NVML: field values 74, 76, 269, 270 and 271.
 	PowerCap     *time.Duration `json:"power_cap_ns,omitempty"`

@@ -41,6 +41,8 @@ type Config struct {
 var (
 	_ hwdetect.Source          = (*Source)(nil)
 	_ hwdetect.TelemetryReader = (*Source)(nil)
+	_ hwdetect.CounterReader   = (*Source)(nil)
+	_ hwdetect.ProcessReader   = (*Source)(nil)
 )
 
 // Name returns "nvml".

@@ -25,6 +25,8 @@ type session struct {
 	symbols map[string]bool // which functions the loaded library has
 	known   []device        // every GPU seen so far
 	xids    map[int]int64   // the latest XID by index
+
+	seenUtilization map[string]uint64 // the newest sample of a process's utilisation by UUID, in µs
 }
 
 // A device is one GPU.

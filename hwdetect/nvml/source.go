@@ -76,6 +76,17 @@ func (s *Source) Telemetry(ctx context.Context) (hwdetect.Telemetry, error) {
 	return call(ctx, s, "reading the GPUs", s.session.telemetry)
 }
 
+// Counters reads the counters and settings of the GPUs. Errors are as for Inventory.
+func (s *Source) Counters(ctx context.Context) (hwdetect.Counters, error) {
+	return call(ctx, s, "reading the GPUs' counters", s.session.counters)
+}
+
+// Processes lists the processes on the GPUs, and how busy each was since the call
+// before. Errors are as for Inventory.
+func (s *Source) Processes(ctx context.Context) ([]hwdetect.GPUProcess, error) {
+	return call(ctx, s, "listing the GPUs' processes", s.session.processes)
+}
+
 // Close unloads the library. It waits for a running call, at most for a second,
 // since a call that hangs in the driver cannot be interrupted. It then returns an
 // error, and the library is unloaded when the call returns. It may be called

@@ -81,6 +81,7 @@ func (s *session) read(d device) (hwdetect.GPUTelemetry, nvml.Return) {
 	if bits, ret := d.clocksReasons(); ok(ret) {
 		r.ThrottleReasons = hwdetect.ThrottleReasons(bits)
 	}
+	d.readClocks(&r)
 	ecc, ret := try(s, "nvmlDeviceGetTotalEccErrors", func() (uint64, nvml.Return) {
 		return d.GetTotalEccErrors(nvml.MEMORY_ERROR_TYPE_UNCORRECTED, nvml.VOLATILE_ECC)
 	})
@@ -88,6 +89,32 @@ func (s *session) read(d device) (hwdetect.GPUTelemetry, nvml.Return) {
 		r.ECCUncorrected = new(int64(min(ecc, math.MaxInt64)))
 	}
 	return r, fault
+}
+
+// readClocks reads what only a chart or a verdict shows. A GPU that doesn't answer has
+// said so to an earlier question.
+func (d device) readClocks(r *hwdetect.GPUTelemetry) {
+	for _, clock := range []struct {
+		kind nvml.ClockType
+		mhz  **int
+	}{{nvml.CLOCK_SM, &r.SMClockMHz}, {nvml.CLOCK_MEM, &r.MemoryClockMHz}} {
+		if mhz, ret := try(d.s, "nvmlDeviceGetClockInfo", func() (uint32, nvml.Return) { return d.GetClockInfo(clock.kind) }); ret == nvml.SUCCESS {
+			*clock.mhz = new(int(mhz))
+		}
+	}
+	state, ret := try(d.s, "nvmlDeviceGetPerformanceState", d.GetPerformanceState)
+	if ret == nvml.SUCCESS && state <= nvml.PSTATE_15 {
+		r.PerformanceState = new(int(state))
+	}
+	if celsius, ok := d.fields(nvml.FI_DEV_MEMORY_TEMP)[nvml.FI_DEV_MEMORY_TEMP]; ok && celsius > 0 && celsius < 1000 {
+		r.MemoryTemperatureC = new(float64(celsius))
+	}
+	if gen, ret := try(d.s, "nvmlDeviceGetCurrPcieLinkGeneration", d.GetCurrPcieLinkGeneration); ret == nvml.SUCCESS && gen > 0 {
+		r.PCIeGen = new(gen)
+	}
+	if width, ret := try(d.s, "nvmlDeviceGetCurrPcieLinkWidth", d.GetCurrPcieLinkWidth); ret == nvml.SUCCESS && width > 0 {
+		r.PCIeWidth = new(width)
+	}
 }
 
 // temperature returns the GPU's temperature in °C. CUDA 13 deprecates the older

@@ -32,5 +32,15 @@ func (s *Source) Telemetry(context.Context) (hwdetect.Telemetry, error) {
 	return hwdetect.Telemetry{}, errWithout
 }
 
+// Counters returns an error that matches [hwdetect.ErrAbsent].
+func (s *Source) Counters(context.Context) (hwdetect.Counters, error) {
+	return hwdetect.Counters{}, errWithout
+}
+
+// Processes returns an error that matches [hwdetect.ErrAbsent].
+func (s *Source) Processes(context.Context) ([]hwdetect.GPUProcess, error) {
+	return nil, errWithout
+}
+
 // Close does nothing.
 func (s *Source) Close() error { return nil }
