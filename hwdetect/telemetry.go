@@ -103,23 +103,17 @@ func (t *telemetry) logChange(reading Telemetry) {
 	}
 }
 
-// read asks the sources in order. If none exists on this machine, it returns a
-// reading without GPUs.
+// read asks the first source that exists on this machine. Where none exists, it returns
+// a reading without GPUs. What makes one source fail, such as a driver that hangs, would
+// make the next one fail too.
 func (t *telemetry) read(ctx context.Context) (Telemetry, error) {
-	var errs []error
 	for _, src := range t.sources {
 		reading, err := src.Telemetry(ctx)
-		if err == nil {
-			return reading, nil
-		}
 		if !errors.Is(err, ErrAbsent) {
-			errs = append(errs, err)
+			return reading, err
 		}
 	}
-	if len(errs) == 0 {
-		return Telemetry{Time: time.Now()}, nil
-	}
-	return Telemetry{}, errors.Join(errs...)
+	return Telemetry{Time: time.Now()}, nil
 }
 
 // stop cancels a running refresh and prevents new ones.

@@ -15,11 +15,12 @@ type Detector struct {
 	gpus *nvml.Source
 }
 
-// NewDetector returns a detector that also asks NVML. An empty ModelDir leaves it to
-// the machine's first disk.
+// NewDetector returns a detector that also asks NVML, and nvidia-smi for telemetry where
+// there is no NVML. An empty ModelDir leaves it to the machine's first disk.
 func NewDetector(cfg hwdetect.Config) (*Detector, error) {
 	gpus := nvml.New(nvml.Config{Logger: cfg.Logger})
 	cfg.Sources = append([]hwdetect.Source{gpus}, cfg.Sources...)
+	cfg.SMITelemetry = true
 	system, err := hwdetect.New(cfg)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("standard: %w", err), gpus.Close())
