@@ -19,9 +19,10 @@ import (
 // A member that is only not ready, see [ErrNotReady], keeps the job: the next one is
 // not tried.
 //
-// It is a [Resumer], a [Cleaner], a [Sweeper], a [StartChecker], a [JobChecker] and a
-// [ContainerRunner] on behalf of those of its members that are. A member that is no Resumer is never asked to run the same
-// job again: its run counts as lost once the program has ended.
+// It is a [Resumer], a [Cleaner], a [Sweeper], a [StartChecker], a [JobChecker], an
+// [Owner] and a [ContainerRunner] on behalf of those of its members that are. A member
+// that is no Resumer is never asked to run the same job again: its run counts as lost
+// once the program has ended.
 type Fallback struct {
 	members []Runner
 	former  []Runner

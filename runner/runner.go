@@ -4,9 +4,10 @@
 // interfaces extend it. A [Resumer]'s runs outlive the program: after a restart
 // the agent asks it to resume a run where the last program left off. A [Cleaner]
 // removes what a stopped benchmark left behind outside itself. A [Sweeper] finds
-// runs that belong to no job. A [Checker] refuses jobs in advance. A [StartChecker]
-// knows when jobs have to wait, and a [JobChecker] which jobs it can't run. Use [As] to look for them: it also finds those of a
-// runner that another one wraps.
+// runs that belong to no job. An [Owner] tells the processes of its runs from others. A
+// [Checker] refuses jobs in advance. A [StartChecker] knows when jobs have to wait, and a
+// [JobChecker] which jobs it can't run. Use [As] to look for them: it also finds those of
+// a runner that another one wraps.
 //
 // Stopping a job and detaching from it are different operations. Both end the
 // context of Run, and its cause tells them apart: [ErrDetach] leaves the

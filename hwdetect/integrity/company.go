@@ -17,19 +17,15 @@ const (
 // goroutine that runs it until that has ended.
 type company struct {
 	rec    *Recording
-	reader hwdetect.ProcessReader // nil if nobody can list processes
-	looked bool                   // whether this is not the first look at the run
-	failed bool                   // whether processes could not be listed last time
-	ids    map[processKey]int     // index into the report's Foreign
+	looked bool               // whether this is not the first look at the run
+	failed bool               // whether processes could not be listed last time
+	ids    map[processKey]int // index into the report's Foreign
 }
 
 type processKey struct{ gpu, pid int }
 
 func newCompany(rec *Recording, resumed bool) *company {
 	c := &company{rec: rec, looked: resumed, ids: map[processKey]int{}}
-	if rec.run.Foreign != nil {
-		c.reader, _ = rec.recorder.cfg.Source.(hwdetect.ProcessReader)
-	}
 	for i, p := range rec.report.Foreign {
 		c.ids[processKey{p.GPU, p.PID}] = i
 	}
@@ -60,17 +56,11 @@ func (c *company) look(ctx context.Context) (news bool) {
 	first := !c.looked
 	c.looked = true
 	news = c.lookForNeighbours(now)
-	if c.reader == nil {
+	if c.rec.run.Foreign == nil {
 		return news
 	}
 	r := c.rec.recorder
-	list, err := ask(ctx, r.processes, processLimit, func(ctx context.Context) ([]hwdetect.GPUProcess, error) {
-		all, err := c.reader.Processes(ctx)
-		if err != nil || len(all) == 0 {
-			return nil, err
-		}
-		return c.rec.run.Foreign(ctx, all)
-	})
+	list, err := r.Foreign(ctx, c.rec.run.Foreign)
 	if ctx.Err() != nil {
 		return news
 	}

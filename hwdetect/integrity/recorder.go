@@ -88,9 +88,35 @@ type Run struct {
 	// returns at once. Nil means that there are none.
 	Neighbours func() []string
 
-	// Foreign returns those of the processes that do not belong to the run. Nil
-	// means that nobody can tell.
-	Foreign func(ctx context.Context, processes []hwdetect.GPUProcess) ([]hwdetect.GPUProcess, error)
+	// Foreign picks the processes that do not belong to the run. Nil means that nobody
+	// can tell.
+	Foreign ForeignFunc
+}
+
+// A ForeignFunc returns those of the processes that belong to others. It returns soon
+// after ctx is done.
+type ForeignFunc func(ctx context.Context, processes []hwdetect.GPUProcess) ([]hwdetect.GPUProcess, error)
+
+// Foreign returns the processes of others that use the GPUs now, as foreign tells them.
+// The error matches [hwdetect.ErrAbsent] if the Source lists no processes. It waits for a
+// list for at most 4 s.
+func (r *Recorder) Foreign(ctx context.Context, foreign ForeignFunc) ([]hwdetect.GPUProcess, error) {
+	reader, ok := r.cfg.Source.(hwdetect.ProcessReader)
+	if !ok {
+		return nil, hwdetect.ErrAbsent
+	}
+	return ask(ctx, r.processes, processLimit, func(ctx context.Context) ([]hwdetect.GPUProcess, error) {
+		all, err := reader.Processes(ctx)
+		if err != nil || len(all) == 0 {
+			return nil, err
+		}
+		return foreign(ctx, all)
+	})
+}
+
+// Sample returns a sample of the Source. It waits for at most the time between two.
+func (r *Recorder) Sample(ctx context.Context) (Sample, error) {
+	return ask(ctx, r.samples, r.cfg.Interval, r.cfg.Source.Sample)
 }
 
 // A Recording is the recording of one run. It is over after End, Detach or Discard,

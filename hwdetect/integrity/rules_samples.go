@@ -106,7 +106,7 @@ func foreign(e *Evidence) []Figure {
 	for _, p := range e.Foreign {
 		f := Figure{GPU: new(p.GPU), First: new(p.First), Last: new(p.Last)}
 		f.Text = fmt.Sprintf("process %d (%s of %s) held memory", p.PID, orUnknown(p.Command), orUnknown(p.Owner))
-		if p.MaxSMPct != nil {
+		if p.MaxSMPct != nil && *p.MaxSMPct > 0 {
 			f.Value = *p.MaxSMPct
 			f.Text = fmt.Sprintf("process %d (%s of %s) used up to %.3g%% of the SMs", p.PID, orUnknown(p.Command), orUnknown(p.Owner), f.Value)
 		}

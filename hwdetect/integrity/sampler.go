@@ -47,7 +47,7 @@ func (s *sampler) run(ctx context.Context) {
 // take takes one sample.
 func (s *sampler) take(ctx context.Context) {
 	r := s.recorder
-	sample, err := ask(ctx, r.samples, r.cfg.Interval, r.cfg.Source.Sample)
+	sample, err := r.Sample(ctx)
 	if ctx.Err() != nil {
 		return
 	}

@@ -130,3 +130,10 @@ func hasEntry(text []byte, entry string) bool {
 	}
 	return false
 }
+
+// HasEnv reports whether the process with that PID was started with entry, such as
+// NAME=value. Of other users' processes only root can tell.
+func HasEnv(pid int, entry string) bool {
+	_, state := withEnv(strconv.Itoa(pid), entry)
+	return state == envHas
+}
