@@ -130,7 +130,11 @@ func (a *Agent) compose(recorder *integrity.Recorder) {
 		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
 		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
 		GPUs: a.gpus, Image: a.settings.image, Refusals: a.settings.refusals, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
-		Identity: a.identity, Integrity: execution.Integrity{Recorder: recorder, FailInvalid: a.cfg.Integrity.FailInvalid},
+		Identity: a.identity, CheckEnginePort: a.cfg.CheckEnginePort,
+		Integrity: execution.Integrity{
+			Recorder: recorder, FailInvalid: a.cfg.Integrity.FailInvalid,
+			WaitIdle: a.cfg.Integrity.WaitIdle, WaitCool: a.cfg.Integrity.WaitCool, WaitCoolLimit: a.cfg.Integrity.WaitCoolLimit,
+		},
 		Queue: a.queue, Logs: a.logs, Notices: a.notices, Secrets: a.secrets, Logger: a.cfg.Logger,
 	})
 	a.maintainer.retryClean = a.executor.RetryClean

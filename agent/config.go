@@ -143,6 +143,11 @@ type Config struct {
 	// benchmarks. Without a Source nothing is recorded.
 	Integrity Integrity
 
+	// CheckEnginePort has a benchmark refused while another process holds the port on
+	// which KITT starts its engine: that server would be measured in place of the
+	// requested model. It is for benchmarks whose engines use this machine's network.
+	CheckEnginePort bool
+
 	// StopGrace is what a cancelled benchmark gets between the polite signal
 	// and the kill. Defaults to 10 s.
 	StopGrace time.Duration
@@ -212,6 +217,28 @@ type Integrity struct {
 	// FailInvalid makes a job fail whose run is invalid. Its figures are kept and
 	// reported all the same.
 	FailInvalid bool
+
+	// WaitIdle is the longest time that a benchmark waits while processes of others use
+	// more than 1% of a GPU's SMs. The Runner must be a [runner.Owner], and the Source
+	// a [hwdetect.ProcessReader]. Defaults to 2 min; negative never waits.
+	WaitIdle time.Duration
+
+	// WaitCool is the temperature in °C that the GPUs are to have at most before a
+	// benchmark begins. Defaults to any.
+	WaitCool float64
+
+	// WaitCoolLimit is the longest wait for that. Defaults to 10 min.
+	WaitCoolLimit time.Duration
+}
+
+func (i Integrity) withDefaults() Integrity {
+	if i.WaitIdle == 0 {
+		i.WaitIdle = 2 * time.Minute
+	}
+	if i.WaitCoolLimit == 0 {
+		i.WaitCoolLimit = 10 * time.Minute
+	}
+	return i
 }
 
 // recorder returns what records runs; nil without a Source.
@@ -274,6 +301,7 @@ func (cfg Config) withDefaults() Config {
 	if cfg.DiskLow == 0 {
 		cfg.DiskLow = 2 << 30
 	}
+	cfg.Integrity = cfg.Integrity.withDefaults()
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -336,6 +364,10 @@ func (cfg Config) validate() error {
 	negative("StopGrace", cfg.StopGrace)
 	negative("MaxJobDuration", cfg.MaxJobDuration)
 	negative("DrainTimeout", cfg.DrainTimeout)
+	negative("Integrity.WaitCoolLimit", cfg.Integrity.WaitCoolLimit)
+	if w := cfg.Integrity.WaitCool; !(w >= 0 && w <= 200) {
+		fault("Integrity.WaitCool is %g, not from 0 to 200 °C", w)
+	}
 	negative("Keep.MaxAge", cfg.Keep.MaxAge)
 	if cfg.Keep.MaxBytes < 0 {
 		fault("Keep.MaxBytes is %d, which is negative", cfg.Keep.MaxBytes)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		Policy:            policyOf(cfg),
 		MaxConcurrentJobs: cfg.MaxConcurrentJobs,
 		Integrity:         watch,
+		CheckEnginePort:   cfg.Runner != runnerSimulated && cfg.Policy.Container.Network == string(socketproxy.NetworkHost),
 		StopGrace:         cfg.StopGrace,
 		MaxJobDuration:    cfg.MaxJobDuration,
 		DrainTimeout:      cfg.DrainTimeout,
@@ -124,6 +126,7 @@ func watchMachine(cfg *config.Config, parts *standard.Parts) (agent.Integrity, e
 	return agent.Integrity{
 		Source: parts.Detector.Integrity(), Interval: cfg.Integrity.Interval, Rules: rules,
 		FailInvalid: cfg.Integrity.OnInvalid == "fail",
+		WaitIdle:    cmp.Or(cfg.Integrity.WaitIdle, -1), WaitCool: cfg.Integrity.WaitCool, WaitCoolLimit: cfg.Integrity.CoolLimit,
 	}, err
 }
 

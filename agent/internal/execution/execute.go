@@ -5,6 +5,7 @@
 //	execute.go    the job's states, one after another
 //	prepare.go    the model and the lease on it
 //	notready.go   waits for a runner that can't start jobs now
+//	fit.go        waits for GPUs that others use, and looks at the engine's port
 //	benchmark.go  the run: started, resumed, detached, stopped
 //	leftovers.go  ends what a stopped benchmark left running
 //	stillrunning.go  waits for the end of one that could not be stopped
@@ -67,6 +68,10 @@ type Config struct {
 
 	// Integrity says how the machine is watched during benchmarks.
 	Integrity Integrity
+
+	// CheckEnginePort has benchmarks refused while another process holds the port of
+	// their engine.
+	CheckEnginePort bool
 
 	Queue   *Queue
 	Logs    *Logs
@@ -155,6 +160,7 @@ type execution struct {
 
 	blocked  string // what status says while the job can't start; else empty
 	told     bool   // whether the job's log says that it waits
+	wasWarm  string // which GPU was too warm at the last reading, see warm
 	notReady int    // how often a run began nothing, see awaitAgain
 }
 

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
@@ -29,6 +30,18 @@ const classMachine = "machine"
 type Integrity struct {
 	Recorder    *integrity.Recorder // nil records nothing
 	FailInvalid bool                // whether an invalid run makes its job fail
+
+	WaitIdle      time.Duration // the longest wait for GPUs that others use; 0 for none
+	WaitCool      float64       // °C that the GPUs are to have at most before a run; 0 for any
+	WaitCoolLimit time.Duration // the longest wait for that
+}
+
+// coolLimit returns the longest wait for cool GPUs.
+func (i Integrity) coolLimit() time.Duration {
+	if i.WaitCool <= 0 {
+		return 0
+	}
+	return i.WaitCoolLimit
 }
 
 // record begins to record the machine's state for a run that begins now, or continues
@@ -44,7 +57,7 @@ func (x *execution) record(ctx context.Context, resume bool) {
 	}
 	x.detachRecording()
 	rec, err := begin(context.WithoutCancel(ctx), integrity.Run{
-		Dir: x.job.Dir, Identity: x.comparable(), Neighbours: x.neighbours,
+		Dir: x.job.Dir, Identity: x.comparable(), Neighbours: x.neighbours, Foreign: x.foreign,
 	})
 	if err != nil {
 		x.log.Warn("state of the machine not written; a restart of the agent would lose it", "job", x.job.ID, "err", err)

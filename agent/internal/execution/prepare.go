@@ -43,6 +43,13 @@ func (x *execution) prepare(ctx context.Context) {
 		return
 	}
 	x.RetryClean(ctx) // before anything shares the machine with it
+	if err := x.awaitFit(ctx); err != nil {
+		if !errors.Is(err, runner.ErrDetach) {
+			x.releaseLease()
+			x.finalize(x.job, x.jobLog, x.outcome(ctx, runner.Result{}, err))
+		}
+		return
+	}
 	// The intent is on disk before the runner hears of the job.
 	x.transition(ctx, jobs.StateRunning, func(rec *jobs.Record) {
 		rec.StartedAt = time.Now()

@@ -18,6 +18,9 @@ type Integrity struct {
 	Enabled   bool
 	Interval  time.Duration // between samples
 	OnInvalid string        // report or fail
+	WaitIdle  time.Duration // 0 for none
+	WaitCool  float64       // °C; 0 for any
+	CoolLimit time.Duration
 	Limits    map[string]integrity.Limit
 }
 
@@ -36,6 +39,15 @@ func integrityKeys() []Key {
 		{Name: "integrity.interval", Env: "KITT_INTEGRITY_INTERVAL", Allowed: "100ms to 1m", Default: "1s",
 			Meaning: "time between two samples of clocks, power and temperatures",
 			set:     duration(func(c *Config) *durationOf { return &c.Integrity.Interval }, 100*time.Millisecond, minute)},
+		{Name: "integrity.wait_idle", Env: "KITT_INTEGRITY_WAIT_IDLE", Allowed: "0 for no wait, or 1s to 24h", Default: "2m",
+			Meaning: "longest time that a benchmark waits while processes of others use more than 1% of a GPU",
+			set:     durationOrZero(func(c *Config) *durationOf { return &c.Integrity.WaitIdle }, second, day)},
+		{Name: "integrity.wait_cool", Env: "KITT_INTEGRITY_WAIT_COOL", Allowed: "0 for any, or 20 to 120", Default: "0",
+			Meaning: "temperature in °C that the GPUs are to have at most before a benchmark begins",
+			set:     waitCool},
+		{Name: "integrity.wait_cool_limit", Env: "KITT_INTEGRITY_WAIT_COOL_LIMIT", Allowed: "1s to 24h", Default: "10m",
+			Meaning: "longest wait for cool GPUs",
+			set:     duration(func(c *Config) *durationOf { return &c.Integrity.CoolLimit }, second, day)},
 	}
 	for _, r := range integrity.DefaultRules() {
 		all = append(all, Key{
@@ -46,6 +58,19 @@ func integrityKeys() []Key {
 	}
 	return all
 }
+
+// waitCool sets the temperature that GPUs are to have at most.
+var waitCool = parsed(func(c *Config, text string) error {
+	celsius, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil:
+		return errors.New("it is no number")
+	case celsius != 0 && !(celsius >= 20 && celsius <= 120):
+		return errors.New("it is out of range")
+	}
+	c.Integrity.WaitCool = celsius
+	return nil
+})
 
 func unitText(unit string) string {
 	switch unit {

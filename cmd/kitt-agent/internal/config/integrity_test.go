@@ -24,13 +24,18 @@ func TestIntegritySettings(t *testing.T) {
 	t.Parallel()
 	c, err := resolveText(t, "")
 	require.NoError(t, err)
-	require.Equal(t, Integrity{Enabled: true, Interval: time.Second, OnInvalid: "report"}, c.Integrity)
+	require.Equal(t, Integrity{
+		Enabled: true, Interval: time.Second, OnInvalid: "report", WaitIdle: 2 * time.Minute, CoolLimit: 10 * time.Minute,
+	}, c.Integrity)
 
 	c, err = resolveText(t, `
 integrity:
   enabled: false
   interval: 2s
   on_invalid: fail
+  wait_idle: 0
+  wait_cool: 50
+  wait_cool_limit: 1h
   limits:
     sw_thermal: warning 2, invalid 10
     hw_thermal: invalid 0.5
@@ -38,7 +43,7 @@ integrity:
 `)
 	require.NoError(t, err)
 	require.Equal(t, Integrity{
-		Interval: 2 * time.Second, OnInvalid: "fail",
+		Interval: 2 * time.Second, OnInvalid: "fail", WaitCool: 50, CoolLimit: time.Hour,
 		Limits: map[string]integrity.Limit{
 			"sw_thermal": {Warning: new(2.0), Invalid: new(10.0)}, "hw_thermal": {Invalid: new(0.5)}, "swap_in": {},
 		},
@@ -53,6 +58,9 @@ func TestBadIntegritySettings(t *testing.T) {
 	for text, want := range map[string]string{
 		"on_invalid: explode":                         "it is none of these",
 		"interval: 1ms":                               "it is out of range",
+		"wait_cool: 5":                                "it is out of range",
+		"wait_cool: NaN":                              "it is out of range",
+		"wait_cool: cold":                             "it is no number",
 		"limits: {steal: 5}":                          `"5" is neither warning nor invalid`,
 		"limits: {steal: warning}":                    "no number follows warning",
 		"limits: {steal: warning NaN}":                "no number follows warning",

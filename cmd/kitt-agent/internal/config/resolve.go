@@ -117,7 +117,7 @@ func defaults() *Config {
 		StopGrace:         10 * time.Second,
 		DrainTimeout:      10 * time.Second,
 		Retention:         Retention{MaxAge: 30 * day, MaxSize: 2 << 30},
-		Integrity:         Integrity{Enabled: true, Interval: time.Second, OnInvalid: "report"},
+		Integrity:         Integrity{Enabled: true, Interval: time.Second, OnInvalid: "report", WaitIdle: 2 * time.Minute, CoolLimit: 10 * time.Minute},
 		Limits:            Limits{Log: supervisor.DefaultLimit, Connections: 2048, Followers: 1100},
 		Policy:            Policy{EngineSocket: "proxy", Container: ContainerPolicy{Network: "host", Pids: socketproxy.DefaultPids}},
 		Log:               Log{Level: slog.LevelInfo, Format: "auto"},
