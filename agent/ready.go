@@ -78,10 +78,18 @@ func (a *Agent) cannotRun(start error) error {
 // checkStart returns what asks the runner whether it can start a job, nil if it can't
 // be asked.
 func (cfg Config) checkStart() func(context.Context) error {
-	if c, ok := runner.As[runner.StartChecker](cfg.Runner); ok {
-		return c.CheckStart
+	c, ok := runner.As[runner.StartChecker](cfg.Runner)
+	if !ok {
+		return nil
 	}
-	return nil
+	return func(ctx context.Context) (err error) {
+		defer func() {
+			if p := recover(); p != nil { // as when it runs a job: that is one job's failure
+				err = fmt.Errorf("the runner panicked: %v", p)
+			}
+		}()
+		return c.CheckStart(ctx)
+	}
 }
 
 // freeBytes returns how many bytes are free where the agent keeps its jobs.
