@@ -81,10 +81,11 @@ func TestOverMutualTLS(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, certs.Replace(certs.Files{Cert: filepath.Join(d.home, "certs", "agent.pem"), Key: filepath.Join(d.home, "certs", "agent-key.pem")}, expired))
 	got = m.run("status", "--json")
-	require.Equal(t, exitOK, got.code, got.err)
+	require.Equal(t, exitDegraded, got.code, got.err)
 	var report statusReport
 	require.NoError(t, json.Unmarshal([]byte(got.out), &report))
 	require.Negative(t, report.Certificate.DaysLeft)
+	require.Contains(t, report.Degraded, "a certificate has expired: the agent's certificate")
 	require.Contains(t, string(report.Status), "the agent's certificate ("+filepath.Join(d.home, "certs", "agent.pem")+") expired on")
 	require.Equal(t, exitFailure, m.run("certs", "show").code)
 	got = m.run("stop", "--cancel")
