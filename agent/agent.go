@@ -82,7 +82,7 @@ func New(cfg Config) (*Agent, error) {
 		audit:   &auditor{write: cfg.Audit, secrets: secrets},
 		notices: &notices.Board{Secrets: secrets}, registry: newRegistry(), examined: make(chan struct{}), queue: execution.NewQueue(cfg.MaxConcurrentJobs),
 		host: hostmonitor.New(hostmonitor.Config{
-			Detector: cfg.Detector, Usage: cfg.Storage.Usage, Engines: cfg.Engines, Warnings: cfg.Warnings, Logger: cfg.Logger,
+			Detector: cfg.Detector, Usage: cfg.Storage.Usage, Engines: cfg.Engines.Detect, Warnings: cfg.Warnings, Logger: cfg.Logger,
 			Problems: cfg.Problems, Start: cfg.checkStart(), Free: cfg.freeBytes,
 		}),
 	}

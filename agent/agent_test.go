@@ -23,6 +23,8 @@ import (
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/runner"
+	native "github.com/kirizan/kitt-agent/runner/engine"
+	"github.com/kirizan/kitt-agent/runner/engine/enginetest"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -83,9 +85,7 @@ func start(t *testing.T, cfg agent.Config) (a *agent.Agent, stop func()) {
 		cfg.Dir = t.TempDir()
 	}
 	if cfg.Engines == nil { // days in a bubble would look at this machine thousands of times
-		cfg.Engines = func(context.Context) []heartbeat.Engine {
-			return []heartbeat.Engine{{Engine: "vllm", Port: 8000}, {Engine: "llama_cpp", Port: 8081}, {Engine: "ollama", Port: 11434}}
-		}
+		cfg.Engines = &enginetest.Fake{Statuses: []native.Status{{Name: "vllm", Port: 8000}, {Name: "llama_cpp", Port: 8081}, {Name: "ollama", Port: 11434}}}
 	}
 	a, err := agent.New(cfg)
 	require.NoError(t, err)

@@ -168,7 +168,7 @@ func (a *api) postCommand(w http.ResponseWriter, r *http.Request) {
 	case TypeCheckDocker:
 		answer(w, http.StatusOK, map[string]any{"available": a.containersReady(r.Context())})
 	case TypeEngineStatus:
-		a.postEngineStatus(w, cmd)
+		a.postEngineStatus(w, r, cmd)
 	default:
 		a.postJob(w, r, cmd)
 	}
@@ -241,8 +241,8 @@ func (a *api) commandID(id string) string {
 	return id
 }
 
-func (a *api) postEngineStatus(w http.ResponseWriter, cmd heartbeat.Command) {
-	all := engines(a.host)
+func (a *api) postEngineStatus(w http.ResponseWriter, r *http.Request, cmd heartbeat.Command) {
+	all := hostmonitor.OnWire(a.host.Engines(r.Context()))
 	c, err := parseCommand(cmd, true)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
@@ -405,14 +405,8 @@ func (a *api) awaitLog(ctx context.Context, j *jobs.Job) bool {
 	}
 }
 
-func (a *api) getEngines(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, map[string]any{"engines": engines(a.host)})
-}
-
-// engines returns the engines on the machine as they were last read: a list,
-// even if it is empty.
-func engines(host *hostmonitor.Monitor) []heartbeat.Engine {
-	return append([]heartbeat.Engine{}, host.Latest().Engines...)
+func (a *api) getEngines(w http.ResponseWriter, r *http.Request) {
+	answer(w, http.StatusOK, map[string]any{"engines": hostmonitor.OnWire(a.host.Engines(r.Context()))})
 }
 
 // engineState returns the state of one engine. The protocol answers for names

@@ -13,14 +13,13 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/agent/internal/connlimit"
-	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
 	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/agent/reporter"
-	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/engine"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -171,11 +170,10 @@ type Config struct {
 	// results and errors, and in what the agent logs. See [logstream.NewRedactor].
 	Secrets []string
 
-	// Engines, if set, returns the engines that are installed on the machine
-	// itself. It is called every 30 s, and has 10 s: after that the agent
-	// continues with what it knew before. By default PATH and /proc are looked
-	// at.
-	Engines func(ctx context.Context) []heartbeat.Engine
+	// Engines manages the engines that are installed on the machine itself. It is asked
+	// for their state every 30 s, and has 10 s: after that the agent continues with what
+	// it knew before. The default looks for them, and starts none.
+	Engines engine.Manager
 
 	// Warnings, if set, returns sentences that Status shows in addition to the
 	// agent's own, such as one about a certificate that will expire. It is called
@@ -269,7 +267,7 @@ func (cfg Config) withDefaults() Config {
 		cfg.Storage = inPlace{}
 	}
 	if cfg.Engines == nil {
-		cfg.Engines = hostmonitor.DetectEngines
+		cfg.Engines = engine.ReadOnly{Finder: engine.NewFinder(engine.FinderConfig{})}
 	}
 	if cfg.GPUs == "" {
 		cfg.GPUs = GPUAuto

@@ -14,6 +14,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/agenttest"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
+	native "github.com/kirizan/kitt-agent/runner/engine"
 	"github.com/kirizan/kitt-agent/storage"
 	"github.com/kirizan/kitt-agent/storage/storagetest"
 )
@@ -39,9 +40,9 @@ func (h hung) Usage(context.Context) (storage.Usage, error) {
 	return storage.Usage{FreeBytes: 5 << 30}, nil
 }
 
-func (h hung) engines(context.Context) []heartbeat.Engine {
+func (h hung) engines() []native.Status {
 	<-h.until
-	return []heartbeat.Engine{{Engine: "ollama"}}
+	return []native.Status{{Name: "ollama"}}
 }
 
 func (h hung) warnings(context.Context) []string {
@@ -58,7 +59,7 @@ func TestWhatHangsHoldsNothingUp(t *testing.T) {
 		h := hung{Fake: &storagetest.Fake{}, until: make(chan struct{})}
 		var log strings.Builder
 		a, stop := start(t, agent.Config{
-			Server: srv, Runner: &play{run: prints(3, time.Second)}, Detector: h, Storage: h, Engines: h.engines, Warnings: h.warnings,
+			Server: srv, Runner: &play{run: prints(3, time.Second)}, Detector: h, Storage: h, Engines: detecting(h.engines), Warnings: h.warnings,
 			Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		})
 		<-time.After(10 * time.Second)

@@ -12,6 +12,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
 	"github.com/kirizan/kitt-agent/heartbeat"
+	native "github.com/kirizan/kitt-agent/runner/engine"
 )
 
 // Jobs lists more than the few that Status does, the oldest first, and still
@@ -74,10 +75,12 @@ func TestEnginesOfAMachineThatIsMadeUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		srv := &agenttest.Server{}
-		made := []heartbeat.Engine{{Engine: "ollama", Installed: true, Port: 11434}}
+		made := []heartbeat.Engine{{Engine: "ollama", Installed: true, BinaryPath: "/usr/bin/ollama", Version: "0.6", Port: 11434}}
 		_, stop := start(t, agent.Config{
 			Server: srv, Runner: &play{run: hangs},
-			Engines: func(context.Context) []heartbeat.Engine { return made },
+			Engines: detecting(func() []native.Status {
+				return []native.Status{{Name: "ollama", Installed: true, Path: "/usr/bin/ollama", Version: "0.6", Port: 11434}}
+			}),
 		})
 		synctest.Wait()
 		stop()

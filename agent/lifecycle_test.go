@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,16 +19,32 @@ import (
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/runner"
+	native "github.com/kirizan/kitt-agent/runner/engine"
 )
+
+// detecting is a manager of engines that only reports some.
+type detecting func() []native.Status
+
+func (d detecting) Detect(context.Context) ([]native.Status, error) { return d(), nil }
+
+func (detecting) Install(context.Context, string, runner.Output) error { return errors.ErrUnsupported }
+
+func (detecting) Start(context.Context, native.Launch, runner.Position, runner.Output) error {
+	return errors.ErrUnsupported
+}
+
+func (detecting) Stop(context.Context, string, runner.Output) error { return errors.ErrUnsupported }
+
+func (detecting) Watch(context.Context, string) error { return nil }
 
 func TestNewLooksAtNothing(t *testing.T) {
 	t.Parallel()
 	a, err := agent.New(agent.Config{
 		Name: "gpu-01", Dir: t.TempDir(), Server: &agenttest.Server{}, Runner: &play{run: hangs},
-		Engines: func(context.Context) []heartbeat.Engine {
+		Engines: detecting(func() []native.Status {
 			require.Fail(t, "New looks at the machine")
 			return nil
-		},
+		}),
 	})
 	require.NoError(t, err)
 	status := a.Status()

@@ -20,7 +20,7 @@ type (
 func (a *Agent) Machine() *hwdetect.Machine { return a.host.Description() }
 
 // Engines returns the engines on the machine, as they were last read.
-func (a *Agent) Engines() []heartbeat.Engine { return engines(a.host) }
+func (a *Agent) Engines() []heartbeat.Engine { return hostmonitor.OnWire(a.host.Latest().Engines) }
 
 // GPUHistory returns the readings of the GPUs after since, of the last hour, the oldest
 // first: one every 30 s, and more while ReadGPUs was called. What they hold must not be

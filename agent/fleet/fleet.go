@@ -16,6 +16,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/runner/engine"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
@@ -268,10 +269,7 @@ func (f *Fleet) newAgent(v *virtual) (*agent.Agent, error) {
 		GPUs:         agent.GPUNone, // the machine is simulated; the real one may have no GPUs
 		Settings:     agent.Settings{Interval: f.cfg.Interval},
 		DrainTimeout: f.cfg.DrainTimeout,
-		Engines:      noEngines,
+		Engines:      engine.ReadOnly{},
 		Logger:       f.cfg.Logger.With("agent", v.name),
 	})
 }
-
-// noEngines returns the engines that are installed on a simulated machine.
-func noEngines(context.Context) []heartbeat.Engine { return nil }

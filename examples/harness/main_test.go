@@ -13,7 +13,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
-	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/runner/engine"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -25,7 +25,7 @@ func startAgent(t *testing.T, url string, transport http.RoundTripper, cfg agent
 	server, err := kittapi.New(kittapi.Config{URL: url, Transport: transport})
 	require.NoError(t, err)
 	cfg.Server, cfg.Dir = server, t.TempDir()
-	cfg.Engines = func(context.Context) []heartbeat.Engine { return nil } // whatever this machine has
+	cfg.Engines = engine.ReadOnly{} // none, whatever this machine has
 	a, err := agent.New(cfg)
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())

@@ -10,6 +10,7 @@ import (
 // Programs that tests build.
 const (
 	fakeKitt  = "github.com/kirizan/kitt-agent/runner/runnertest/fakekitt"
+	fakeLlama = "github.com/kirizan/kitt-agent/runner/runnertest/fakellama"
 	supervise = "github.com/kirizan/kitt-agent/runner/supervisor/kitt-supervise"
 	proxy     = "github.com/kirizan/kitt-agent/runner/docker/socketproxy/kitt-socket-proxy"
 )
@@ -19,6 +20,10 @@ const (
 // links the program statically, so that it also runs in an empty container. The
 // name of the model steers it; its package comment has the words.
 func BuildFakeKitt(dir string) (string, error) { return build(dir, "kitt", fakeKitt) }
+
+// BuildFakeLlamaServer builds the program that plays llama.cpp's server into dir, by the
+// name of llama-server, as BuildFakeKitt does, and returns its path.
+func BuildFakeLlamaServer(dir string) (string, error) { return build(dir, "llama-server", fakeLlama) }
 
 // BuildSupervisor builds the program in front of a benchmark in a container into
 // dir, as BuildFakeKitt does, and returns its path. Tests that run many programs

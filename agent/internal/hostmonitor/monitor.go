@@ -15,6 +15,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/runner/engine"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -47,13 +48,13 @@ const (
 
 // Config says what a Monitor reads. Engines and Logger are required.
 type Config struct {
-	Detector hwdetect.Detector                            // nil knows the host name only
-	Usage    func(context.Context) (storage.Usage, error) // of the models' disk
-	Engines  func(context.Context) []heartbeat.Engine     // on the machine itself
-	Warnings func(context.Context) []string               // for status; may be nil
-	Problems func(context.Context) []health.Problem       // likewise
-	Start    func(context.Context) error                  // whether a job can be started now; may be nil
-	Free     func(context.Context) (int64, error)         // bytes free where the agent keeps its jobs; may be nil
+	Detector hwdetect.Detector                              // nil knows the host name only
+	Usage    func(context.Context) (storage.Usage, error)   // of the models' disk
+	Engines  func(context.Context) ([]engine.Status, error) // on the machine itself
+	Warnings func(context.Context) []string                 // for status; may be nil
+	Problems func(context.Context) []health.Problem         // likewise
+	Start    func(context.Context) error                    // whether a job can be started now; may be nil
+	Free     func(context.Context) (int64, error)           // bytes free where the agent keeps its jobs; may be nil
 	Logger   *slog.Logger
 }
 
@@ -64,7 +65,7 @@ type Monitor struct {
 	detect  *guarded[*hwdetect.Machine]
 	usage   *guarded[storage.Usage]
 	gpus    *guarded[hwdetect.Telemetry]
-	engines *guarded[[]heartbeat.Engine]
+	engines *guarded[[]engine.Status]
 	start   *guarded[error]
 	free    *guarded[int64]
 
@@ -87,7 +88,7 @@ type Readings struct {
 	Machine   *hwdetect.Machine // nil before there is one
 	Usage     *storage.Usage    // likewise
 	Telemetry hwdetect.Telemetry
-	Engines   []heartbeat.Engine
+	Engines   []engine.Status
 	Start     error  // why no job can be started; nil also while jobs run, when nobody asks
 	FreeBytes *int64 // where the agent keeps its jobs; nil before there is a reading
 }
@@ -99,11 +100,9 @@ func New(cfg Config) *Monitor {
 	}
 	m := &Monitor{
 		log: cfg.Logger, detected: make(chan struct{}), readOnce: make(chan struct{}), failing: map[string]bool{},
-		detect: newGuarded(cfg.Detector.Detect),
-		usage:  newGuarded(cfg.Usage),
-		engines: newGuarded(func(ctx context.Context) ([]heartbeat.Engine, error) {
-			return cfg.Engines(ctx), nil
-		}),
+		detect:  newGuarded(cfg.Detector.Detect),
+		usage:   newGuarded(cfg.Usage),
+		engines: newGuarded(cfg.Engines),
 	}
 	if t, ok := cfg.Detector.(hwdetect.TelemetryReader); ok {
 		m.gpus = newGuarded(t.Telemetry)
@@ -190,7 +189,7 @@ func (m *Monitor) read(ctx context.Context, idle bool) {
 	}
 	readInto(ctx, m, "storage", m.usage, func(now *Readings, v storage.Usage) { now.Usage = &v })
 	readInto(ctx, m, "telemetry", m.gpus, m.keepLocked)
-	readInto(ctx, m, "engines", m.engines, func(now *Readings, v []heartbeat.Engine) { now.Engines = v })
+	readInto(ctx, m, "engines", m.engines, func(now *Readings, v []engine.Status) { now.Engines = v })
 }
 
 // Warnings returns the warnings of the program that embeds the agent: those of now, or
@@ -270,7 +269,7 @@ func (m *Monitor) Latest() Readings {
 // agent's status an error, which is told in place of a task where there is none.
 func (m *Monitor) Fill(b *heartbeat.Beat) {
 	now := m.Latest()
-	b.Engines = now.Engines
+	b.Engines = OnWire(now.Engines)
 	if now.Usage != nil && *now.Usage != (storage.Usage{}) { // a disk may have nothing free
 		b.StorageFree = &now.Usage.FreeBytes
 	}
