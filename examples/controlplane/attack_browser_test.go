@@ -14,6 +14,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/internal/browser"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
@@ -32,21 +33,21 @@ var everyRouteRefuses = []string{
 // TestAPageOfAnotherSiteCannotCommandAnAgent opens pages of an attacker in a
 // browser on the machine of an agent without a token.
 func TestAPageOfAnotherSiteCannotCommandAnAgent(t *testing.T) {
-	b := newTab(t, withAttacker)
-	a, port := b.rebind("")
-	require.Equal(t, everyRouteRefuses, eval[[]string](b, attack("", "application/json")))
+	b := browser.NewTab(t, withAttacker)
+	a, port := rebind(b, "")
+	require.Equal(t, everyRouteRefuses, browser.Eval[[]string](b, attack("", "application/json")))
 
 	elsewhere := servePage(t)
 	for _, page := range []string{strings.Replace(elsewhere.Addr, "127.0.0.1", attacker, 1), elsewhere.Addr} {
 		for _, host := range []string{"127.0.0.1", "localhost", attacker} {
 			target := net.JoinHostPort(host, port)
 			for _, kind := range []string{"application/json", "text/plain"} {
-				b.open(page)
-				for _, outcome := range eval[[]string](b, attack("http://"+target, kind)) {
+				open(b, page)
+				for _, outcome := range browser.Eval[[]string](b, attack("http://"+target, kind)) {
 					require.NotRegexp(t, ` 2\d\d$`, outcome, "%s at %s", page, target)
 				}
 			}
-			eval[bool](b, fmt.Sprintf(`(() => {
+			browser.Eval[bool](b, fmt.Sprintf(`(() => {
 				const form = document.body.appendChild(document.createElement("form"));
 				Object.assign(form, {method: "POST", action: "http://%s/api/stop", enctype: "text/plain"});
 				const field = form.appendChild(document.createElement("input"));
@@ -54,57 +55,57 @@ func TestAPageOfAnotherSiteCannotCommandAnAgent(t *testing.T) {
 				form.submit();
 				return true;
 			})()`, target))
-			b.until(`document.body.innerText.includes("{")`)
-			require.Contains(t, eval[string](b, `document.body.innerText`), "Forbidden")
+			b.Until(`document.body.innerText.includes("{")`)
+			require.Contains(t, browser.Eval[string](b, `document.body.innerText`), "Forbidden")
 		}
 	}
 	require.Empty(t, a.Jobs(), "no page started one")
 	require.NoError(t, a.Alive(), "no page stopped it")
 
 	// Who opens the agent's own address sees what it says.
-	b.do(chromedp.Navigate("http://" + net.JoinHostPort("127.0.0.1", port) + "/api/status"))
-	b.until(`document.body.innerText.includes('"name":"gpu-1"')`)
+	b.Do(chromedp.Navigate("http://" + net.JoinHostPort("127.0.0.1", port) + "/api/status"))
+	b.Until(`document.body.innerText.includes('"name":"gpu-1"')`)
 }
 
 // With a token, too, no page reads what needs none.
 func TestARebindingPageReadsNothingOfAnAgentWithAToken(t *testing.T) {
-	b := newTab(t, withAttacker)
-	b.rebind("a-token-that-the-page-does-not-know")
-	require.Equal(t, everyRouteRefuses, eval[[]string](b, attack("", "application/json")))
+	b := browser.NewTab(t, withAttacker)
+	rebind(b, "a-token-that-the-page-does-not-know")
+	require.Equal(t, everyRouteRefuses, browser.Eval[[]string](b, attack("", "application/json")))
 }
 
 // rebind opens a page of the attacker's whose name then leads to an agent that
 // this starts: the page comes from the port that the agent then listens on.
-func (b *tab) rebind(token agent.Secret) (a *agent.Agent, port string) {
-	b.t.Helper()
-	before := servePage(b.t)
+func rebind(b *browser.Tab, token agent.Secret) (a *agent.Agent, port string) {
+	b.T.Helper()
+	before := servePage(b.T)
 	_, port, err := net.SplitHostPort(before.Addr)
-	require.NoError(b.t, err)
-	b.open(net.JoinHostPort(attacker, port))
-	require.NoError(b.t, before.Close())
+	require.NoError(b.T, err)
+	open(b, net.JoinHostPort(attacker, port))
+	require.NoError(b.T, before.Close())
 
 	listener, err := net.Listen("tcp", before.Addr)
-	require.NoError(b.t, err)
+	require.NoError(b.T, err)
 	run, err := simulated.New(simulated.Config{Speed: 1000})
-	require.NoError(b.t, err)
-	a, err = agent.New(agent.Config{Name: "gpu-1", Dir: b.t.TempDir(), Server: &agenttest.Server{}, Runner: run, Listener: listener, Token: token})
-	require.NoError(b.t, err)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(b.t.Context()))
+	require.NoError(b.T, err)
+	a, err = agent.New(agent.Config{Name: "gpu-1", Dir: b.T.TempDir(), Server: &agenttest.Server{}, Runner: run, Listener: listener, Token: token})
+	require.NoError(b.T, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.T.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	b.t.Cleanup(func() {
+	b.T.Cleanup(func() {
 		cancel()
-		require.NoError(b.t, <-ended)
+		require.NoError(b.T, <-ended)
 	})
 	<-a.Ready()
 	return a, port
 }
 
 // open opens the attacker's page at an address.
-func (b *tab) open(address string) {
-	b.t.Helper()
-	b.do(chromedp.Navigate("http://" + address))
-	b.until(`document.title === "attack"`)
+func open(b *browser.Tab, address string) {
+	b.T.Helper()
+	b.Do(chromedp.Navigate("http://" + address))
+	b.Until(`document.title === "attack"`)
 }
 
 // attack returns JavaScript that tries the routes of the agent at base, the

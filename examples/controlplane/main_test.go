@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/internal/web"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
@@ -154,7 +155,7 @@ func TestAResultOfAnyShapeIsShown(t *testing.T) {
 		{"system_info": map[string]any{"gpu": nil, "cpu": nil}, "timestamp": 7},
 	} {
 		var page strings.Builder
-		o := newOutcome(data)
+		o := web.NewOutcome(data)
 		require.NoError(t, parsePages()["result"].ExecuteTemplate(&page, "frame", o))
 		require.Equal(t, "–", o.Figure("avg_tps"))
 	}

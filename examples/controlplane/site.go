@@ -1,17 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"embed"
 	"fmt"
 	"html/template"
 	"io/fs"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
+	"github.com/kirizan/kitt-agent/internal/web"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
@@ -22,7 +21,7 @@ var files embed.FS
 // the same API that agents and harnesses use.
 type site struct {
 	plane *kittapitest.Server
-	pages map[string]*template.Template
+	pages web.Pages
 }
 
 // handler serves the pages, and the control plane's API below /api/.
@@ -34,7 +33,7 @@ func handler(plane *kittapitest.Server) http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/api/", plane)
-	mux.Handle("GET /static/", http.StripPrefix("/static/", http.FileServerFS(static)))
+	mux.Handle("GET /static/", http.StripPrefix("/static/", web.Files(static)))
 	mux.HandleFunc("GET /{$}", s.agents)
 	mux.HandleFunc("GET /agents/create-test", s.newAgent)
 	mux.HandleFunc("POST /agents/create-test", s.createAgent)
@@ -45,47 +44,20 @@ func handler(plane *kittapitest.Server) http.Handler {
 	mux.HandleFunc("GET /results", s.results)
 	mux.HandleFunc("GET /results/{id}", s.result)
 	// Another site that is open in the same browser may not press our buttons.
-	return secured(http.NewCrossOriginProtection().Handler(mux))
+	return web.Secure(http.NewCrossOriginProtection().Handler(mux))
 }
 
-// secured says that the pages need nothing from elsewhere.
-func secured(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		next.ServeHTTP(w, r)
-	})
-}
-
-// parsePages reads each page together with the frame around all of them.
-func parsePages() map[string]*template.Template {
-	pages := map[string]*template.Template{}
-	for _, name := range []string{"agents", "newagent", "agent", "tests", "test", "results", "result", "fault"} {
-		t := template.New("").Funcs(template.FuncMap{"last": lastPart, "ended": ended, "metric": metricText})
-		pages[name] = template.Must(t.ParseFS(files, "pages/frame.html", "pages/parts.html", "pages/"+name+".html"))
-	}
-	return pages
-}
-
-// show writes a page.
-func (s *site) show(w http.ResponseWriter, status int, name string, data any) {
-	var page bytes.Buffer
-	if err := s.pages[name].ExecuteTemplate(&page, "frame", data); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = page.WriteTo(w) // a browser that has gone is its own affair
+// parsePages reads the templates.
+func parsePages() web.Pages {
+	return web.ParsePages(files, template.FuncMap{"ended": ended}, "agents", "newagent", "agent", "tests", "test", "results", "result", "fault")
 }
 
 func (s *site) missing(w http.ResponseWriter, what string) {
-	s.show(w, http.StatusNotFound, "fault", "There is no such "+what+". What the control plane knows is gone when it is stopped.")
+	s.pages.Show(w, http.StatusNotFound, "fault", "There is no such "+what+". What the control plane knows is gone when it is stopped.")
 }
 
 func (s *site) agents(w http.ResponseWriter, r *http.Request) {
-	s.show(w, http.StatusOK, "agents", struct {
+	s.pages.Show(w, http.StatusOK, "agents", struct {
 		Agents []kittapitest.AgentInfo
 		URL    string
 	}{s.plane.Agents(), "http://" + r.Host})
@@ -121,7 +93,7 @@ func newForm(r *http.Request) form {
 }
 
 func (s *site) newAgent(w http.ResponseWriter, r *http.Request) {
-	s.show(w, http.StatusOK, "newagent", newForm(r))
+	s.pages.Show(w, http.StatusOK, "newagent", newForm(r))
 }
 
 // maxForm is the most that a form may hold, in bytes.
@@ -131,14 +103,14 @@ const maxForm = 64 << 10
 func (s *site) createAgent(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
-		s.show(w, http.StatusBadRequest, "fault", "The form cannot be read: "+err.Error())
+		s.pages.Show(w, http.StatusBadRequest, "fault", "The form cannot be read: "+err.Error())
 		return
 	}
 	f := newForm(r)
 	id, err := s.plane.CreateTestAgent(r.PostForm)
 	if err != nil {
 		f.Fault = err.Error()
-		s.show(w, http.StatusBadRequest, "newagent", f)
+		s.pages.Show(w, http.StatusBadRequest, "newagent", f)
 		return
 	}
 	http.Redirect(w, r, "/agents/"+id, http.StatusSeeOther)
@@ -167,7 +139,7 @@ func (s *site) agent(w http.ResponseWriter, r *http.Request) {
 		s.missing(w, "agent")
 		return
 	}
-	s.show(w, http.StatusOK, "agent", p)
+	s.pages.Show(w, http.StatusOK, "agent", p)
 }
 
 func (s *site) launch(w http.ResponseWriter, r *http.Request) {
@@ -180,7 +152,7 @@ func (s *site) launch(w http.ResponseWriter, r *http.Request) {
 	model := strings.TrimSpace(r.PostFormValue("model"))
 	if model == "" {
 		p.Fault = "A model is needed: a path, or a name such as Qwen2.5-7B."
-		s.show(w, http.StatusBadRequest, "agent", p)
+		s.pages.Show(w, http.StatusBadRequest, "agent", p)
 		return
 	}
 	id, _, err := s.plane.Launch(p.Agent.ID, model, func(t *kittapitest.Test) {
@@ -188,7 +160,7 @@ func (s *site) launch(w http.ResponseWriter, r *http.Request) {
 	})
 	if err != nil {
 		p.Fault = err.Error()
-		s.show(w, http.StatusBadRequest, "agent", p)
+		s.pages.Show(w, http.StatusBadRequest, "agent", p)
 		return
 	}
 	http.Redirect(w, r, "/tests/"+id, http.StatusSeeOther)
@@ -202,7 +174,7 @@ func (s *site) newestTests() []kittapitest.Test {
 }
 
 func (s *site) tests(w http.ResponseWriter, _ *http.Request) {
-	s.show(w, http.StatusOK, "tests", s.newestTests())
+	s.pages.Show(w, http.StatusOK, "tests", s.newestTests())
 }
 
 func (s *site) test(w http.ResponseWriter, r *http.Request) {
@@ -213,44 +185,34 @@ func (s *site) test(w http.ResponseWriter, r *http.Request) {
 	}
 	p := struct {
 		Test   kittapitest.Test
-		Rows   []string
-		Result *outcome
+		Rows   []string // for browsers without scripts
+		Result *web.Outcome
 	}{t, s.plane.Rows(t.ID), nil}
 	for _, report := range s.plane.Reports() {
 		if report.CommandID == t.CommandID && report.Data != nil {
-			p.Result = newOutcome(report.Data)
+			p.Result = web.NewOutcome(report.Data)
 		}
 	}
-	s.show(w, http.StatusOK, "test", p)
+	s.pages.Show(w, http.StatusOK, "test", p)
 }
 
 func (s *site) results(w http.ResponseWriter, _ *http.Request) {
-	var all []*outcome
+	var all []*web.Outcome
 	for _, data := range s.plane.Results() {
-		all = append(all, newOutcome(data))
+		all = append(all, web.NewOutcome(data))
 	}
 	slices.Reverse(all)
-	s.show(w, http.StatusOK, "results", all)
+	s.pages.Show(w, http.StatusOK, "results", all)
 }
 
 func (s *site) result(w http.ResponseWriter, r *http.Request) {
 	for _, data := range s.plane.Results() {
 		if data["id"] == r.PathValue("id") {
-			s.show(w, http.StatusOK, "result", newOutcome(data))
+			s.pages.Show(w, http.StatusOK, "result", web.NewOutcome(data))
 			return
 		}
 	}
 	s.missing(w, "result")
 }
 
-func lastPart(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
-
 func ended(status string) bool { return status == "completed" || status == "failed" }
-
-// metricText writes a number as people read it.
-func metricText(v any) string {
-	if f, ok := v.(float64); ok {
-		return strconv.FormatFloat(f, 'f', -1, 64)
-	}
-	return fmt.Sprint(v)
-}

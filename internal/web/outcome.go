@@ -1,47 +1,49 @@
-package main
+package web
 
 import (
 	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// An outcome is a result as the pages show it. Whatever a result lacks is
+// An Outcome is a result as the pages show it. Whatever a result lacks is
 // blank.
-type outcome struct {
+type Outcome struct {
 	ID, Model, Engine, Suite, Time, Machine string
 	Passed                                  bool
-	Benchmarks                              []benchmark
+	Benchmarks                              []Benchmark
 }
 
-// A benchmark is one test of a result.
-type benchmark struct {
+// A Benchmark is one test of a result.
+type Benchmark struct {
 	Name    string
 	Passed  bool
-	Metrics []metric
-	More    []group // of which there are too many to be shown at once
+	Metrics []Metric
+	More    []Group // of which there are too many to be shown at once
 	Errors  []any
 }
 
-// A group is an object with many figures, such as an accuracy for each subject.
-type group struct {
+// A Group is an object with many figures, such as an accuracy for each subject.
+type Group struct {
 	Name    string
-	Metrics []metric
+	Metrics []Metric
 }
 
 // manyFigures is when an object's figures are shown on demand only.
 const manyFigures = 12
 
-// A metric is one figure, and where it stands: "ttft_ms p50".
-type metric struct {
+// A Metric is one figure, and where it stands: "ttft_ms p50".
+type Metric struct {
 	Name  string
 	Value any
 }
 
-func newOutcome(data map[string]any) *outcome {
-	o := &outcome{
+// NewOutcome returns the result that data holds, as KITT stores it.
+func NewOutcome(data map[string]any) *Outcome {
+	o := &Outcome{
 		ID: text(data["id"]), Model: text(data["model"]), Engine: text(data["engine"]), Suite: text(data["suite_name"]),
 		Time: strings.Replace(text(data["timestamp"]), "T", " ", 1), Passed: data["passed"] == true,
 	}
@@ -52,23 +54,24 @@ func newOutcome(data map[string]any) *outcome {
 	results, _ := data["results"].([]any)
 	for _, r := range results {
 		fields, _ := r.(map[string]any)
-		b := benchmark{Name: text(fields["test_name"]), Passed: fields["passed"] == true}
+		b := Benchmark{Name: text(fields["test_name"]), Passed: fields["passed"] == true}
 		b.Errors, _ = fields["errors"].([]any)
 		metrics, _ := fields["metrics"].(map[string]any)
 		for _, name := range slices.SortedFunc(maps.Keys(metrics), inOrder) {
 			if many, ok := metrics[name].(map[string]any); ok && len(many) > manyFigures {
-				b.More = append(b.More, group{name, flatten("", many)})
+				b.More = append(b.More, Group{name, cut(flatten("", many))})
 			} else {
 				b.Metrics = append(b.Metrics, flatten(name, metrics[name])...)
 			}
 		}
+		b.Metrics = cut(b.Metrics)
 		o.Benchmarks = append(o.Benchmarks, b)
 	}
 	return o
 }
 
 // Figure returns the metric of that name of whichever benchmark has it.
-func (o *outcome) Figure(name string) any {
+func (o *Outcome) Figure(name string) any {
 	for _, b := range o.Benchmarks {
 		for _, m := range b.Metrics {
 			if m.Name == name {
@@ -89,8 +92,8 @@ func machine(system map[string]any) string {
 
 // flatten returns the figures in v, which lists and objects may hold at any
 // depth.
-func flatten(name string, v any) []metric {
-	var out []metric
+func flatten(name string, v any) []Metric {
+	var out []Metric
 	switch v := v.(type) {
 	case map[string]any:
 		for _, key := range slices.SortedFunc(maps.Keys(v), inOrder) {
@@ -99,13 +102,24 @@ func flatten(name string, v any) []metric {
 	case []any:
 		texts := make([]string, len(v))
 		for i := range v {
-			texts[i] = metricText(v[i])
+			texts[i] = MetricText(v[i])
 		}
-		out = append(out, metric{name, strings.Join(texts, ", ")})
+		out = append(out, Metric{name, strings.Join(texts, ", ")})
 	default:
-		out = append(out, metric{name, v})
+		out = append(out, Metric{name, v})
 	}
 	return out
+}
+
+// maxFigures bounds what a page shows of one benchmark: anything may be in a result.
+const maxFigures = 1000
+
+// cut returns the first maxFigures of all, and how many there are besides.
+func cut(all []Metric) []Metric {
+	if len(all) <= maxFigures {
+		return all
+	}
+	return append(slices.Clone(all[:maxFigures]), Metric{"not shown", fmt.Sprintf("%d more figures", len(all)-maxFigures)})
 }
 
 // inOrder puts the parts of a distribution in the order of their size, and all
@@ -117,7 +131,5 @@ func inOrder(a, b string) int {
 	return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
 }
 
-func text(v any) string {
-	s, _ := v.(string)
-	return s
-}
+// number writes a figure without the digits that it doesn't have.
+func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
