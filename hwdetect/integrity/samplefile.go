@@ -136,7 +136,13 @@ func ReadSamples(path string, each func(Sample) error) (bad int, err error) {
 		return 0, err
 	}
 	defer f.Close()
-	return readSamples(io.LimitReader(f, MaxSampleFile), each)
+	return DecodeSamples(f, each)
+}
+
+// DecodeSamples is ReadSamples for what r has, of which it reads at most
+// [MaxSampleFile] bytes.
+func DecodeSamples(r io.Reader, each func(Sample) error) (bad int, err error) {
+	return readSamples(io.LimitReader(r, MaxSampleFile), each)
 }
 
 func readSamples(r io.Reader, each func(Sample) error) (bad int, err error) {

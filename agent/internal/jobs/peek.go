@@ -3,7 +3,9 @@ package jobs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"path/filepath"
+	"time"
 
 	"github.com/kirizan/kitt-agent/logstream"
 )
@@ -16,6 +18,21 @@ func Peek(dir string) (testID string, state State, err error) {
 	var rec Record
 	err = readJSON(filepath.Join(dir, recordFileName), &rec)
 	return cmp.Or(c.Command.TestID, rec.TestID), rec.State, err
+}
+
+// A Stored is a job as it is on disk.
+type Stored struct {
+	Command    Command
+	Source     Source
+	AcceptedAt time.Time
+	Record     Record
+}
+
+// Read returns the job in dir, as Peek does. What is known comes with an error too.
+func Read(dir string) (Stored, error) {
+	c, commandErr := readCommand(dir, filepath.Base(dir))
+	rec, recordErr := readRecord(dir)
+	return Stored{Command: c.Command, Source: c.Source, AcceptedAt: c.AcceptedAt, Record: rec}, errors.Join(commandErr, recordErr)
 }
 
 // ReadLog calls emit with each line that the log of the job in dir has now. A state

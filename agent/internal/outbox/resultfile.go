@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -43,11 +44,20 @@ func SaveResult(j *jobs.Job, o jobs.Outcome, data map[string]any, checked bool) 
 
 // ReadResult returns the report of a job that has ended, as [SaveResult] wrote it.
 func ReadResult(j *jobs.Job) (reporter.Result, error) {
-	f, err := openResultFile(j.Path(jobs.ResultFile))
+	return ReadResultFile(j.Path(jobs.ResultFile), math.MaxInt64)
+}
+
+// ReadResultFile returns the report in the file at path. It refuses data of more than
+// limit bytes with [base.ErrTooLarge].
+func ReadResultFile(path string, limit int64) (reporter.Result, error) {
+	f, err := openResultFile(path)
 	if err != nil {
 		return reporter.Result{}, err
 	}
 	defer f.Close()
+	if f.size > limit {
+		return reporter.Result{}, fmt.Errorf("%s: %w: more than %d bytes of data", filepath.Base(path), base.ErrTooLarge, limit)
+	}
 	return f.encoded().Decode()
 }
 
