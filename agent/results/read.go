@@ -20,12 +20,8 @@ import (
 	"github.com/kirizan/kitt-agent/runner"
 )
 
-// The files of a job's directory that package jobs doesn't name.
-const (
-	resultsDir    = "results"
-	reportFile    = "integrity.json"
-	telemetryFile = "telemetry.csv" // or with .gz
-)
+// resultsDir is where a benchmark writes, below its job's directory.
+const resultsDir = "results"
 
 // maxData is the largest result data, in bytes: a little more than what runner.ReadMetrics
 // takes and the agent adds.
@@ -63,12 +59,13 @@ func Read(dir string) (*Run, error) {
 	raw, err := readReport(dir)
 	r.problem(err)
 	r.rawReport = raw
-	for _, name := range []string{telemetryFile, telemetryFile + zipped} {
+	for _, name := range []string{integrity.TelemetryFile, integrity.TelemetryFile + zipped} {
 		if path := filepath.Join(dir, name); base.Exists(path) {
 			r.samples = path
 		}
 	}
-	if o := rec.Outcome; o != nil && o.Image.ID != "" {
+	if o := rec.Outcome; o != nil {
+		r.recorded = o.Machine
 		r.Identity = Identity{FieldImage: o.Image.ID}
 	}
 	r.derive()
@@ -113,10 +110,10 @@ func (r *Run) readData(dir string) map[string]any {
 // readReport returns the text of the agent's report on the machine; nil if there is
 // none. The copy among the benchmark's results proves nothing by itself.
 func readReport(dir string) ([]byte, error) {
-	f, err := base.OpenRegular(filepath.Join(dir, reportFile))
+	f, err := base.OpenRegular(filepath.Join(dir, integrity.ReportFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		if base.Exists(filepath.Join(dir, resultsDir, reportFile)) {
-			return nil, fmt.Errorf("%s is only where the benchmark could write it, and is not used", reportFile)
+		if base.Exists(filepath.Join(dir, resultsDir, integrity.ReportFile)) {
+			return nil, fmt.Errorf("%s is only where the benchmark could write it, and is not used", integrity.ReportFile)
 		}
 		return nil, nil
 	}
@@ -126,7 +123,7 @@ func readReport(dir string) ([]byte, error) {
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, integrity.MaxReport+1))
 	if err == nil && len(text) > integrity.MaxReport {
-		err = fmt.Errorf("%s: %w: more than %d bytes", reportFile, base.ErrTooLarge, integrity.MaxReport)
+		err = fmt.Errorf("%s: %w: more than %d bytes", integrity.ReportFile, base.ErrTooLarge, integrity.MaxReport)
 	}
 	return text, err
 }
@@ -168,17 +165,23 @@ const maxText = 1024
 func (r *Run) judge() {
 	r.Verdict = NotJudged
 	if r.rawReport == nil {
+		if r.recorded != nil {
+			r.problem(fmt.Errorf("%s is gone; the job's record says: %s", integrity.ReportFile, r.recorded.Text))
+		}
 		return
 	}
-	report, neighbours, err := decodeReport(r.rawReport)
+	report, err := decodeReport(r.rawReport)
 	if err == nil {
 		err = r.believe(&report)
 	}
+	if said := r.recorded; err == nil && said != nil && said.Verdict != string(report.Verdict.Grade) {
+		err = fmt.Errorf("its verdict is %s, and that in the job's record is %s", report.Verdict.Grade, said.Verdict)
+	}
 	if err != nil {
-		r.problem(fmt.Errorf("%s: %w", reportFile, err))
+		r.problem(fmt.Errorf("%s: %w", integrity.ReportFile, err))
 		return
 	}
-	r.Report, r.Neighbours = &report, neighbours
+	r.Report = &report
 	r.Verdict = report.Verdict.Grade
 	if len(report.Verdict.Reasons) > 0 {
 		r.Reason = base.Printable(report.Verdict.Reasons[0].Text, maxText)
@@ -188,21 +191,17 @@ func (r *Run) judge() {
 }
 
 // decodeReport returns the report that text holds.
-func decodeReport(text []byte) (report integrity.Report, neighbours []Neighbour, err error) {
-	file := struct {
-		*integrity.Report
-		Neighbours []Neighbour `json:"neighbours"`
-	}{Report: &report}
-	if err := json.Unmarshal(text, &file); err != nil {
-		return report, nil, err
+func decodeReport(text []byte) (report integrity.Report, err error) {
+	if err := json.Unmarshal(text, &report); err != nil {
+		return report, err
 	}
 	if report.Schema != integrity.Schema {
-		return report, nil, fmt.Errorf("schema %s is not %s; a newer agent may have written it", base.Printable(strconv.Quote(report.Schema), 80), integrity.Schema)
+		return report, fmt.Errorf("schema %s is not %s; a newer agent may have written it", base.Printable(strconv.Quote(report.Schema), 80), integrity.Schema)
 	}
 	if report.Start.Time.IsZero() {
-		return report, nil, errors.New("there is no start")
+		return report, errors.New("there is no start")
 	}
-	return report, file.Neighbours, nil
+	return report, nil
 }
 
 // slack is by how much the times of a job and of its report on the machine may differ.
@@ -229,7 +228,8 @@ func (r *Run) believe(report *integrity.Report) error {
 	// The share of throttled time in the file can only be larger than what follows
 	// from the file, which has not all samples.
 	e := &integrity.Evidence{
-		Start: report.Start, End: report.End, Samples: report.Samples, Foreign: report.Foreign, ForeignKnown: len(report.Foreign) > 0,
+		Start: report.Start, End: report.End, Samples: report.Samples, Foreign: report.Foreign, ForeignKnown: report.ForeignKnown,
+		Neighbours: report.Neighbours,
 	}
 	again := integrity.Decide(e, integrity.Judges(rulesOf(report))...)
 	if severity := slices.Index(grades, again.Grade); severity > rank && severity >= slices.Index(grades, integrity.Warning) {
@@ -266,7 +266,12 @@ func (r *Run) identify(info map[string]any) {
 			if i == maxFields {
 				break
 			}
-			set(fieldName(key), r.Report.Identity[key])
+			switch value := r.Report.Identity[key]; {
+			case key == "gpus":
+				set(FieldGPU, counted(strings.Split(value, ", ")))
+			case !notIdentity[key]:
+				set(fieldName(key), value)
+			}
 		}
 		set(FieldPowerLimit, powerLimits(r.Report))
 	}
@@ -291,11 +296,13 @@ func sortedIdentity(id map[string]string) []string {
 	return keys
 }
 
-// fieldNames are other names of the fields of an [Identity].
+// fieldNames are what reports call fields of an [Identity].
 var fieldNames = map[string]string{
-	"gpus": FieldGPU, "gpu_model": FieldGPU, "gpu_models": FieldGPU, "driver_version": FieldDriver,
-	"image_id": FieldImage, "model_manifest": FieldModelHash, "manifest": FieldModelHash, "power_limit_w": FieldPowerLimit,
+	"image_id": FieldImage, "image": "image_name",
 }
+
+// notIdentity are keys of a report's identity that say what the run was, and not on what.
+var notIdentity = map[string]bool{"agent": true, "model": true, "model_path": true, "engine": true, "engine_mode": true, "suite": true}
 
 func fieldName(key string) string {
 	return cmp.Or(fieldNames[key], base.Printable(key, 100))

@@ -3,6 +3,7 @@ package results
 import (
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 )
 
@@ -69,11 +70,9 @@ type Run struct {
 	// Report is the agent's report on the machine; nil if the run is not judged.
 	Report *integrity.Report `json:"integrity,omitempty"`
 
-	// Neighbours are other benchmarks of the same agent that ran at the same time.
-	Neighbours []Neighbour `json:"neighbours,omitempty"`
-
 	data      map[string]any // see result.json
-	rawReport []byte         // integrity.json, if it is used
+	rawReport []byte         // integrity.json; nil if there is none
+	recorded  *jobs.Machine  // the verdict in the job's record; nil if there is none
 	samples   string         // the file with the samples; empty if there is none
 }
 
@@ -85,13 +84,6 @@ func (r *Run) Metric(name string) *Metric {
 		}
 	}
 	return nil
-}
-
-// A Neighbour is another benchmark that ran at the same time.
-type Neighbour struct {
-	Name  string    `json:"name"`
-	First time.Time `json:"first"`
-	Last  time.Time `json:"last"`
 }
 
 // Energy is what the GPUs used during a run. A nil field is unknown.

@@ -167,9 +167,14 @@ func TestBrokenAndForged(t *testing.T) {
 			require.NoError(t, os.Remove(filepath.Join(dir, "integrity.json")))
 			require.NoError(t, os.Mkdir(filepath.Join(dir, "integrity.json"), 0o700))
 		}, verdict: results.NotJudged, problem: "not a regular file", metrics: true},
-		"result cut":  {damage: put("result.json", `{"version":1,"command_id":"a","result_data":{"mod`), verdict: integrity.Valid, problem: "the agent's report cannot be used"},
-		"job cut":     {damage: put("job.json", `{"version":1,"sta`), verdict: integrity.Valid, problem: "job.json", metrics: true},
-		"command cut": {damage: put("command.json", `{"version":1,`), verdict: integrity.Valid, problem: "command.json", metrics: true},
+		"report gone": {damage: func(t *testing.T, dir string) {
+			t.Helper()
+			require.NoError(t, os.Remove(filepath.Join(dir, "integrity.json")))
+		}, verdict: results.NotJudged, problem: "integrity.json is gone; the job's record says: Machine: valid", metrics: true},
+		"verdict worsened": {damage: edit(func(r *integrity.Report) { r.Verdict.Grade = integrity.Invalid }), verdict: results.NotJudged, problem: "that in the job's record is valid", metrics: true},
+		"result cut":       {damage: put("result.json", `{"version":1,"command_id":"a","result_data":{"mod`), verdict: integrity.Valid, problem: "the agent's report cannot be used"},
+		"job cut":          {damage: put("job.json", `{"version":1,"sta`), verdict: integrity.Valid, problem: "job.json", metrics: true},
+		"command cut":      {damage: put("command.json", `{"version":1,`), verdict: integrity.Valid, problem: "command.json", metrics: true},
 		"result absent": {damage: func(t *testing.T, dir string) {
 			t.Helper()
 			require.NoError(t, os.Remove(filepath.Join(dir, "result.json")))

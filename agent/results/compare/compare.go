@@ -12,8 +12,11 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 )
 
-// FieldClocks is what a [Difference] of SM clocks is called.
-const FieldClocks = "clocks"
+// What a [Difference] is called that is not in a field of an identity.
+const (
+	FieldClocks = "clocks" // the median SM clocks
+	FieldModel  = "model"  // the models' names, where their hashes are not known
+)
 
 // maxClockPct is by how much the median SM clocks of two sets may differ.
 const maxClockPct = 1.0
@@ -27,7 +30,7 @@ type Options struct {
 	Invalid bool
 
 	// Allow names fields in which the sets may differ: those of [results.Identity],
-	// FieldClocks, or "all".
+	// FieldClocks, FieldModel, or "all".
 	Allow []string
 
 	// Noise are what is known of machines' noise. Of several that fit, the latest is
@@ -156,7 +159,7 @@ func usable(runs []*results.Run, invalid bool) (used []*results.Run, omitted []O
 	for _, r := range runs {
 		why := ""
 		switch {
-		case !r.Completed():
+		case !r.Completed() && !(r.Verdict == integrity.Invalid && len(r.Metrics) > 0): // integrity.on_invalid may fail such jobs
 			why = "it is " + cmp.Or(r.State, "of unknown state")
 		case r.Verdict == integrity.Invalid && !invalid:
 			why = "the machine was not fit to be measured (" + r.Reason + ")"
@@ -237,6 +240,10 @@ func differences(a, b []*results.Run, allow []string) (all []Difference) {
 		d.Allowed = d.Unknown || !relevant || slices.Contains(allow, field) || slices.Contains(allow, "all")
 		all = append(all, d)
 	}
+	if models := modelNames(a, b, all); models != nil {
+		models.Allowed = slices.Contains(allow, FieldModel) || slices.Contains(allow, "all")
+		all = append(all, *models)
+	}
 	if x, y := clock(a), clock(b); x > 0 && y > 0 && math.Abs(y-x) > maxClockPct/100*x {
 		all = append(all, Difference{
 			Field: FieldClocks, A: []string{fmt.Sprintf("%.0f MHz", x)}, B: []string{fmt.Sprintf("%.0f MHz", y)},
@@ -244,6 +251,25 @@ func differences(a, b []*results.Run, allow []string) (all []Difference) {
 		})
 	}
 	return all
+}
+
+// modelNames returns the difference in the models' names, if nothing better tells the
+// models apart; nil if there is none.
+func modelNames(a, b []*results.Run, found []Difference) *Difference {
+	names := func(runs []*results.Run) (all []string) {
+		for _, r := range runs {
+			all = append(all, r.Model)
+		}
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	d := &Difference{Field: FieldModel, A: names(a), B: names(b)}
+	byHash := valuesOf(slices.Concat(a, b), results.FieldModelHash)
+	differ := slices.ContainsFunc(found, func(d Difference) bool { return d.Field == results.FieldModelHash && !d.Unknown })
+	if len(d.A) == 1 && slices.Equal(d.A, d.B) || differ || len(byHash) == 1 && byHash[0] != "" {
+		return nil
+	}
+	return d
 }
 
 // valuesOf returns the different values of a field, sorted.

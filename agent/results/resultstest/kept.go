@@ -46,6 +46,9 @@ func (k Kept) Write(dir string) error {
 	if k.Failed {
 		o = jobs.Outcome{State: jobs.StateFailed, Error: "exit status 1", ExitCode: 1}
 	}
+	if k.Report != nil {
+		o.Machine = &jobs.Machine{Verdict: string(k.Report.Verdict.Grade), Text: k.Report.Verdict.Line()}
+	}
 	begun := k.Ended.Add(-cmp.Or(k.Took, time.Minute))
 	err = errors.Join(
 		j.Transition(jobs.StatePreparing, true, nil),
@@ -61,14 +64,14 @@ func (k Kept) Write(dir string) error {
 // writeMachine writes the report on the machine and the samples.
 func (k Kept) writeMachine(j *jobs.Job) error {
 	if k.Report != nil {
-		if err := integrity.WriteReport(j.Path("integrity.json"), *k.Report); err != nil {
+		if err := integrity.WriteReport(j.Path(integrity.ReportFile), *k.Report); err != nil {
 			return err
 		}
 	}
 	if len(k.Samples) == 0 {
 		return nil
 	}
-	f, err := integrity.OpenSampleFile(j.Path("telemetry.csv"))
+	f, err := integrity.OpenSampleFile(j.Path(integrity.TelemetryFile))
 	if err != nil {
 		return err
 	}
@@ -111,7 +114,7 @@ func Report(begun, ended time.Time, mhz int, hot time.Duration) *integrity.Repor
 		e.Samples.Add(s)
 	}
 	e.Samples.Finish()
-	r := integrity.NewReport(e, map[string]string{"driver": "550.54.15"}, integrity.DefaultRules())
+	r := integrity.NewReport(e, map[string]string{"driver": "550.54.15", "gpus": "NVIDIA H100 80GB HBM3"}, integrity.DefaultRules())
 	return &r
 }
 
