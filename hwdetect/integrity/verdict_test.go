@@ -128,7 +128,7 @@ func TestVerdicts(t *testing.T) {
 		{"foreign process", run{gpus: 1, foreign: []ForeignProcess{{PID: 7, Command: "python3", Owner: "eve", MaxSMPct: new(40.0)}}}, Invalid,
 			"Machine: INVALID - process 7 (python3 of eve) used up to 40% of the SMs on GPU 0"},
 		{"foreign memory", run{gpus: 1, foreign: []ForeignProcess{{PID: 7, MaxSMPct: new(0.0)}}}, Warning,
-			"Machine: WARNING - process 7 (unknown of unknown) used up to 0% of the SMs on GPU 0"},
+			"Machine: WARNING - process 7 (unknown of unknown) held memory on GPU 0"},
 		{"steal", run{end: func(s *State) { s.Host.StealTicks = new(int64(31200 * 2 / 50)) }}, Warning,
 			"Machine: WARNING - the hypervisor withheld 2% of the CPU time"},
 		{"memory pressure", run{end: func(s *State) { add(&s.Host.MemoryFull, 3120*time.Millisecond) }}, Warning,
