@@ -16,7 +16,8 @@ type sampler struct {
 	file     *SampleFile
 	refused  error     // why the file lacks samples; the first reason
 	since    time.Time // of the first sample that it lacks
-	silent   string    // why the GPUs gave no reading last; empty if they gave one
+	silent   string    // why the GPUs have given no reading; empty if the last one is there
+	quiet    time.Time // since when
 	fileFull bool
 }
 
@@ -55,7 +56,7 @@ func (s *sampler) take(ctx context.Context) {
 	case err == nil:
 		s.silent = ""
 	case s.silent == "":
-		s.silent = err.Error()
+		s.silent, s.quiet = err.Error(), time.Now().Round(0)
 		r.cfg.Logger.Debug("gpus not sampled", "err", err)
 	}
 	if sample.Time.IsZero() {
@@ -85,8 +86,8 @@ func (s *sampler) gaps() (gaps []Gap) {
 	if s.refused != nil {
 		gaps = append(gaps, Gap{What: gapSamples, Reason: "samples are missing from the file: " + s.refused.Error(), From: &s.since})
 	}
-	if s.silent != "" {
-		gaps = append(gaps, Gap{What: gapGPUSamples, Reason: s.silent})
+	if s.silent != "" && time.Since(s.quiet) > maxStep {
+		gaps = append(gaps, Gap{What: gapGPUSamples, Reason: s.silent, From: &s.quiet})
 	}
 	return gaps
 }
