@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,7 +133,8 @@ func TestRestartsKeepTheVerdict(t *testing.T) {
 		require.Equal(t, "Machine: INVALID - hardware thermal slowdown for 100% of 600 s on GPU 0", job.Integrity.Text)
 		report, err := integrity.ReadReport(filepath.Join(job.Dir, integrity.ReportFile))
 		require.NoError(t, err)
-		require.Len(t, report.Gaps, 3)
+		away := slices.DeleteFunc(report.Gaps, func(g integrity.Gap) bool { return g.What != "samples" })
+		require.Len(t, away, 3)
 		require.InDelta(t, 240, report.Samples.Count, 5)
 	})
 }
