@@ -214,7 +214,7 @@ func TestContainer(t *testing.T) {
 	model := t.TempDir()
 	r := newRunner(t, docker.Config{Owner: "somebody", Env: []string{"FOR_TEST=yes"}})
 	job := newJob(t, model)
-	job.Mode = "native"
+	job.Mode = "docker"
 	// Another job's container has the name already.
 	taken := job
 	taken.Model = "fake:lines=1,hang"
@@ -249,7 +249,7 @@ func TestContainer(t *testing.T) {
 		"/kitt-supervise", "-dir", run, "-limit", "4294967296", "-done", "113", "--", "kitt",
 	}, c.Config.Entrypoint)
 	require.Equal(t, []string{
-		"run", "-m", model, "-e", "ollama", "-s", "quick", "-o", job.ResultsDir, "--auto-pull", "--mode", "native",
+		"run", "-m", model, "-e", "ollama", "-s", "quick", "-o", job.ResultsDir, "--auto-pull", "--mode", "docker",
 	}, c.Config.Cmd)
 	require.Equal(t, job.ID, c.Config.Labels["io.kitt.command"])
 	require.Equal(t, "somebody", c.Config.Labels["io.kitt.owner"])
