@@ -20,6 +20,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/internal/notices"
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
 	"github.com/kirizan/kitt-agent/agent/policy"
+	"github.com/kirizan/kitt-agent/agent/profile"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/logstream"
@@ -126,7 +127,9 @@ func (a *Agent) compose(recorder *integrity.Recorder) {
 		Logger:     a.cfg.Logger,
 	})
 	a.maintainer = newMaintainer(a.cfg, a.registry, a.outbox, a.notices)
+	profiles, _ := a.cfg.Server.(profile.Finder)
 	a.executor = execution.New(execution.Config{
+		Profiles: profiles, ProfileKey: a.cfg.Policy.CheckProfileKey,
 		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
 		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
 		GPUs: a.gpus, Image: a.settings.image, Refusals: a.settings.refusals, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,

@@ -135,6 +135,10 @@ type Job struct {
 	// An empty Mode leaves the choice to kitt.
 	Engine, Suite, Mode string
 
+	// Config is a file in ResultsDir with settings of the engine, as `kitt run --config`
+	// reads it; empty if there are none.
+	Config string
+
 	// Image is the container image that is wanted; empty means the runner's
 	// default.
 	Image string
@@ -181,6 +185,9 @@ func (j Job) Arguments() []string {
 	args := []string{"run", "-m", j.Model, "-e", j.Engine, "-s", j.Suite, "-o", j.ResultsDir}
 	if j.Mode != "" {
 		args = append(args, "--mode", j.Mode)
+	}
+	if j.Config != "" {
+		args = append(args, "--config", j.Config)
 	}
 	return args
 }

@@ -76,6 +76,11 @@ type Policy struct {
 	// any.
 	Images []string
 
+	// ProfileKeys are the keys that an engine profile of the server may have in addition
+	// to plain settings such as port and n_ctx. image, env, extra_args, volumes and
+	// python_path can make kitt run anything. Nil allows any, an empty list none.
+	ProfileKeys []string
+
 	// Machine is what the machine's own configuration names. It is always allowed.
 	Machine Machine
 }
@@ -104,6 +109,7 @@ func Default(m Machine) Policy {
 		MountDirs:    []string{"/mnt", "/media", "/srv"},
 		ModelDirs:    []string{},
 		Images:       []string{"*kitt"},
+		ProfileKeys:  []string{},
 		Machine:      m,
 	}
 }
@@ -124,6 +130,7 @@ func (p Policy) Validate() error {
 	check("MountDirs", p.MountDirs, rules.Path)
 	check("ModelDirs", p.ModelDirs, rules.Path)
 	check("Images", p.Images, ImageRule)
+	check("ProfileKeys", p.ProfileKeys, ProfileKeyRule)
 	return errors.Join(faults...)
 }
 

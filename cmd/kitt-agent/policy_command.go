@@ -74,6 +74,7 @@ func limitsOf(cfg *config.Config) []limit {
 		{"policy.shares", p.Shares, "", "shares that the server may name"},
 		{"policy.mount_dirs", p.MountDirs, "", "where the server may have the share, always mounted " + mountOptions},
 		{"policy.model_dirs", p.ModelDirs, "", "where models may be used in place, apart from the storage directory and the share"},
+		{"policy.profile_keys", p.ProfileKeys, "", "what an engine profile may set in addition to plain settings"},
 		{imagesKey, images, "", "images on this machine that the server may choose; none is pulled for it"},
 		{"model_storage_dir", one(p.Machine.StorageDir), "", "always allowed"},
 		{"model_share_mount", one(p.Machine.ShareMount), "", "always allowed"},

@@ -1,10 +1,12 @@
 package execution
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/kirizan/kitt-agent/runner"
@@ -142,6 +144,10 @@ func (x *execution) runOrResume(ctx context.Context, out output) (result runner.
 // runnerJob returns the job as its runner gets it.
 func (x *execution) runnerJob() runner.Job {
 	rec, spec := x.job.Record(), x.job.Command.Spec
+	config := ""
+	if rec.Config != "" {
+		config = filepath.Join(x.job.ResultsDir(), rec.Config)
+	}
 	return runner.Job{
 		ID:         x.job.ID,
 		Dir:        x.job.Dir,
@@ -150,7 +156,8 @@ func (x *execution) runnerJob() runner.Job {
 		ModelFiles: rec.ModelFiles,
 		Engine:     spec.Engine,
 		Suite:      spec.Suite,
-		Mode:       spec.Mode,
+		Mode:       cmp.Or(spec.Mode, rec.Mode),
+		Config:     config,
 		Image:      rec.Image,
 		GPUs:       x.cfg.GPUs(),
 		StopGrace:  x.cfg.StopGrace,

@@ -33,6 +33,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/internal/notices"
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
+	"github.com/kirizan/kitt-agent/agent/profile"
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/internal/base"
@@ -58,6 +59,11 @@ type Config struct {
 	// Refusals returns a sentence for each setting of the server's that is not in
 	// force, for the logs of jobs.
 	Refusals func() []string
+
+	// Profiles has the server's engine profiles; nil if it has none. ProfileKey says
+	// whether one may have a key that is no plain setting.
+	Profiles   profile.Finder
+	ProfileKey func(key string) error
 
 	// Identity returns what results say about the agent. It returns at once.
 	Identity func() Identity

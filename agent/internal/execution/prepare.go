@@ -23,7 +23,14 @@ func (x *execution) prepare(ctx context.Context) {
 		x.recordOutcome(x.cleanUp(ctx))
 		return
 	}
-	if err := x.checkJob(ctx); err != nil {
+	err := x.useProfile(ctx)
+	if err == nil {
+		err = x.checkJob(ctx)
+	}
+	switch {
+	case x.left || errors.Is(context.Cause(ctx), runner.ErrDetach):
+		return
+	case err != nil:
 		x.finalize(x.job, x.jobLog, x.outcome(ctx, runner.Result{}, err))
 		return
 	}

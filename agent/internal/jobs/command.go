@@ -30,7 +30,7 @@ type Spec struct {
 	Suite     string `json:"suite_name,omitempty"`
 	Mode      string `json:"engine_mode,omitempty"`    // docker, native or empty
 	Benchmark string `json:"benchmark_name,omitempty"` // shown to people; it doesn't reach `kitt run`
-	Profile   Text   `json:"profile_id,omitempty"`     // likewise, in results
+	Profile   Text   `json:"profile_id,omitempty"`     // of an engine profile of the server's; see package profile
 }
 
 // A Text is a text of a command that is of no consequence. A value of another kind

@@ -23,6 +23,8 @@ type Record struct {
 	ModelFiles  []string      `json:"model_files,omitempty"` // all of it, if it is several files
 	ModelOrigin string        `json:"model_origin,omitempty"`
 	Image       string        `json:"image,omitempty"`
+	Config      string        `json:"config,omitempty"`      // name of the file among the results that configures the engine
+	Mode        string        `json:"mode,omitempty"`        // engine_mode, if an engine profile decided it
 	LogLines    int64         `json:"log_lines,omitempty"`   // once it has ended
 	LogRefused  int64         `json:"log_refused,omitempty"` // lines that the disk refused; once it has ended
 	Outcome     *Outcome      `json:"outcome,omitempty"`     // once it is known; not changed after that

@@ -78,6 +78,7 @@ func run(args []string) (int, error) {
 	suite := flags.String("s", "", "suite")
 	dir := flags.String("o", "", "directory of the results")
 	flags.String("mode", "", "docker or native")
+	config := flags.String("config", "", "file with settings of the engine, which is printed")
 	flags.Bool("auto-pull", false, "pull the engine's image")
 	if err := flags.Parse(args[1:]); err != nil {
 		return 2, err
@@ -85,6 +86,13 @@ func run(args []string) (int, error) {
 	s, err := parse(*model)
 	if err != nil {
 		return 2, err
+	}
+	if *config != "" {
+		text, err := os.ReadFile(*config)
+		if err != nil {
+			return 2, err
+		}
+		fmt.Printf("config %s", text)
 	}
 	if s.ownFile {
 		// As a shell would do it before the program starts.

@@ -134,6 +134,7 @@ type Policy struct {
 	StorageDirs  []string
 	Shares       []string
 	ModelDirs    []string
+	ProfileKeys  []string
 	Images       []string
 
 	EngineSocket string   // proxy, host or none
