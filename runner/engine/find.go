@@ -108,9 +108,9 @@ func (f *Finder) pythons(s Spec) (found []string) {
 		add(filepath.Join(f.cfg.Home, s.Venv, "bin", "python"))
 	}
 	if s.Program != "" {
-		add(interpreter(f.inPath(s.Program)))
+		add(Interpreter(f.inPath(s.Program)))
 	}
-	add(interpreter(f.inPath("kitt")))
+	add(Interpreter(f.inPath("kitt")))
 	add(f.inPath("python3"))
 	return found
 }
@@ -129,8 +129,9 @@ func runnable(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
 }
 
-// interpreter returns the program that the first line of a script names.
-func interpreter(script string) string {
+// Interpreter returns the Python that the first line of a script names, empty if it names
+// none.
+func Interpreter(script string) string {
 	file, err := os.Open(script)
 	if err != nil {
 		return ""

@@ -17,12 +17,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/engine"
 	"github.com/kirizan/kitt-agent/runner/internal/procfs"
 	"github.com/kirizan/kitt-agent/runner/supervisor"
 )
@@ -83,6 +85,9 @@ const kind = "process"
 func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
 	if ctx.Err() != nil {
 		return runner.Result{}, context.Cause(ctx)
+	}
+	if err := r.CheckJob(job); err != nil {
+		return runner.Result{}, err
 	}
 	path, err := r.command(job)
 	if err != nil {
@@ -268,7 +273,33 @@ func callOff(dir string) (bool, error) {
 
 // CheckJob returns what is missing on this machine to run job.
 func (r *Runner) CheckJob(job runner.Job) error {
-	_, err := r.command(job)
+	kitt, err := r.command(job)
+	if err != nil || job.Mode != runner.ModeNative {
+		return err
+	}
+	return r.checkEngine(job, kitt)
+}
+
+// checkEngine returns an error if the engine of a native job is not installed. kitt also
+// takes the Python packages of its own environment, so where that is not known it decides.
+func (r *Runner) checkEngine(job runner.Job, kitt string) error {
+	spec, known := engine.Lookup(job.Engine)
+	if !known || spec.Module != "" && engine.Interpreter(kitt) == "" {
+		return nil
+	}
+	var where engine.FinderConfig
+	for _, v := range r.environment("") {
+		switch name, value, _ := strings.Cut(v, "="); name {
+		case "PATH":
+			where.Path = value
+		case "HOME":
+			where.Home = value
+		}
+	}
+	_, err := engine.NewFinder(where).Find(spec)
+	if e, ok := errors.AsType[*runner.Error](err); ok {
+		return &runner.Error{Class: runner.ClassUnavailable, Text: e.Text, Fix: e.Fix, Err: runner.ErrUnavailable}
+	}
 	return err
 }
 

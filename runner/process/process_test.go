@@ -372,5 +372,14 @@ func TestANativeBenchmarkWithoutKitt(t *testing.T) {
 	err := r.CheckJob(job)
 	require.ErrorIs(t, err, runner.ErrUnavailable)
 	require.EqualError(t, err, "the command /nonexistent/kitt is not installed on this machine (install kitt on this machine, or choose engine_mode docker)")
-	require.NoError(t, process.New(process.Config{Command: kitt}).CheckJob(job))
+
+	bin := t.TempDir()
+	r = process.New(process.Config{Command: kitt, Env: []string{"PATH=" + bin, "HOME=" + bin}})
+	_, err = r.Run(t.Context(), job, &runnertest.Recorder{})
+	require.ErrorIs(t, err, runner.ErrUnavailable)
+	require.EqualError(t, err, "the engine ollama is not installed on this machine: there is no ollama in PATH (install it, or choose engine_mode docker)")
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "ollama"), []byte("#!/bin/sh\n"), 0o755))
+	require.NoError(t, r.CheckJob(job))
+	job.Engine = "vllm"
+	require.NoError(t, r.CheckJob(job), "it may be in the environment of a kitt that is no script")
 }
