@@ -35,6 +35,10 @@ type Config struct {
 	// Empty means kitt.
 	Command string
 
+	// Arguments returns the words that follow Command for a job. Nil means those of
+	// `kitt run`, [runner.Job.Arguments].
+	Arguments func(runner.Job) []string
+
 	// Env is the whole environment of the benchmark. Nil means what [Environment]
 	// passes on of this program's own.
 	Env []string
@@ -71,6 +75,9 @@ func New(config Config) *Runner {
 	if config.Command == "" {
 		config.Command = "kitt"
 	}
+	if config.Arguments == nil {
+		config.Arguments = runner.Job.Arguments
+	}
 	if config.Start == nil {
 		config.Start = (*exec.Cmd).Start
 	}
@@ -96,7 +103,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	dir := directory(job)
 	group := makeGroup(dir)
 	s := spec{
-		Version: version, Job: job.ID, Path: path, Args: job.Arguments(), Env: r.environment(dir), Group: string(group),
+		Version: version, Job: job.ID, Path: path, Args: r.config.Arguments(job), Env: r.environment(dir), Group: string(group),
 		Supervised: len(r.config.Supervisor) > 0, Limit: supervisor.LimitOf(r.config.LogLimit), At: time.Now().UTC(),
 	}
 	defer group.Remove() // if nothing was started in it
