@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 )
 
 // maxClasses bounds the values of the label class: runners may have classes of their own.
@@ -17,10 +19,14 @@ const maxClasses = 32
 // otherClass stands for the classes beyond them, and for failures without a class.
 const otherClass = "other"
 
+// verdicts are those on a whole run.
+var verdicts = []integrity.Grade{integrity.Valid, integrity.Warning, integrity.Invalid, integrity.Unjudged}
+
 // counted holds what is counted from events and from differences between two statuses.
 type counted struct {
 	ended      *prometheus.CounterVec // by outcome
 	failed     *prometheus.CounterVec // by class
+	judged     *prometheus.CounterVec // by verdict
 	duration   *prometheus.HistogramVec
 	queued     prometheus.Histogram
 	lines      prometheus.Counter
@@ -63,6 +69,8 @@ func newCounted() *counted {
 		ended: prometheus.NewCounterVec(count("jobs_ended_total", "Jobs that ended, by outcome."), []string{"outcome"}),
 		failed: prometheus.NewCounterVec(count("jobs_failed_total",
 			"Jobs that failed, by the class of the failure."), []string{"class"}),
+		judged: prometheus.NewCounterVec(count("runs_judged_total",
+			"Benchmarks, by whether the machine was fit to be measured meanwhile."), []string{"verdict"}),
 		duration: prometheus.NewHistogramVec(histogram("job_duration_seconds",
 			"Time from the start of a benchmark to the end of its job, by outcome.",
 			[]float64{10, 30, 60, 300, 600, 1800, 3600, 2 * 3600, 4 * 3600, 12 * 3600, 24 * 3600}), []string{"outcome"}),
@@ -83,6 +91,9 @@ func newCounted() *counted {
 	for _, outcome := range []agent.State{agent.StateCompleted, agent.StateFailed, agent.StateCancelled} {
 		c.ended.WithLabelValues(string(outcome))
 	}
+	for _, verdict := range verdicts {
+		c.judged.WithLabelValues(string(verdict))
+	}
 	for _, result := range []string{"completed", "failed"} {
 		c.copies.WithLabelValues(result)
 	}
@@ -90,7 +101,7 @@ func newCounted() *counted {
 }
 
 func (c *counted) all() []prometheus.Collector {
-	return []prometheus.Collector{c.ended, c.failed, c.duration, c.queued, c.lines, c.refused, c.copied, c.copies, c.xids, c.eventsLost}
+	return []prometheus.Collector{c.ended, c.failed, c.judged, c.duration, c.queued, c.lines, c.refused, c.copied, c.copies, c.xids, c.eventsLost}
 }
 
 func (c *counted) describe(descs chan<- *prometheus.Desc) {
@@ -168,6 +179,9 @@ func (c *counted) jobEnded(a Agent, id string) {
 	c.ended.WithLabelValues(outcome).Inc()
 	if j.State == agent.StateFailed {
 		c.failed.WithLabelValues(c.classLocked(j.Class)).Inc()
+	}
+	if j.Integrity != nil && slices.Contains(verdicts, integrity.Grade(j.Integrity.Verdict)) {
+		c.judged.WithLabelValues(j.Integrity.Verdict).Inc()
 	}
 	if !j.StartedAt.IsZero() {
 		c.duration.WithLabelValues(outcome).Observe(max(0, j.EndedAt.Sub(j.StartedAt).Seconds()))

@@ -181,7 +181,8 @@ func followed(f *fake, events ...agent.Event) *metrics.Metrics {
 // everything returns metrics each of which has a sample.
 func everything() *metrics.Metrics {
 	f := &fake{status: full(), jobs: map[string]agent.JobStatus{
-		"z": {CommandID: "z", State: agent.StateFailed, Class: "oom", AcceptedAt: time.Now(), StartedAt: time.Now(), EndedAt: time.Now(), LogLines: 3},
+		"z": {CommandID: "z", State: agent.StateFailed, Class: "oom", AcceptedAt: time.Now(), StartedAt: time.Now(), EndedAt: time.Now(), LogLines: 3,
+			Integrity: &agent.JobIntegrity{Verdict: "invalid"}},
 	}}
 	return followed(f,
 		agent.Event{Kind: agent.EventCopy, JobID: "z", Copy: &storage.Progress{BytesDone: 10}},
@@ -205,6 +206,8 @@ func TestReadings(t *testing.T) {
 		`kitt_agent_store_copied_bytes_total`:                            10,
 		`kitt_agent_store_copies_total{result="completed"}`:              1,
 		`kitt_agent_jobs{state="running"}`:                               1,
+		`kitt_agent_runs_judged_total{verdict="invalid"}`:                1,
+		`kitt_agent_runs_judged_total{verdict="valid"}`:                  0,
 		`kitt_agent_jobs_blocked`:                                        1,
 		`kitt_agent_log_lines_total`:                                     10,
 		`kitt_agent_log_lines_missing_total`:                             2,
