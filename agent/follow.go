@@ -121,6 +121,47 @@ func (a *Agent) OpenLog(ctx context.Context, id string) (*JobLog, error) {
 	return l, nil
 }
 
+// LogTail returns the last lines of the log of the job of the command or test with the
+// given id, at most n, as far as there are any now. Its errors are those of OpenLog; it
+// waits for no line.
+func (a *Agent) LogTail(ctx context.Context, id string, n int) ([]string, error) {
+	_, release, err := a.registry.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	j := a.registry.find(id)
+	if j == nil || !j.Log.Exists() {
+		return nil, ErrNoJob
+	}
+	log, closeLog, err := a.logs.Open(j)
+	if err != nil {
+		return nil, err
+	}
+	defer closeLog()
+	end := log.Len()
+	// A line may have several records: states that it had before.
+	reader := log.Reader(end - int64(n)*recordsPerLine)
+	defer reader.Close()
+	var lines []string
+	for reader.Seq() < end {
+		records, err := reader.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			if !r.Repeats() && r.Kind != logstream.Progress {
+				lines = append(lines, r.Text)
+			}
+		}
+		lines = lines[max(0, len(lines)-n):]
+	}
+	return lines, nil
+}
+
+// recordsPerLine is how many records LogTail reads for each line that it wants.
+const recordsPerLine = 8
+
 // openLog waits until j has a log, and opens it.
 func (a *Agent) openLog(ctx context.Context, j *jobs.Job, stopped <-chan struct{}) (*logstream.Log, func(), error) {
 	if j == nil {

@@ -31,6 +31,36 @@ func readAll(t *testing.T, ctx context.Context, a *agent.Agent, id string) (line
 	return lines
 }
 
+// The last lines of a log are there while the benchmark runs and after it.
+func TestLogTail(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, stop := start(t, agent.Config{Server: &agenttest.Server{}, Runner: &play{run: prints(1000, time.Second)}})
+		_, err := a.LogTail(t.Context(), "none", 5)
+		require.Error(t, err)
+		<-a.Ready()
+		id, err := a.Submit(agent.Benchmark{Model: "m"})
+		require.NoError(t, err)
+		time.Sleep(500 * time.Second)
+		lines, err := a.LogTail(t.Context(), id, 5)
+		require.NoError(t, err)
+		require.Len(t, lines, 5)
+		require.Subset(t, numbered(1000), lines)
+		_, err = a.Wait(t.Context(), id)
+		require.NoError(t, err)
+		lines, err = a.LogTail(t.Context(), id, 3)
+		require.NoError(t, err)
+		whole := readAll(t, t.Context(), a, id)
+		require.Equal(t, whole[len(whole)-3:], lines)
+		lines, err = a.LogTail(t.Context(), id, 1<<20)
+		require.NoError(t, err)
+		require.Equal(t, whole, lines)
+		stop()
+		_, err = a.LogTail(t.Context(), id, 3)
+		require.ErrorIs(t, err, agent.ErrNotAccepting)
+	})
+}
+
 func TestAProgramFollowsAJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &agenttest.Server{}
