@@ -117,6 +117,10 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	if agentConfig.TLS, err = serverTLS(cfg, log); err != nil {
 		return err
 	}
+	told, err := env.openNotifier(cfg, &agentConfig, log)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", cfg.ListenAddress())
 	if err != nil {
 		return fmt.Errorf("the agent's API: %w; choose another port with --port, or port: in agent.yaml", err)
@@ -139,6 +143,7 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 	watch.Go(func() { certs.Watch(watching, files, log) })
 	watch.Go(func() { releaseMemory(watching, a) })
 	exported.start(watching, &watch, a, log)
+	told.start(watching, &watch, a)
 	return runNotifying(ctx, cfg, a, log)
 }
 

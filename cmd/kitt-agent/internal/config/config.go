@@ -53,6 +53,8 @@ type Config struct {
 	KITTImage         string
 	HeartbeatInterval time.Duration // 0 where it isn't named
 
+	Notify Notify // what a web hook is told
+
 	DiskLow int64 // bytes free on a disk below which the agent is degraded; 0 for never
 
 	Runner            string // auto, docker, process or simulated
@@ -126,6 +128,15 @@ type Limits struct {
 	Log         int64 // bytes of a benchmark's output on the disk; 0 for no limit
 	Connections int   // to the API
 	Followers   int   // readers of logs over the API
+}
+
+// Notify says what is sent to which web hook.
+type Notify struct {
+	URL     Reference // secret; empty for none
+	Key     Reference // secret; empty for no signature
+	Events  []string  // nil for the default
+	Format  string    // json, slack or cloudevents
+	PerHour int
 }
 
 // Policy is what the owner allows the server and a benchmark. A nil list is one that nothing names.

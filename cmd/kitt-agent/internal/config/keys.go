@@ -6,6 +6,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/notify"
 	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
@@ -227,6 +228,21 @@ var keysAfterIntegrity = []Key{
 	{Name: "env", Allowed: "names, each with a value, $NAME, file:/path, or {value: …, secret: true}",
 		Meaning: "variables that benchmarks find in their environment, such as HF_TOKEN",
 		set:     environment},
+	{Name: "notify.url", Env: "KITT_NOTIFY_URL", Secret: true, Allowed: "an http or https address, $NAME, or file:/path",
+		Meaning: "web hook that is told when a job fails and when something is wrong with the agent",
+		set:     referenceTo(func(c *Config) *Reference { return &c.Notify.URL })},
+	{Name: "notify.events", Allowed: "a list of job-failed, job-completed, job-cancelled, integrity-invalid, degraded, recovered", Default: "job-failed, integrity-invalid, degraded, recovered",
+		Meaning: "what it is told",
+		set:     list(func(c *Config) *[]string { return &c.Notify.Events }, checkNotifyEvent)},
+	{Name: "notify.format", Env: "KITT_NOTIFY_FORMAT", Allowed: "json, slack or cloudevents", Default: "json",
+		Meaning: "form of what it is sent",
+		set:     word(func(c *Config) *string { return &c.Notify.Format }, "json", "slack", "cloudevents")},
+	{Name: "notify.key", Env: "KITT_NOTIFY_KEY", Secret: true, Allowed: "a text, whsec_ and base64, $NAME, or file:/path",
+		Meaning: "key that signs what is sent, as Standard Webhooks does",
+		set:     referenceTo(func(c *Config) *Reference { return &c.Notify.Key })},
+	{Name: "notify.per_hour", Env: "KITT_NOTIFY_PER_HOUR", Allowed: "1 to 1000", Default: "30",
+		Meaning: "most that is sent in an hour; what is more waits",
+		set:     integer(func(c *Config) *int { return &c.Notify.PerHour }, 1, notify.MaxPerHour)},
 	{Name: "update.public_key", Env: "KITT_UPDATE_PUBLIC_KEY", Allowed: "an Ed25519 public key in base64",
 		Meaning: "key that updates of the agent must be signed with",
 		set:     text(func(c *Config) *string { return &c.UpdateKey }, checkPublicKey)},

@@ -32,6 +32,9 @@ func (r Reference) Secret() bool { return r.secret }
 // maxReferenced is the longest file that a Reference reads, in bytes.
 const maxReferenced = 64 << 10
 
+// IsZero reports whether there is neither a reference nor a value.
+func (r Reference) IsZero() bool { return r.raw == "" }
+
 // Literal reports whether the value itself stands in agent.yaml.
 func (r Reference) Literal() bool {
 	env, file := r.target()

@@ -33,6 +33,18 @@ func reference(name string, n *yaml.Node) (Reference, error) {
 	return r, r.check()
 }
 
+// referenceTo takes a text that may say where a secret is to be had.
+func referenceTo(field func(*Config) *Reference) func(*Config, *yaml.Node) error {
+	return parsed(func(c *Config, value string) error {
+		r := Reference{raw: agent.Secret(value), secret: true}
+		if err := r.check(); err != nil {
+			return err
+		}
+		*field(c) = r
+		return nil
+	})
+}
+
 func valueAndSecret(n *yaml.Node) (value *yaml.Node, secret *bool, err error) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		item := follow(n.Content[i+1])

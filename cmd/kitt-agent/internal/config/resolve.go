@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/kirizan/kitt-agent/agent/notify"
 	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
 	"github.com/kirizan/kitt-agent/runner/supervisor"
@@ -110,6 +111,7 @@ func defaults() *Config {
 		Port:              8090,
 		Models:            Models{Streams: 16, ShareTimeout: 30 * time.Second},
 		DiskLow:           2 << 30,
+		Notify:            Notify{Format: string(notify.JSON), PerHour: notify.DefaultPerHour},
 		Runner:            "auto",
 		Simulated:         Simulated{Speed: 1},
 		GPUs:              "auto",

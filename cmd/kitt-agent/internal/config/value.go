@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/notify"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/selfupdate"
 
 	"github.com/kirizan/kitt-agent/heartbeat"
@@ -339,6 +340,13 @@ func checkURL(text string) error {
 func checkListen(host string) error {
 	if host != "localhost" && net.ParseIP(host) == nil {
 		return errors.New("it is no IP address; the port has a key of its own")
+	}
+	return nil
+}
+
+func checkNotifyEvent(name string) error {
+	if !slices.Contains(notify.Events(), notify.Event(name)) {
+		return errors.New("it is not one of these")
 	}
 	return nil
 }
