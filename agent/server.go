@@ -2,11 +2,11 @@ package agent
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
 
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // A Server is where the agent registers and gets its work from. Package
@@ -59,7 +59,7 @@ func (c beatClient) Register(ctx context.Context) (string, time.Duration, error)
 }
 
 func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Beat) (heartbeat.Answer, error) {
-	ctx, release := outlast(ctx, stopGrace)
+	ctx, release := base.Outlast(ctx, stopGrace)
 	defer release()
 	c.a.duplicates.beforeBeat(ctx, beat.Busy)
 	answer, err := c.a.cfg.Server.Heartbeat(ctx, id, beat)
@@ -76,17 +76,3 @@ func (c beatClient) Heartbeat(ctx context.Context, id string, beat heartbeat.Bea
 // stopGrace is how long a heartbeat that is on its way goes on when the agent stops. If
 // its answer is lost, the next start cannot tell it from one of another agent.
 const stopGrace = 2 * time.Second
-
-// outlast returns a context that ends d after ctx.
-func outlast(ctx context.Context, d time.Duration) (context.Context, func()) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var timer atomic.Pointer[time.Timer]
-	unhook := context.AfterFunc(ctx, func() { timer.Store(time.AfterFunc(d, cancel)) })
-	return longer, func() {
-		unhook()
-		if t := timer.Load(); t != nil {
-			t.Stop()
-		}
-		cancel()
-	}
-}

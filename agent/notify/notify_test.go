@@ -333,6 +333,31 @@ func TestRestart(t *testing.T) {
 	})
 }
 
+// A request that is on its way when the agent stops is waited for, but not for long.
+func TestStopWhileSending(t *testing.T) {
+	t.Parallel()
+	for answers, times := range map[bool]int{true: 1, false: 2} {
+		synctest.Test(t, func(t *testing.T) {
+			f, r, dir := newFake(), &receiver{}, t.TempDir()
+			r.set(func(attempt int) (*http.Response, error) {
+				if attempt == 1 && !answers {
+					return nil, nil
+				}
+				time.Sleep(time.Second)
+				return status(200, ""), nil
+			})
+			_, stop := run(t, f, r, dir, nil)
+			f.end("a", agent.StateFailed, true)
+			synctest.Wait()
+			stop()
+			_, stop = run(t, f, r, dir, nil)
+			time.Sleep(time.Minute)
+			stop()
+			require.Len(t, r.attempts(), times)
+		})
+	}
+}
+
 // Jobs whose events were lost are found.
 func TestLostEvents(t *testing.T) {
 	t.Parallel()

@@ -24,6 +24,7 @@ const (
 	sendTimeout = 10 * time.Second // for one request
 	firstRetry  = 5 * time.Second  // doubles with each failure, up to
 	lastRetry   = 10 * time.Minute
+	stopGrace   = 2 * time.Second // for a request that is on its way when Run is to end
 	maxAsked    = time.Hour // that a receiver's Retry-After is heeded
 	maxAge      = 72 * time.Hour
 	maxAnswer   = 4 << 10 // bytes that are read of an answer
@@ -76,8 +77,10 @@ func (n *Notifier) sendAll(ctx context.Context) {
 			n.state.done(note, missed, false)
 			continue
 		}
-		err := n.send(ctx, note, missed)
-		if ctx.Err() != nil {
+		sending, release := base.Outlast(ctx, stopGrace)
+		err := n.send(sending, note, missed)
+		release()
+		if err != nil && ctx.Err() != nil {
 			return
 		}
 		var refused *refusal

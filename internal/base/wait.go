@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,4 +38,19 @@ func JoinCause(ctx context.Context, err error) error {
 		return cause
 	}
 	return fmt.Errorf("%w; %w", cause, err)
+}
+
+// Outlast returns a context that ends d after ctx, for what is on its way when ctx ends.
+// The caller calls release once when done.
+func Outlast(ctx context.Context, d time.Duration) (longer context.Context, release func()) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var timer atomic.Pointer[time.Timer]
+	unhook := context.AfterFunc(ctx, func() { timer.Store(time.AfterFunc(d, cancel)) })
+	return longer, func() {
+		unhook()
+		if t := timer.Load(); t != nil {
+			t.Stop()
+		}
+		cancel()
+	}
 }
