@@ -25,7 +25,7 @@ const (
 	firstRetry  = 5 * time.Second  // doubles with each failure, up to
 	lastRetry   = 10 * time.Minute
 	stopGrace   = 2 * time.Second // for a request that is on its way when Run is to end
-	maxAsked    = time.Hour // that a receiver's Retry-After is heeded
+	maxAsked    = time.Hour       // that a receiver's Retry-After is heeded
 	maxAge      = 72 * time.Hour
 	maxAnswer   = 4 << 10 // bytes that are read of an answer
 	maxReason   = 200     // characters that are shown of it
