@@ -59,6 +59,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newTestCommand(env),
 		newHardwareCommand(env),
 		newPreflightCommand(env),
+		newDoctorCommand(env),
 		newBuildCommand(env),
 		newUpdateCommand(env),
 		newVersionCommand(env),

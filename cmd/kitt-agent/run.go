@@ -100,8 +100,11 @@ func (env *environment) say(format string, args ...any) {
 }
 
 // printJSON writes v to standard output, indented.
-func (env *environment) printJSON(v any) error {
-	enc := json.NewEncoder(env.stdout)
+func (env *environment) printJSON(v any) error { return writeJSON(env.stdout, v) }
+
+// writeJSON writes v, indented.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)

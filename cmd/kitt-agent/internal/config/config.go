@@ -84,7 +84,7 @@ type Config struct {
 	// Path is the file that was read, or would have been.
 	Path string
 
-	origins map[string]string
+	origins map[string]noted // by the names of keys that are set
 }
 
 // TLS names the files of the agent's certificate. They may begin with ~.
@@ -164,7 +164,7 @@ type Log struct {
 // variable, a line of the file, or "default".
 func (c *Config) Origin(key string) string {
 	if o, ok := c.origins[key]; ok {
-		return o
+		return o.origin
 	}
 	return "default"
 }

@@ -190,7 +190,7 @@ func (f *File) apply(c *Config) (warnings []string, err error) {
 			continue
 		}
 		if e.value.Kind != yaml.ScalarNode || e.value.Value != "" && e.value.Tag != "!!null" {
-			c.origins[e.name] = fmt.Sprintf("%s:%d", f.path, e.line)
+			c.note(key, e.value, fmt.Sprintf("%s:%d", f.path, e.line))
 		}
 	}
 	if f.mode&0o077 != 0 && (c.Token != "" || c.ServerToken != "") {

@@ -123,7 +123,7 @@ func defaults() *Config {
 		Limits:            Limits{Log: supervisor.DefaultLimit, Connections: 2048, Followers: 1100},
 		Policy:            Policy{EngineSocket: "proxy", Container: ContainerPolicy{Network: "host", Pids: socketproxy.DefaultPids}},
 		Log:               Log{Level: slog.LevelInfo, Format: "auto"},
-		origins:           map[string]string{},
+		origins:           map[string]noted{},
 	}
 	if host, err := os.Hostname(); err == nil && rules.Name(host) == nil {
 		c.Name = host
@@ -137,7 +137,7 @@ func (c *Config) override(key *Key, value, origin string) error {
 	if err := key.set(c, node); err != nil {
 		return newError(origin, 0, key, node, err)
 	}
-	c.origins[key.Name] = origin
+	c.note(key, node, origin)
 	return nil
 }
 
@@ -175,8 +175,8 @@ func (c *Config) check() []error {
 // where returns the origin of the first of these keys that has one, or the file.
 func (c *Config) where(keys ...string) string {
 	for _, key := range keys {
-		if origin, ok := c.origins[key]; ok {
-			return origin
+		if o, ok := c.origins[key]; ok {
+			return o.origin
 		}
 	}
 	return c.Path
