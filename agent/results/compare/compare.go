@@ -316,6 +316,12 @@ func noiseFor(a, b []*results.Run, all []Noise) func(metric string) *MetricNoise
 	}
 }
 
+// A family is the rows whose p are corrected together.
+type family struct {
+	ps   []float64
+	rows []int
+}
+
 // compare fills in the rows.
 func (c *Comparison) compare(a, b []*results.Run, noise func(string) *MetricNoise) {
 	better := map[string]results.Direction{}
@@ -325,18 +331,23 @@ func (c *Comparison) compare(a, b []*results.Run, noise func(string) *MetricNois
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	var ps []float64
-	var tested []int
+	var families [2]family // rows that U judges, and those that only noise can
 	for _, name := range names {
 		row := newRow(name, valuesA[name], valuesB[name], noise(name))
 		row.Better = better[name]
-		if row.A.N > 0 && row.B.N > 0 && !row.few() && !constant(valuesA[name], valuesB[name]) {
-			ps, tested = append(ps, row.P), append(tested, len(c.Rows))
+		if row.A.N > 0 && row.B.N > 0 && !constant(valuesA[name], valuesB[name]) {
+			f := &families[0]
+			if row.few() {
+				f = &families[1]
+			}
+			f.ps, f.rows = append(f.ps, row.Adjusted), append(f.rows, len(c.Rows))
 		}
 		c.Rows = append(c.Rows, row)
 	}
-	for i, p := range holm(ps) {
-		c.Rows[tested[i]].Adjusted = p
+	for _, f := range families {
+		for i, p := range holm(f.ps) {
+			c.Rows[f.rows[i]].Adjusted = p
+		}
 	}
 	byChance := 0
 	for i := range c.Rows {
@@ -347,7 +358,7 @@ func (c *Comparison) compare(a, b []*results.Run, noise func(string) *MetricNois
 		}
 	}
 	if byChance > 0 {
-		c.remark("%d of %d metrics have p < %g by themselves, and not after Holm's correction for that many", byChance, len(ps), alpha)
+		c.remark("%d of %d metrics differ by themselves, and not after Holm's correction for that many", byChance, len(families[0].ps)+len(families[1].ps))
 	}
 }
 

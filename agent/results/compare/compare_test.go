@@ -216,7 +216,7 @@ func TestCalibrate(t *testing.T) {
 	require.Zero(t, n.Metrics["bench.total_iterations"].SpreadPct)
 
 	// compare uses it, for the same test and machine alone.
-	a, b := set{name: "b", n: 1, at: noon, seed: 5}.runs(), set{name: "c", n: 1, at: noon, seed: 5, change: func(_ int, r *results.Run) { r.Metrics[0].Value *= 1.1 }}.runs()
+	a, b := set{name: "b", n: 1, at: noon, seed: 5}.runs(), set{name: "c", n: 1, at: noon, seed: 5, change: func(_ int, r *results.Run) { r.Metrics[0].Value *= 1.3 }}.runs()
 	c, err := Runs(a, b, Options{Noise: []Noise{n}})
 	require.NoError(t, err)
 	require.Equal(t, Different, c.Rows[0].Change)
@@ -251,4 +251,31 @@ func TestCalibrateRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "is of another test or machine")
 	_, err = Calibrate(append(set{name: "a", n: 3, at: noon}.runs(), set{name: "b", n: 3, at: noon, change: func(_ int, r *results.Run) { r.Identity[results.FieldDriver] = "570" }}.runs()...))
 	require.ErrorContains(t, err, "the runs differ in driver: 550, 570")
+}
+
+// Of single runs without a difference, few are called different, though they have 30
+// metrics.
+func TestNoiseOfSingleRuns(t *testing.T) {
+	t.Parallel()
+	called, found := 0, 0
+	for seed := range uint64(200) {
+		n, err := Calibrate(set{name: "n", n: 12, at: noon, seed: 3 * seed}.runs())
+		require.NoError(t, err)
+		a := set{name: "a", n: 1, at: noon, seed: 3*seed + 1}.runs()
+		b := set{name: "b", n: 1, at: noon, seed: 3*seed + 2}.runs()
+		c, err := Runs(a, b, Options{Noise: []Noise{n}})
+		require.NoError(t, err)
+		if len(c.Changed()) > 0 {
+			called++
+		}
+		b[0].Metrics[7].Value *= 1.12
+		c, err = Runs(a, b, Options{Noise: []Noise{n}})
+		require.NoError(t, err)
+		if rows := c.Changed(); len(rows) > 0 {
+			found++
+		}
+	}
+	t.Logf("of 200 pairs %d are called different, and %d with 12%% in one metric", called, found)
+	require.LessOrEqual(t, called, 20)
+	require.GreaterOrEqual(t, found, 190)
 }

@@ -33,7 +33,8 @@
 //     quantile of Student's distribution with the calibration's degrees of freedom and c
 //     is 1.2533 for medians of at least three values (their asymptotic standard error,
 //     relative to a mean's), else 1. Otherwise it is [WithinNoise]. With fewer than four
-//     values on a side, where no test can tell, this limit alone decides.
+//     values on a side, where U cannot tell, p of the difference by this t-distribution
+//     decides, after Holm's correction for the number of such rows.
 //   - Outliers are values whose modified z-score, 0.6745 * |x - median| / MAD, is above
 //     3.5 (Iglewicz and Hoaglin 1993), of at least five. They are counted and stay: U
 //     and medians bear some.

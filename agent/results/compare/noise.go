@@ -50,13 +50,25 @@ func (m *MetricNoise) limitPct(n1, n2 int) *float64 {
 	if m.N < MinCalibration {
 		return nil
 	}
+	return new(quantileT(1-alpha/2, float64(m.N-1)) * m.deviationPct(n1, n2))
+}
+
+// p returns how likely noise alone makes the medians of n and m runs differ by so much.
+func (m *MetricNoise) p(deltaPct float64, n1, n2 int) float64 {
+	deviation := m.deviationPct(n1, n2)
+	return pOfT(deltaPct, deviation*deviation, float64(m.N-1))
+}
+
+// deviationPct returns the standard deviation of the difference of the medians of n and
+// m runs.
+func (m *MetricNoise) deviationPct(n1, n2 int) float64 {
 	factor := func(n int) float64 {
 		if n < 3 {
 			return 1 / float64(n)
 		}
 		return medianError * medianError / float64(n)
 	}
-	return new(quantileT(0.975, float64(m.N-1)) * m.SpreadPct * math.Sqrt(factor(n1)+factor(n2)))
+	return m.SpreadPct * math.Sqrt(factor(n1)+factor(n2))
 }
 
 // Calibrate computes the noise of runs of one test on one machine, which ran one after

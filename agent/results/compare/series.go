@@ -14,7 +14,7 @@ type Change string
 const (
 	Same        Change = "same"         // p is 0.05 or more
 	Different   Change = "different"    // the sets differ
-	ByChance    Change = "by chance"    // p is below 0.05, and not after the correction for several metrics
+	ByChance    Change = "by chance"    // as Different by itself, but not after the correction for several metrics
 	WithinNoise Change = "within noise" // the difference is smaller than what the machine's noise makes likely
 	Drift       Change = "drift"        // the values change over time, which explains the difference
 	TooFew      Change = "too few"      // there are fewer than four values on a side, and no noise is known
@@ -29,7 +29,11 @@ type Row struct {
 
 	DeltaPct *float64 `json:"delta_pct"` // from A's median to B's; nil if A's is 0
 	P        float64  `json:"p"`         // of the Mann–Whitney U test
-	Adjusted float64  `json:"p_adjusted"`
+
+	// Adjusted is P after the correction for several metrics. With fewer than four
+	// values on a side it is that of the difference by the machine's noise.
+	Adjusted float64 `json:"p_adjusted"`
+
 	NoisePct *float64 `json:"noise_pct,omitempty"` // how large a difference noise makes likely; nil if unknown
 
 	Change  Change   `json:"change"`
@@ -92,6 +96,9 @@ func newRow(metric string, a, b []Value, noise *MetricNoise) Row {
 	if noise != nil {
 		row.NoisePct = noise.limitPct(len(a), len(b))
 	}
+	if row.few() && row.NoisePct != nil && row.DeltaPct != nil {
+		row.Adjusted = noise.p(*row.DeltaPct, len(a), len(b))
+	}
 	return row
 }
 
@@ -136,8 +143,10 @@ func (r *Row) change() Change {
 		return TooFew
 	case r.few() && (r.NoisePct == nil || r.DeltaPct == nil):
 		return TooFew
-	case r.few() && exceeds:
+	case r.few() && exceeds && r.Adjusted < alpha:
 		return Different
+	case r.few() && exceeds:
+		return ByChance
 	case r.few():
 		return WithinNoise
 	case r.P >= alpha:
