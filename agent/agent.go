@@ -133,7 +133,7 @@ func (a *Agent) compose(recorder *integrity.Recorder) {
 		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
 		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
 		GPUs: a.gpus, Image: a.settings.image, Refusals: a.settings.refusals, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
-		Identity: a.identity, CheckEnginePort: a.cfg.CheckEnginePort,
+		Remarks: a.cfg.Remarks, Identity: a.identity, CheckEnginePort: a.cfg.CheckEnginePort,
 		Integrity: execution.Integrity{
 			Recorder: recorder, FailInvalid: a.cfg.Integrity.FailInvalid,
 			WaitIdle: a.cfg.Integrity.WaitIdle, WaitCool: a.cfg.Integrity.WaitCool, WaitCoolLimit: a.cfg.Integrity.WaitCoolLimit,

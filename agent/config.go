@@ -181,6 +181,13 @@ type Config struct {
 	// shown instead.
 	Warnings func(ctx context.Context) []string
 
+	// Remarks, if set, returns sentences that end the log of a job with a result, such
+	// as how that differs from a baseline. jobDir is the job's directory, with its
+	// report and results; see package agent/results. It is called while the job ends and
+	// has 2 s: after that the job ends without remarks. Its error is logged and concerns
+	// no job.
+	Remarks func(ctx context.Context, jobDir string) ([]string, error)
+
 	// Problems, if set, returns what is wrong in addition to what the agent finds by
 	// itself, such as a certificate that has expired. It is called as Warnings is.
 	Problems func(ctx context.Context) []health.Problem

@@ -11,6 +11,7 @@
 //	stillrunning.go  waits for the end of one that could not be stopped
 //	abandon.go    ends the run of a job that cannot be continued
 //	metrics.go    what the benchmark measured
+//	remarks.go    what the program remarks on that
 //	machine.go    whether the machine was fit to be measured
 //	outcome.go    how the job ended
 //	logs.go       the job's log, as runners and the storage write to it
@@ -68,6 +69,9 @@ type Config struct {
 	// Identity returns what results say about the agent. It returns at once.
 	Identity func() Identity
 
+	// Remarks, if set, returns sentences on the result of the job in a directory.
+	Remarks func(ctx context.Context, dir string) ([]string, error)
+
 	// CopyAdvanced is called as the copy of a job's model advances. It returns at
 	// once.
 	CopyAdvanced func(*jobs.Job, storage.Progress)
@@ -94,6 +98,7 @@ type Executor struct {
 
 	copies    sync.Map // *jobs.Job → storage.Progress, of models that are being copied
 	leftovers *leftovers
+	remarker  remarker
 	running   sync.WaitGroup
 	leaving   chan struct{} // closed when the agent stops
 	leave     func()        // closes leaving; may be called more than once
@@ -103,7 +108,7 @@ type Executor struct {
 func New(cfg Config) *Executor {
 	leaving := make(chan struct{})
 	return &Executor{
-		cfg: cfg, log: cfg.Logger, leftovers: newLeftovers(),
+		cfg: cfg, log: cfg.Logger, leftovers: newLeftovers(), remarker: remarker{ask: cfg.Remarks},
 		leaving: leaving, leave: sync.OnceFunc(func() { close(leaving) }),
 	}
 }
@@ -292,6 +297,9 @@ func (x *execution) finish(ctx context.Context) {
 		return
 	} else if err != nil {
 		x.log.Warn("report not written", "job", x.job.ID, "err", err)
+	}
+	if data != nil {
+		x.remark(ctx)
 	}
 	end := func() error { return endLog(x.job, x.jobLog, x.withoutSecrets(o)) }
 	if _ = x.waitOut(ctx, "end its log", end); !x.left { // finalize tries again, and says it
