@@ -45,6 +45,11 @@ type Config struct {
 	// machine.
 	Shared *Shared
 
+	// Ended is called when the benchmark has ended, and what is left of it that this
+	// process can see. It ends what else the benchmark has started, such as a
+	// container. Nil means that there is nothing.
+	Ended func()
+
 	// Wanted is asked before the claim and again after it. An error calls the
 	// run off. Nil means that it is wanted.
 	Wanted func() error
@@ -135,6 +140,7 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 	if err != nil {
 		end.Error, end.Ended = err.Error(), time.Now().UTC()
 		err := ending.write(end)
+		shared.ended(end)
 		shared.finish()
 		return end, err
 	}
@@ -161,7 +167,11 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 	end.set(status, OOMKills() > kills)
 	shared.end(&end)
 	err = ending.write(end)
+	shared.ended(end)
 	endStrays()
+	if cfg.Ended != nil {
+		cfg.Ended()
+	}
 	room.giveBack()
 	if base.Transient(err) {
 		// Only this process knows how the run ended: it stays until that can be

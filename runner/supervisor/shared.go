@@ -24,18 +24,23 @@ const askedByCancel = "cancel"
 // is changed in place, so that who has opened it before sees it too.
 type Alive struct {
 	Version int   `json:"version"`
-	Beat    int64 `json:"beat"`   // grows while the supervisor lives
-	Output  int64 `json:"output"` // size of the output, in bytes
-	Done    bool  `json:"done"`   // whether nothing of the run lives but its supervisor, which is about to exit
+	Beat    int64 `json:"beat"`           // grows while the supervisor lives
+	Output  int64 `json:"output"`         // size of the output, in bytes
+	Done    bool  `json:"done"`           // whether nothing of the run lives but its supervisor, which is about to exit
+	Exit    *Exit `json:"exit,omitempty"` // as in exit.json, a new file that may be seen late
 }
 
 func (a Alive) version() int { return a.Version }
 
 // aliveSize is the size of alive.json in bytes, blanks included.
-const aliveSize = 256
+const aliveSize = 4096
 
 func (a Alive) encode() ([]byte, error) {
 	text, err := encode(a)
+	if err == nil && len(text) > aliveSize && a.Exit != nil {
+		a.Exit = nil // exit.json has it
+		return a.encode()
+	}
 	if err == nil && len(text) > aliveSize {
 		err = fmt.Errorf("%s has %d bytes", AliveFile, len(text))
 	}
@@ -48,22 +53,35 @@ func (a Alive) encode() ([]byte, error) {
 // Alive returns what the supervisor of a shared run has shown last. That it has shown
 // nothing is no error. A file that is just being changed may not be readable.
 func (d *Dir) Alive() (a Alive, found bool, err error) {
-	a, found, err = readState[Alive](d, AliveFile)
-	if a.Output < 0 {
-		a.Output = 0
+	text, err := d.read(AliveFile)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(text) == 0 {
+		return a, false, nil
 	}
-	return a, found, err
+	if err == nil {
+		a, err = decode[Alive](AliveFile, text)
+	}
+	a.Output = max(0, a.Output)
+	if a.Exit != nil {
+		end := a.Exit.plausible()
+		a.Exit = &end
+	}
+	return a, err == nil, err
 }
 
-// AllowCancel makes the empty CancelFile of a shared run, before the run is submitted:
-// a machine that has seen a file sees later that it has changed, but may take long to
-// see a new one.
-func AllowCancel(dir string) error {
-	f, err := create(filepath.Join(dir, CancelFile), 0)
-	if err != nil {
-		return err
+// Prepare makes the files of a shared run that both sides look at all the time, empty,
+// before the run is submitted: a machine that has seen a file sees at once that it has
+// changed, but may take a minute to see a new one.
+func Prepare(dir string) error {
+	for _, name := range []string{CancelFile, AliveFile, OutputFile, IndexFile} {
+		f, err := create(filepath.Join(dir, name), 0)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
 	}
-	return errors.Join(f.Sync(), f.Close(), base.SyncDir(dir))
+	return base.SyncDir(dir)
 }
 
 // Cancel asks the supervisor of a shared run to end it, or not to begin it.

@@ -124,6 +124,15 @@ func (b *beacon) end(e *Exit) {
 	e.Asked = b.asked
 }
 
+// ended shows how the benchmark ended.
+func (b *beacon) ended(e Exit) {
+	if b == nil {
+		return
+	}
+	b.state.Exit = &e
+	b.beat()
+}
+
 // finish shows that nothing writes to the output any more.
 func (b *beacon) finish() {
 	if b == nil {

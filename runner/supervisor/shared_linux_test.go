@@ -31,7 +31,7 @@ func shared(t *testing.T, dir string, command ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	require.NoError(t, supervisor.AllowCancel(dir))
+	require.NoError(t, supervisor.Prepare(dir))
 	cmd := exec.Command(exe, append([]string{"shared", dir}, command...)...)
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	return cmd
@@ -52,6 +52,7 @@ func TestASharedRunSaysHowMuchItPrinted(t *testing.T) {
 	require.True(t, found)
 	require.True(t, alive.Done)
 	require.EqualValues(t, 8, alive.Output)
+	require.Equal(t, end, *alive.Exit)
 	claim, _, err := d.Claim()
 	require.NoError(t, err)
 	require.Equal(t, "job 17 on n1", claim.Label)
