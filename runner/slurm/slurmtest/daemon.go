@@ -23,24 +23,44 @@ func Node(node string) string { return "slurmd " + node }
 
 // A daemon is a program of the cluster that runs in the foreground.
 type daemon struct {
-	args []string
-	log  string
-	env  []string
-	cmd  *exec.Cmd // nil if it doesn't run
+	program string
+	args    []string
+	log     string
+	env     []string
+	cmd     *exec.Cmd // nil if it doesn't run
+}
+
+// launchNode starts the daemon of a node.
+func (c *Cluster) launchNode(node string) error {
+	args := []string{"-D", "-N", node, "-f", c.path("slurm.conf")}
+	if c.cfg.Hidden == "" {
+		return c.launch(Node(node), args...)
+	}
+	path, err := find("slurmd")
+	if err != nil {
+		return err
+	}
+	// In a mount namespace of its own, an empty directory lies over the hidden one.
+	const script = `mount --make-rprivate / && mount -t tmpfs none "$1" && shift && exec "$@"`
+	return c.launchProgram("unshare", Node(node), append([]string{"--mount", "sh", "-c", script, "sh", c.cfg.Hidden, path}, args...)...)
 }
 
 // launch starts a daemon. Its name is that of the program and may have a second word.
 func (c *Cluster) launch(name string, args ...string) error {
-	d := &daemon{args: args, log: c.path(strings.ReplaceAll(name, " ", "-") + ".log")}
-	d.env = append(os.Environ(), c.mark(), "SLURM_CONF="+c.path("slurm.conf"), "MYSQL_UNIX_PORT="+c.path("mariadb.sock"))
 	program, _, _ := strings.Cut(name, " ")
-	c.daemons[name] = d
-	c.order = append(c.order, name)
-	return d.start(program)
+	return c.launchProgram(program, name, args...)
 }
 
-func (d *daemon) start(program string) error {
-	path, err := find(program)
+func (c *Cluster) launchProgram(program, name string, args ...string) error {
+	d := &daemon{program: program, args: args, log: c.path(strings.ReplaceAll(name, " ", "-") + ".log")}
+	d.env = append(os.Environ(), c.mark(), "SLURM_CONF="+c.path("slurm.conf"), "MYSQL_UNIX_PORT="+c.path("mariadb.sock"))
+	c.daemons[name] = d
+	c.order = append(c.order, name)
+	return d.start()
+}
+
+func (d *daemon) start() error {
+	path, err := find(d.program)
 	if err != nil {
 		return err
 	}
@@ -96,8 +116,7 @@ func (c *Cluster) Restart(name string) error {
 	if name == Controller {
 		d.args = []string{"-D", "-f", c.path("slurm.conf")} // without -c, which forgets
 	}
-	program, _, _ := strings.Cut(name, " ")
-	return d.start(program)
+	return d.start()
 }
 
 // Freeze stops a daemon with SIGSTOP, as a machine that swaps seems to.

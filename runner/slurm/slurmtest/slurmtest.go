@@ -36,6 +36,9 @@ type Config struct {
 	// Accounting adds slurmdbd, and with it what sacct knows.
 	Accounting bool
 
+	// Hidden is an existing directory that the nodes don't see, as one that is not shared.
+	Hidden string
+
 	// Lines are added to slurm.conf, and replace lines of the same key.
 	Lines []string
 }
@@ -129,7 +132,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	}
 	for i := 1; err == nil && i <= c.cfg.Nodes; i++ {
 		node := "n" + strconv.Itoa(i)
-		err = c.launch(Node(node), "-D", "-N", node, "-f", c.path("slurm.conf"))
+		err = c.launchNode(node)
 	}
 	if err == nil {
 		err = c.AwaitIdle(ctx)
