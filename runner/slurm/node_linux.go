@@ -1,0 +1,174 @@
+package slurm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/supervisor"
+)
+
+// Hooks are what a node does besides running the benchmark. Nil ones are left out.
+type Hooks struct {
+	// Describe returns a description of the node as JSON, for machine.json.
+	Describe func(ctx context.Context) (json.RawMessage, error)
+
+	// Model brings the model of job to dir, a directory of the node's own, and returns
+	// the job with the paths there. release is called when the benchmark has ended.
+	Model func(ctx context.Context, job runner.Job, dir string) (there runner.Job, release func() error, err error)
+}
+
+const (
+	// specWait is how long the job's files may take to be seen on the node.
+	specWait = time.Minute
+
+	// describeLimit is how long a description of the node may take.
+	describeLimit = 30 * time.Second
+
+	// afterLimit is how long Spec.After may take.
+	afterLimit = time.Minute
+)
+
+// RunOnNode is the whole of the wrapper, the program that Slurm starts on a node. The
+// last of args is the path of spec.json. It returns the status to exit with: the
+// benchmark's, 0 if the job was begun before or is cancelled, and
+// [supervisor.StatusFailed] if it could not be begun.
+func RunOnNode(args []string, hooks Hooks, stdout io.Writer) int {
+	say := func(format string, args ...any) { fmt.Fprintf(stdout, "kitt-agent: "+format+"\n", args...) }
+	if len(args) == 0 {
+		say("the path of %s is missing", specFile)
+		return supervisor.StatusFailed
+	}
+	dir := filepath.Dir(args[len(args)-1])
+	spec, err := awaitSpec(dir)
+	if err != nil {
+		say("%v; is the shared directory mounted here by the same path?", err)
+		return supervisor.StatusFailed
+	}
+	if supervisor.Cancelled(dir) {
+		say("not started: the job is cancelled")
+		return 0
+	}
+	if base.Exists(filepath.Join(dir, claimFile)) {
+		say("not started: the benchmark was begun before, see %s", filepath.Join(dir, claimFile))
+		return 0
+	}
+	// Until the benchmark is claimed, a signal just ends this process.
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	job, release, err := prepareNode(ctx, spec, dir, hooks, say)
+	ended := ctx.Err() != nil
+	stop()
+	if release != nil {
+		defer func() {
+			if err := release(); err != nil {
+				say("the model's copy could not be released: %v", err)
+			}
+		}()
+	}
+	switch {
+	case ended:
+		say("not started: asked to end before the benchmark began")
+		return supervisor.StatusFailed
+	case err != nil:
+		say("not started: %v", err)
+		return supervisor.StatusFailed
+	}
+	return supervise(spec, job, dir, say)
+}
+
+// supervise runs the benchmark.
+func supervise(spec Spec, job runner.Job, dir string, say func(string, ...any)) int {
+	env := append(os.Environ(), spec.Env...)
+	errCancelled := errors.New("the job is cancelled")
+	end, err := supervisor.Run(supervisor.Config{
+		Dir: dir, Command: Command(spec.Command, job), Env: env, WorkDir: dir, Limit: spec.Limit, Forward: true,
+		Shared: &supervisor.Shared{Label: label(), Grace: spec.Grace},
+		Wanted: func() error {
+			if supervisor.Cancelled(dir) {
+				return errCancelled
+			}
+			return nil
+		},
+		Ended: func() {
+			if len(spec.After) > 0 {
+				runAfter(render(spec.After, job), env, say)
+			}
+		},
+	})
+	switch {
+	case errors.Is(err, supervisor.ErrTaken), errors.Is(err, errCancelled):
+		say("not started: %v", err)
+		return 0
+	case err != nil:
+		say("%v", err)
+		return supervisor.StatusFailed
+	case end.Error != "":
+		say("not started: %s", end.Error)
+		return supervisor.StatusFailed
+	}
+	return end.Code
+}
+
+// awaitSpec reads what to run. The file is older than the job, but this machine may see
+// it late.
+func awaitSpec(dir string) (Spec, error) {
+	for end := time.Now().Add(specWait); ; time.Sleep(time.Second) {
+		spec, err := readState[Spec](dir, specFile)
+		if err == nil || !errors.Is(err, os.ErrNotExist) && !base.Transient(err) || time.Now().After(end) {
+			return spec, err
+		}
+		// Reading the directory has this machine look at it again.
+		_, _ = os.ReadDir(dir)
+	}
+}
+
+// prepareNode describes the node and brings the model to it.
+func prepareNode(ctx context.Context, spec Spec, dir string, hooks Hooks, say func(string, ...any)) (runner.Job, func() error, error) {
+	if hooks.Describe != nil {
+		dctx, cancel := context.WithTimeout(ctx, describeLimit)
+		machine, err := hooks.Describe(dctx)
+		cancel()
+		if err == nil {
+			err = base.WriteFile(filepath.Join(dir, machineFile), machine)
+		}
+		if err != nil {
+			say("this node could not be described: %v", err)
+		}
+	}
+	if spec.NodeDir == "" || hooks.Model == nil {
+		return spec.Job, nil, nil
+	}
+	job, release, err := hooks.Model(ctx, spec.Job, spec.NodeDir)
+	if err != nil {
+		return spec.Job, nil, fmt.Errorf("bring the model to %s on this node: %w", spec.NodeDir, err)
+	}
+	return job, release, nil
+}
+
+// label names the run for people: Slurm's job, how often it was restarted, and the node.
+func label() string {
+	return base.Printable(fmt.Sprintf("Slurm job %s, restart %s, node %s",
+		or(os.Getenv("SLURM_JOB_ID"), "?"), or(os.Getenv("SLURM_RESTART_COUNT"), "0"), or(os.Getenv("SLURMD_NODENAME"), "?")), 200)
+}
+
+// runAfter runs a command that ends what the benchmark has started elsewhere.
+func runAfter(command, env []string, say func(string, ...any)) {
+	ctx, cancel := context.WithTimeout(context.Background(), afterLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env, cmd.WaitDelay = env, time.Second
+	if out, err := cmd.CombinedOutput(); err != nil {
+		say("%s: %v: %s", command[0], err, base.OneLine(base.Printable(string(out), 300)))
+	}
+}
