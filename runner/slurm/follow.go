@@ -28,7 +28,9 @@ type follower struct {
 	output *supervisor.Follower
 	skew   func() time.Duration
 
-	ids  atomic.Pointer[[]string]
+	ids   atomic.Pointer[[]string]
+	saved Status // in status.json; owned by watch
+
 	last atomic.Pointer[entry]    // what squeue said last of the job
 	over atomic.Pointer[lastLook] // set while Slurm says that the job is not active
 
@@ -125,6 +127,7 @@ func (f *follower) watch(ctx context.Context) {
 		}
 		if err == nil {
 			e, found := f.note(look)
+			f.saveStatus(e, found)
 			if text := told.state(e, found); text != "" {
 				f.say("%s", text)
 			}

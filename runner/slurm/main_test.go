@@ -19,13 +19,10 @@ import (
 	"github.com/kirizan/kitt-agent/runner/slurm/slurmtest"
 )
 
-// nodeWord makes the test's program the wrapper on a node.
-const nodeWord = "run-on-node"
-
 // TestMain is the wrapper when a node starts it.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == nodeWord {
-		os.Exit(slurm.RunOnNode(os.Args[2:], slurm.Hooks{}, os.Stdout))
+	if len(os.Args) > 1 && os.Args[1] == slurm.NodeWord {
+		os.Exit(slurm.RunOnNode(os.Args[2:], os.Stdout))
 	}
 	code := m.Run()
 	if cluster := common.cluster; cluster != nil {
@@ -95,7 +92,7 @@ func ownCluster(t *testing.T, cfg slurmtest.Config) *slurmtest.Cluster {
 // wrapper has nodes start the test's own program.
 func wrapper(context.Context) (string, string, error) {
 	exe, err := os.Executable()
-	return exe, nodeWord, err
+	return exe, slurm.NodeWord, err
 }
 
 var fakeKitt = sync.OnceValues(func() (string, error) {

@@ -19,16 +19,6 @@ import (
 	"github.com/kirizan/kitt-agent/runner/supervisor"
 )
 
-// Hooks are what a node does besides running the benchmark. Nil ones are left out.
-type Hooks struct {
-	// Describe returns a description of the node as JSON, for machine.json.
-	Describe func(ctx context.Context) (json.RawMessage, error)
-
-	// Model brings the model of job to dir, a directory of the node's own, and returns
-	// the job with the paths there. release is called when the benchmark has ended.
-	Model func(ctx context.Context, job runner.Job, dir string) (there runner.Job, release func() error, err error)
-}
-
 const (
 	// specWait is how long the job's files may take to be seen on the node.
 	specWait = time.Minute
@@ -40,11 +30,14 @@ const (
 	afterLimit = time.Minute
 )
 
+// NodeWord is the argument with which this module's programs call RunOnNode.
+const NodeWord = "run-on-node"
+
 // RunOnNode is the whole of the wrapper, the program that Slurm starts on a node. The
 // last of args is the path of spec.json. It returns the status to exit with: the
 // benchmark's, 0 if the job was begun before or is cancelled, and
 // [supervisor.StatusFailed] if it could not be begun.
-func RunOnNode(args []string, hooks Hooks, stdout io.Writer) int {
+func RunOnNode(args []string, stdout io.Writer) int {
 	say := func(format string, args ...any) { fmt.Fprintf(stdout, "kitt-agent: "+format+"\n", args...) }
 	if len(args) == 0 {
 		say("the path of %s is missing", specFile)
@@ -66,16 +59,11 @@ func RunOnNode(args []string, hooks Hooks, stdout io.Writer) int {
 	}
 	// Until the benchmark is claimed, a signal just ends this process.
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	job, release, err := prepareNode(ctx, spec, dir, hooks, say)
+	describe(ctx, spec, dir, say)
+	job, release, err := fetch(ctx, spec, dir)
+	defer release()
 	ended := ctx.Err() != nil
 	stop()
-	if release != nil {
-		defer func() {
-			if err := release(); err != nil {
-				say("the model's copy could not be released: %v", err)
-			}
-		}()
-	}
 	switch {
 	case ended:
 		say("not started: asked to end before the benchmark began")
@@ -133,25 +121,63 @@ func awaitSpec(dir string) (Spec, error) {
 	}
 }
 
-// prepareNode describes the node and brings the model to it.
-func prepareNode(ctx context.Context, spec Spec, dir string, hooks Hooks, say func(string, ...any)) (runner.Job, func() error, error) {
-	if hooks.Describe != nil {
-		dctx, cancel := context.WithTimeout(ctx, describeLimit)
-		machine, err := hooks.Describe(dctx)
-		cancel()
-		if err == nil {
-			err = base.WriteFile(filepath.Join(dir, machineFile), machine)
-		}
-		if err != nil {
-			say("this node could not be described: %v", err)
-		}
+// describe writes what the node's description prints to machine.json. A benchmark runs
+// without it too.
+func describe(ctx context.Context, spec Spec, dir string, say func(string, ...any)) {
+	if len(spec.Describe) == 0 {
+		return
 	}
-	if spec.NodeDir == "" || hooks.Model == nil {
-		return spec.Job, nil, nil
+	ctx, cancel := context.WithTimeout(ctx, describeLimit)
+	defer cancel()
+	stdout := &limited{most: maxMachine}
+	cmd := exec.CommandContext(ctx, spec.Describe[0], spec.Describe[1:]...)
+	cmd.Stdout, cmd.WaitDelay = stdout, time.Second
+	err := cmd.Run()
+	if err == nil && !json.Valid(stdout.Bytes()) {
+		err = errors.New("what it prints is not JSON")
 	}
-	job, release, err := hooks.Model(ctx, spec.Job, spec.NodeDir)
+	if err == nil {
+		err = base.WriteFile(filepath.Join(dir, machineFile), stdout.Bytes())
+	}
 	if err != nil {
-		return spec.Job, nil, fmt.Errorf("bring the model to %s on this node: %w", spec.NodeDir, err)
+		say("this node is not described: %s: %v", spec.Describe[0], err)
+	}
+}
+
+// maxMachine bounds a description of a node, in bytes.
+const maxMachine = 1 << 20
+
+// fetch brings the model to this node, and returns the job with its paths here. The model
+// stays until release is called.
+func fetch(ctx context.Context, spec Spec, dir string) (job runner.Job, release func(), err error) {
+	release = func() {}
+	if len(spec.Fetch) == 0 {
+		return spec.Job, release, nil
+	}
+	cmd := exec.CommandContext(ctx, spec.Fetch[0], spec.Fetch[1:]...)
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return spec.Job, release, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return spec.Job, release, err
+	}
+	if err := cmd.Start(); err != nil {
+		return spec.Job, release, fmt.Errorf("bring the model to this node: %w", err)
+	}
+	err = json.NewEncoder(stdin).Encode(spec.Job)
+	if err == nil {
+		err = json.NewDecoder(io.LimitReader(stdout, maxState)).Decode(&job)
+	}
+	release = func() {
+		stdin.Close()
+		// The supervisor may have waited for it already.
+		_ = cmd.Wait()
+	}
+	if err != nil {
+		return spec.Job, release, fmt.Errorf("bring the model to this node: %s ended without an answer: %w", spec.Fetch[0], err)
 	}
 	return job, release, nil
 }

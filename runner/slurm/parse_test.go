@@ -151,10 +151,30 @@ func TestTeller(t *testing.T) {
 
 func TestSettingsAreChecked(t *testing.T) {
 	t.Parallel()
-	_, err := New(Config{SharedDir: "rel", Partition: "a b", GPUs: -1, Poll: 1, Args: []string{"--wrap=x"}, NodeDir: "x", Time: -1})
-	for _, want := range []string{"Owner", "SharedDir", "Wrapper", "Partition", "GPUs", "Poll", "Args", "NodeDir", "Time"} {
+	_, err := New(Config{SharedDir: "rel", Partition: "a b", GPUs: -1, Poll: 1, Args: []string{"--wrap=x"}, Fetch: []string{""}, Time: -1})
+	for _, want := range []string{"Owner", "SharedDir", "Wrapper", "Partition", "GPUs", "Poll", "Args", "Fetch", "Time"} {
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// The first two lines are from sinfo 22.05, the others from its manual and others' clusters.
+func TestParseNodes(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, []Node{
+		{Name: "n1", State: "idle", CPUs: 64, MemoryBytes: 1000 << 20, GPUs: 8, GPUType: "h200"},
+		{Name: "n2", State: "down*", CPUs: 64, MemoryBytes: 1000 << 20, GPUs: 8, GPUType: "h200"},
+	}, parseNodes("n1|idle|64|1000|gpu:h200:8\nn2|down*|64|1000|gpu:h200:8(S:0-1)\nn1|idle|64|1000|gpu:h200:8\nx|y\n"))
+	for text, want := range map[string]struct {
+		kind string
+		n    int
+	}{
+		"(null)": {"", 0}, "gpu:8": {"", 8}, "gpu": {"", 1}, "gpu:a100:4(S:0,2),mps:100": {"a100", 4}, "mps:100,gpu:a:2,gpu:b:3": {"a", 5}, "gpu:a100": {"a100", 1},
+	} {
+		kind, n := parseGres(text)
+		require.Equal(t, want.kind, kind, text)
+		require.Equal(t, want.n, n, text)
+	}
+	require.Equal(t, map[string]string{"n1": "x86_64", "n2": "aarch64"}, parseArches("NodeName=n1 Arch=x86_64 CPUTot=64\nNodeName=n2 Arch=aarch64\n"))
 }
 
 func TestParseLimit(t *testing.T) {
@@ -181,6 +201,12 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 		}
+		for _, n := range parseNodes(text) {
+			if n.Name == "" || n.GPUs < 0 || n.MemoryBytes < 0 {
+				t.Fatalf("%q gave %+v", text, n)
+			}
+		}
+		_ = parseArches(text)
 		if end, found := parseAccounting(text, prefix+"a"); found && (active[end.State] || !isID(end.ID)) {
 			t.Fatalf("%q gave %+v", text, end)
 		}

@@ -31,6 +31,7 @@
 //	spec.json       what the wrapper runs
 //	slurm.log       what Slurm and the wrapper print, see sbatch --output
 //	machine.json    what the wrapper says of its node
+//	status.json     what squeue said last, see [Status]
 //	the others      see package runner/supervisor
 //
 // # A submission
@@ -112,9 +113,15 @@ type Config struct {
 	// Env is added to the environment of the benchmark, as NAME=value.
 	Env []string
 
-	// NodeDir is a directory on each node's own disk that the model is copied to. Empty
-	// leaves it where it is.
-	NodeDir string
+	// Describe is the command line that prints a description of the node, as JSON. Nil
+	// leaves nodes undescribed.
+	Describe []string
+
+	// Fetch is the command line that brings the model to a node. It reads the job from
+	// its standard input, one line of JSON, prints the job with the paths on the node
+	// likewise, and keeps the model there until its standard input ends. Nil leaves the
+	// model where it is.
+	Fetch []string
 
 	// LogLimit is the most bytes of a run's output on the disk. Zero means
 	// supervisor.DefaultLimit, and less than zero no limit.
@@ -196,8 +203,13 @@ func (cfg Config) validate() error {
 	if err := CheckCommand(cfg.Command); err != nil {
 		fault("Command: %w", err)
 	}
-	if cfg.NodeDir != "" && !filepath.IsAbs(cfg.NodeDir) {
-		fault("NodeDir %q is not an absolute path", cfg.NodeDir)
+	if err := CheckCommand(cfg.After); len(cfg.After) > 0 && err != nil {
+		fault("After: %w", err)
+	}
+	for name, line := range map[string][]string{"Describe": cfg.Describe, "Fetch": cfg.Fetch} {
+		if len(line) > 0 && line[0] == "" {
+			fault("%s: there is no program", name)
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -20,6 +20,7 @@ const (
 	submittedFile = "submitted.json"
 	specFile      = "spec.json"
 	logFile       = "slurm.log"
+	statusFile    = "status.json"
 	machineFile   = "machine.json"
 	claimFile     = supervisor.ClaimFile
 )
@@ -74,14 +75,17 @@ func prepare(dir string) error { return supervisor.Prepare(dir) }
 
 // A Spec is the file spec.json: what the wrapper runs on the node.
 type Spec struct {
-	Version int           `json:"version"`
-	Job     runner.Job    `json:"job"`
-	Command []string      `json:"command"` // see Command
-	After   []string      `json:"after,omitempty"`
-	Env     []string      `json:"env,omitempty"` // added to that of the node
-	NodeDir string        `json:"node_dir,omitempty"`
-	Limit   int64         `json:"limit,omitempty"` // see supervisor.Config
-	Grace   time.Duration `json:"grace"`           // in nanoseconds
+	Version int        `json:"version"`
+	Job     runner.Job `json:"job"`
+	Command []string   `json:"command"` // see Command
+	After   []string   `json:"after,omitempty"`
+	Env     []string   `json:"env,omitempty"` // added to that of the node
+
+	Describe []string `json:"describe,omitempty"`
+	Fetch    []string `json:"fetch,omitempty"`
+
+	Limit int64         `json:"limit,omitempty"` // see supervisor.Config
+	Grace time.Duration `json:"grace"`           // in nanoseconds
 }
 
 func (s Spec) version() int { return s.Version }
@@ -90,7 +94,7 @@ func (s Spec) write(dir string) error { return writeState(dir, specFile, s) }
 
 func (r *Runner) specOf(job runner.Job) Spec {
 	return Spec{
-		Version: version, Job: job, Command: r.cfg.Command, After: r.cfg.After, Env: r.cfg.Env, NodeDir: r.cfg.NodeDir,
+		Version: version, Job: job, Command: r.cfg.Command, After: r.cfg.After, Env: r.cfg.Env, Describe: r.cfg.Describe, Fetch: r.cfg.Fetch,
 		Limit: supervisor.LimitOf(r.cfg.LogLimit), Grace: job.Grace(),
 	}
 }
