@@ -165,10 +165,14 @@ func (b *Tab) Accessible() {
 		const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
 		if (new Set(ids).size !== ids.length) faults.push("ids: " + ids);
 		for (const e of document.querySelectorAll("[aria-labelledby], [aria-describedby]")) {
-			const id = e.getAttribute("aria-labelledby") || e.getAttribute("aria-describedby");
-			if (!document.getElementById(id)) faults.push("nothing has the id " + id);
+			for (const id of ["aria-labelledby", "aria-describedby"].flatMap((name) => (e.getAttribute(name) ?? "").split(" ").filter(Boolean))) {
+				if (!document.getElementById(id)) faults.push("nothing has the id " + id);
+			}
 		}
-		if (document.documentElement.scrollWidth > innerWidth) faults.push("wider than the window");
+		if (document.documentElement.scrollWidth > innerWidth) {
+			const wide = [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, .log, nav"));
+			faults.push("wider than the window: " + wide.slice(0, 3).map((e) => e.outerHTML.slice(0, 120)));
+		}
 		return faults;
 	})()`)
 	require.Empty(b.T, faults)

@@ -129,7 +129,7 @@ func TestAgentIsLight(t *testing.T) {
 	t.Parallel()
 	heavy := []string{"github.com/moby/", "github.com/docker/", "github.com/NVIDIA/", "github.com/spf13/cobra", "github.com/stretchr/testify",
 		"github.com/lmittmann/tint", "testing", module + "/runner/docker", module + "/runner/process", module + "/runner/simulated",
-		module + "/hwdetect/nvml", module + "/agent/standard"}
+		module + "/hwdetect/nvml", module + "/agent/standard", module + "/agent/webpage", "html/template"}
 	light := []string{"agent", "agent/certs", "agent/client", "agent/kittapi", "agent/reporter"}
 	agents := list(t, func(path string) bool { return slices.Contains(light, path) })
 	require.Len(t, agents, len(light))

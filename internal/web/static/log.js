@@ -6,7 +6,7 @@ const blockLines = 400;
 const longest = 4000; // characters that are shown of a line
 const keptLines = 200000; // the oldest go first, a block at a time
 const keptChars = 48e6;
-const trouble = /\b(error|exception|traceback|fatal|panic|segfault|segmentation fault|out of memory|oom|killed|failed|failure)\b/i;
+const trouble = /\b(?:\w*(?:Error|Exception)|error|ERROR|exception|Traceback|[Ff]atal|FATAL|panic|PANIC|[Ss]egmentation fault|[Oo]ut of memory|OOM|[Kk]illed|[Ff]ailed|FAILED|[Ff]ailure)\b/;
 const escapes = /\u001b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[ -/]*[0-~])?/g;
 // Controls, and what turns the direction of text or is not seen at all.
 const unseen = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
@@ -64,8 +64,7 @@ export class LogView {
     this.waiting.push([line, kind, joins]);
     if (!this.flushing && !this.paused) {
       this.flushing = true;
-      // A tab in the background draws nothing, but keeps up.
-      document.hidden ? setTimeout(() => this.flush(), 500) : requestAnimationFrame(() => this.flush());
+      requestAnimationFrame(() => this.flush());
     }
     if (this.paused && this.waiting.length % 100 === 1) this.tell();
   }
@@ -247,7 +246,7 @@ export class LogView {
 }
 
 // follow shows a stream of events of package logstream, and goes on with it after an
-// outage. It returns what ends it.
+// outage.
 export function follow(view, url, after) {
   let last = after ?? -1, source, timer, over = false, bar = false;
   const parse = (event) => {
@@ -281,10 +280,16 @@ export function follow(view, url, after) {
       timer = setTimeout(open, 2000);
     });
   };
-  open();
-  return () => {
-    over = true;
+  const close = () => {
     clearTimeout(timer);
-    source.close();
+    source?.close();
   };
+  // A tab in the background takes no connection, and goes on where it was.
+  document.addEventListener("visibilitychange", () => {
+    close();
+    if (!document.hidden && !over) open();
+  });
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && !over && open());
+  if (!document.hidden) open();
 }

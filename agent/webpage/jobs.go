@@ -1,0 +1,239 @@
+package webpage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
+	"github.com/kirizan/kitt-agent/internal/web"
+)
+
+// jobsPerPage is how many ended jobs one page of the history lists.
+const jobsPerPage = 50
+
+// A row is a job in a list.
+type row struct {
+	agent.JobStatus
+	Verdict *integrity.Verdict // nil if nothing was recorded
+}
+
+// A jobList is the queue, and one page of the history.
+type jobList struct {
+	Query             string
+	Current           []row // that hold a slot or wait, in the order in which they run
+	History           []row // that have ended, the latest first
+	Ended             int   // jobs that match
+	Page, Pages       int   // from 1
+	Previous, Further string
+}
+
+func (p *Page) jobs(r *http.Request) view {
+	query := strings.TrimSpace(r.URL.Query().Get("q"))
+	list := jobList{Query: query}
+	var ended []agent.JobStatus
+	for _, j := range p.a.Jobs() {
+		switch {
+		case !matches(j, query):
+		case j.State.Ended():
+			ended = append(ended, j)
+		default:
+			list.Current = append(list.Current, row{JobStatus: j})
+		}
+	}
+	slices.SortStableFunc(list.Current, func(a, b row) int { return cmp.Compare(rank(b.State), rank(a.State)) })
+	slices.SortStableFunc(ended, func(a, b agent.JobStatus) int { return b.EndedAt.Compare(a.EndedAt) })
+	list.Ended, list.Pages = len(ended), max(1, (len(ended)+jobsPerPage-1)/jobsPerPage)
+	page, err := strconv.Atoi(r.URL.Query().Get("page"))
+	if err != nil {
+		page = 1
+	}
+	list.Page = min(max(page, 1), list.Pages)
+	link := func(page int) string {
+		if page < 1 || page > list.Pages {
+			return ""
+		}
+		return p.cfg.Prefix + "/jobs?" + url.Values{"q": {query}, "page": {strconv.Itoa(page)}}.Encode()
+	}
+	list.Previous, list.Further = link(list.Page-1), link(list.Page+1)
+	from := (list.Page - 1) * jobsPerPage
+	list.History = p.rows(r.Context(), ended[from:min(from+jobsPerPage, len(ended))])
+	list.Current = list.Current[:min(len(list.Current), maxQueue)]
+	return view{name: "jobs", here: "jobs", data: list}
+}
+
+// maxQueue is how many waiting jobs are listed.
+const maxQueue = 200
+
+// rank puts jobs that run before those that wait.
+func rank(s agent.State) int {
+	return slices.Index([]agent.State{agent.StateAccepted, agent.StatePreparing, agent.StateRunning, agent.StateFinishing}, s)
+}
+
+// matches reports whether one of a job's names contains query, in any case.
+func matches(j agent.JobStatus, query string) bool {
+	query = strings.ToLower(query)
+	return slices.ContainsFunc([]string{j.Model, j.Engine, j.Suite, j.CommandID, j.TestID, string(j.State), j.Class, j.Type}, func(text string) bool {
+		return strings.Contains(strings.ToLower(text), query)
+	})
+}
+
+// rows returns jobs with their verdicts. Where the disk hangs there are none.
+func (p *Page) rows(ctx context.Context, jobs []agent.JobStatus) []row {
+	rows := make([]row, len(jobs))
+	for i, j := range jobs {
+		rows[i].JobStatus = j
+	}
+	verdicts, err := read(ctx, p.disk, func(ctx context.Context) ([]*integrity.Verdict, error) {
+		verdicts := make([]*integrity.Verdict, len(jobs))
+		for i, j := range jobs {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if report, err := readReport(j); err == nil {
+				verdicts[i] = &report.Verdict
+			}
+		}
+		return verdicts, nil
+	})
+	if err == nil {
+		for i := range rows {
+			rows[i].Verdict = verdicts[i]
+		}
+	}
+	return rows
+}
+
+// readReport returns the report on the machine during a job's benchmark. The error
+// matches [fs.ErrNotExist] if nothing was recorded.
+func readReport(j agent.JobStatus) (integrity.Report, error) {
+	if !j.State.Ended() {
+		return integrity.Report{}, fs.ErrNotExist
+	}
+	return integrity.ReadReport(filepath.Join(j.Dir, "integrity.json"))
+}
+
+// An ending is what is known of a job that has ended.
+type ending struct {
+	Verdict *integrity.Verdict
+	Outcome *web.Outcome // nil if there is no result
+	Fault   string       // why one of them could not be read
+}
+
+// ending reads what is known of j.
+func (p *Page) ending(ctx context.Context, j agent.JobStatus) ending {
+	if !j.State.Ended() {
+		return ending{}
+	}
+	e, err := read(ctx, p.disk, func(context.Context) (ending, error) {
+		var e ending
+		report, reportErr := readReport(j)
+		if reportErr == nil {
+			e.Verdict = &report.Verdict
+		}
+		result, err := p.a.Result(j.CommandID)
+		if err == nil && result.Data != nil {
+			e.Outcome = web.NewOutcome(result.Data)
+		}
+		for _, err := range []error{reportErr, err} {
+			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, agent.ErrNotAccepting) {
+				e.Fault = err.Error()
+			}
+		}
+		return e, nil
+	})
+	if err != nil {
+		e.Fault = err.Error()
+	}
+	return e
+}
+
+// A jobPage is one job.
+type jobPage struct {
+	agent.JobStatus
+	ending
+}
+
+func (p *Page) job(r *http.Request) view {
+	j, err := p.a.Job(r.PathValue("id"))
+	if err != nil {
+		return view{status: http.StatusNotFound, name: "fault", here: "jobs", data: "There is no such job. Jobs whose reports were delivered are removed after some time (retention.max_age)."}
+	}
+	return view{name: "job", here: "jobs", data: jobPage{j, p.ending(r.Context(), j)}}
+}
+
+// A comparison is two jobs side by side.
+type comparison struct {
+	Jobs   []jobPage // two
+	Groups []figureGroup
+}
+
+// A figureGroup is the figures of one benchmark that both jobs have.
+type figureGroup struct {
+	Name string
+	Rows []figureRow
+}
+
+// A figureRow is one figure of two jobs.
+type figureRow struct {
+	Name  string
+	A, B  any
+	Ratio string // B to A; empty if they are no numbers
+}
+
+func (p *Page) compare(r *http.Request) view {
+	var c comparison
+	for _, id := range r.URL.Query()["job"] {
+		j, err := p.a.Job(id)
+		if err != nil || len(c.Jobs) == 2 {
+			continue
+		}
+		c.Jobs = append(c.Jobs, jobPage{j, p.ending(r.Context(), j)})
+	}
+	if len(c.Jobs) != 2 || len(r.URL.Query()["job"]) != 2 {
+		return view{status: http.StatusBadRequest, name: "fault", here: "jobs", data: "Choose two jobs to compare: tick them in the history, then press Compare."}
+	}
+	c.Groups = compareOutcomes(c.Jobs[0].Outcome, c.Jobs[1].Outcome)
+	return view{name: "compare", here: "jobs", data: c}
+}
+
+// compareOutcomes pairs the figures of two results by their names.
+func compareOutcomes(a, b *web.Outcome) (groups []figureGroup) {
+	if a == nil || b == nil {
+		return nil
+	}
+	for _, one := range a.Benchmarks {
+		i := slices.IndexFunc(b.Benchmarks, func(other web.Benchmark) bool { return other.Name == one.Name })
+		if i < 0 {
+			continue
+		}
+		group := figureGroup{Name: one.Name}
+		for _, m := range one.Metrics {
+			k := slices.IndexFunc(b.Benchmarks[i].Metrics, func(other web.Metric) bool { return other.Name == m.Name })
+			if k >= 0 {
+				other := b.Benchmarks[i].Metrics[k].Value
+				group.Rows = append(group.Rows, figureRow{m.Name, m.Value, other, ratio(m.Value, other)})
+			}
+		}
+		groups = append(groups, group)
+	}
+	return groups
+}
+
+// ratio returns b to a, such as 1.04.
+func ratio(a, b any) string {
+	x, isX := a.(float64)
+	y, isY := b.(float64)
+	if !isX || !isY || x == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(y/x, 'f', 3, 64)
+}
