@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -171,4 +172,43 @@ func TestADriverThatHangsIsAGap(t *testing.T) {
 	require.NotZero(t, report.Samples.MoreGaps+len(report.Samples.Gaps)+len(report.Gaps), "there are times without samples")
 	m.play(nvmltest.Healthy(2, 0))
 	m.stop()
+}
+
+// BenchmarkIntegrity compares the time that a benchmark takes under an agent that watches
+// the machine, by its own clock, with the time under one that does not. The two run by
+// turns; the figure is the median of the paired ratios. A goal is 1.002:
+//
+//	go test ./cmd/kitt-agent -run xxx -bench BenchmarkIntegrity -benchtime 11x
+func BenchmarkIntegrity(b *testing.B) {
+	prog := buildProgram(b)
+	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+	defer cancel()
+	var daemons []*daemon
+	for _, enabled := range []bool{false, true} {
+		server, err := kittapitest.NewServer(kittapitest.Config{})
+		require.NoError(b, err)
+		defer server.Close()
+		server.AddAgent("chaos")
+		d := newDaemon(b, prog, server.URL, "process", fmt.Sprintf("integrity: {enabled: %t}", enabled))
+		d.start()
+		require.NoError(b, server.WaitForAgent(ctx, "chaos"), tail(d))
+		daemons = append(daemons, d)
+	}
+	var ratios []float64
+	for i := 0; b.Loop(); i++ {
+		var took [2]float64
+		for n, d := range daemons {
+			id := fmt.Sprintf("job%d", i)
+			d.command(fmt.Sprintf(`{"type":"run_test","command_id":%q,"payload":{"model_path":"fake:lines.3000_delay.1ms_clock_no-metrics"}}`, id))
+			job := filepath.Join(d.home, "jobs", id)
+			result, output := filepath.Join(job, "result.json"), filepath.Join(job, "process", "output")
+			waitFor(b, ctx, result, func() bool { return exists(result) })
+			took[n] = secondsIn(b, output)
+		}
+		ratios = append(ratios, took[1]/took[0])
+	}
+	slices.Sort(ratios)
+	b.ReportMetric(ratios[len(ratios)/2], "x-unwatched")
+	b.ReportMetric(ratios[0], "x-least")
+	b.ReportMetric(ratios[len(ratios)-1], "x-most")
 }
