@@ -266,6 +266,7 @@ func (f *Fleet) newAgent(v *virtual) (*agent.Agent, error) {
 		Server:       f.meter.connect(v),
 		Runner:       v,
 		Detector:     v.machine(),
+		Integrity:    v.integrity(),
 		GPUs:         agent.GPUNone, // the machine is simulated; the real one may have no GPUs
 		Settings:     agent.Settings{Interval: f.cfg.Interval},
 		DrainTimeout: f.cfg.DrainTimeout,

@@ -184,15 +184,17 @@ func TestScenarios(t *testing.T) {
 		Server: client, Ramp: -1, Registered: launch(client, 1),
 		Groups: []fleet.Group{
 			group("well", ""), group("fail", "fail-at=throughput,exit=3"), group("oom", "oom"),
-			group("crash", "crash"), group("odd", "progress,invalid-utf8,flood=3000"),
+			group("crash", "crash"), group("odd", "progress,invalid-utf8,flood=3000"), group("shared", "foreign-process"),
 		},
 	})
-	await(t, f, 5)
+	await(t, f, 6)
 	stop()
-	want := map[string]string{"well": "completed", "fail": "failed", "oom": "failed", "crash": "failed", "odd": "completed"}
+	want := map[string]string{"shared": "completed", "well": "completed", "fail": "failed", "oom": "failed", "crash": "failed", "odd": "completed"}
 	for _, test := range server.Tests() {
 		kind := strings.Split(test.Agent, "-")[1]
 		require.Equal(t, want[kind], test.Status, "%s: %s", test.Agent, test.Error)
+		text := strings.Join(server.Lines(test.ID), "\n")
+		require.Equal(t, kind == "shared", strings.HasSuffix(text, "\nMachine: INVALID - process 4242 (train of uid 1000) used up to 30% of the SMs on GPU 0"), text)
 	}
 	check, err := f.Check(t.Context())
 	require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
@@ -39,6 +40,23 @@ func (v *virtual) machine() hwdetect.Detector {
 		return min(float64(v.jobs.Load()), 1)
 	}}
 }
+
+// integrity returns what watches the machine: only one with faults is watched, since that
+// takes files and a sample each second for every job.
+func (v *virtual) integrity() agent.Integrity {
+	if s := v.group.Scenario; s == nil || s.Machine == (simulated.MachineFaults{}) {
+		return agent.Integrity{}
+	}
+	return agent.Integrity{Source: integrity.NewSimulated(integrity.SimulatedConfig{
+		Machine: v.hw, Faults: integrity.Faults(v.group.Scenario.Machine),
+		Load: func() float64 { return min(float64(v.jobs.Load()), 1) },
+	}), WaitIdle: -1}
+}
+
+var _ runner.Owner = (*virtual)(nil)
+
+// Owns returns none: a simulated run has no processes.
+func (v *virtual) Owns(context.Context, []runner.Job, []int) ([]int, error) { return nil, nil }
 
 // Run simulates a job. It creates the simulation for this job, so that thousands of
 // idle agents need none.

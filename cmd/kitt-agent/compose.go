@@ -20,6 +20,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/standard"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/logstream"
 	"github.com/kirizan/kitt-agent/runner"
@@ -117,6 +118,17 @@ func newParts(cfg *config.Config, vars []string, log *slog.Logger, start func(*e
 	})
 }
 
+// machineSource returns what reads the machine: this one, or a simulated one with the
+// faults of the simulated benchmarks' scenario.
+func machineSource(cfg *config.Config, parts *standard.Parts) integrity.Source {
+	faults := cfg.Simulated.Scenario.Machine
+	machine, known := hwdetect.Profile(demoProfile)
+	if cfg.Runner != runnerSimulated || faults == (simulated.MachineFaults{}) || !known {
+		return parts.Detector.Integrity()
+	}
+	return integrity.NewSimulated(integrity.SimulatedConfig{Machine: machine, Faults: integrity.Faults(faults)})
+}
+
 // watchMachine returns how the machine is watched during benchmarks.
 func watchMachine(cfg *config.Config, parts *standard.Parts) (agent.Integrity, error) {
 	if !cfg.Integrity.Enabled {
@@ -124,7 +136,7 @@ func watchMachine(cfg *config.Config, parts *standard.Parts) (agent.Integrity, e
 	}
 	rules, err := integrity.SetLimits(integrity.DefaultRules(), cfg.Integrity.Limits)
 	return agent.Integrity{
-		Source: parts.Detector.Integrity(), Interval: cfg.Integrity.Interval, Rules: rules,
+		Source: machineSource(cfg, parts), Interval: cfg.Integrity.Interval, Rules: rules,
 		FailInvalid: cfg.Integrity.OnInvalid == "fail",
 		WaitIdle:    cmp.Or(cfg.Integrity.WaitIdle, -1), WaitCool: cfg.Integrity.WaitCool, WaitCoolLimit: cfg.Integrity.CoolLimit,
 	}, err

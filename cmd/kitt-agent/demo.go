@@ -20,6 +20,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
 	"github.com/kirizan/kitt-agent/agent/standard"
 	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
@@ -190,6 +191,9 @@ func newDemoAgent(dir, url string, run runner.Runner, listener net.Listener) (*a
 		Server:   api,
 		Runner:   run,
 		Detector: &hwdetect.Static{Machine: machine},
+		Integrity: agent.Integrity{
+			Source: integrity.NewSimulated(integrity.SimulatedConfig{Machine: machine}),
+		},
 		GPUs:     agent.GPUNone, // the machine is made up; the one below may have none
 		Listener: listener,
 	})

@@ -92,7 +92,11 @@ another machine. A scenario is made of these words:
   fail-at=PLACE    hang[=PLACE]     oom[=PLACE]       crash[=PLACE]
   exit=STATUS      slow[=FACTOR]    flood[=LINES]     long-line[=BYTES]
   progress         invalid-utf8     no-metrics        broken-metrics
-  passed-false
+  passed-false     throttled        foreign-process   clock-drift
+  ecc-error        hung-gpu
+
+The last five are faults of the machine, which the verdict at the end of a job's log
+names.
 
 Ctrl-C, --duration and the end of all that --jobs launched stop the agents: what runs
 then is reported as failed. At the end the log of every job is held against the

@@ -47,6 +47,20 @@ type Scenario struct {
 	NoMetrics     bool // success without metrics.json
 	BrokenMetrics bool // success with half a metrics.json; not with NoMetrics
 	PassedFalse   bool // success with a metrics.json that says that every benchmark failed
+
+	// Machine is what is wrong with the machine. The run itself knows nothing of it: the
+	// program that makes the agent has it watch a machine with these faults.
+	Machine MachineFaults
+}
+
+// MachineFaults are what is wrong with the machine of a simulated run. They are those of
+// integrity.Faults.
+type MachineFaults struct {
+	Throttled      bool // the hardware slows a GPU down
+	ForeignProcess bool // another process uses a GPU
+	ClockDrift     bool // the clock is wrong
+	ECCError       bool // a GPU has an uncorrected memory error
+	HungGPU        bool // no GPU answers
 }
 
 // A Place is a place in a simulated run: a number of lines after which it
@@ -117,6 +131,11 @@ var scenarioWords = []word{
 	flagWord("no-metrics", func(s *Scenario) *bool { return &s.NoMetrics }),
 	flagWord("broken-metrics", func(s *Scenario) *bool { return &s.BrokenMetrics }),
 	flagWord("passed-false", func(s *Scenario) *bool { return &s.PassedFalse }),
+	flagWord("throttled", func(s *Scenario) *bool { return &s.Machine.Throttled }),
+	flagWord("foreign-process", func(s *Scenario) *bool { return &s.Machine.ForeignProcess }),
+	flagWord("clock-drift", func(s *Scenario) *bool { return &s.Machine.ClockDrift }),
+	flagWord("ecc-error", func(s *Scenario) *bool { return &s.Machine.ECCError }),
+	flagWord("hung-gpu", func(s *Scenario) *bool { return &s.Machine.HungGPU }),
 }
 
 func placeWord(name, standard string, field func(*Scenario) *Place) word {
@@ -177,7 +196,8 @@ func number(text string, low, high int) (int, error) {
 //	fail-at=PLACE    hang[=PLACE]     oom[=PLACE]       crash[=PLACE]
 //	exit=STATUS      slow[=FACTOR]    flood[=LINES]     long-line[=BYTES]
 //	progress         invalid-utf8     no-metrics        broken-metrics
-//	passed-false
+//	passed-false     throttled        foreign-process   clock-drift
+//	ecc-error        hung-gpu
 //
 // They stand for the fields of [Scenario]. Alone, hang and crash mean the
 // middle of the run, oom the loading of the model, slow a factor of 10, flood

@@ -92,6 +92,11 @@ func New(cfg Config) (*Runner, error) {
 	return &Runner{cfg: cfg}, nil
 }
 
+var _ runner.Owner = (*Runner)(nil)
+
+// Owns returns none: a simulated run has no processes.
+func (r *Runner) Owns(context.Context, []runner.Job, []int) ([]int, error) { return nil, nil }
+
 // Run simulates the benchmark that job asks for. It follows the contract of
 // [runner.Runner], with an ExitError where the scenario or the hardware demands
 // one; an ExitError of a model that doesn't fit says how much memory is
