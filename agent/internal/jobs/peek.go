@@ -24,7 +24,7 @@ func Peek(dir string) (testID string, state State, err error) {
 type Stored struct {
 	Command    Command
 	Source     Source
-	AcceptedAt time.Time
+	AcceptedAt time.Time // zero if command.json cannot be read
 	Record     Record
 }
 
@@ -32,6 +32,9 @@ type Stored struct {
 func Read(dir string) (Stored, error) {
 	c, commandErr := readCommand(dir, filepath.Base(dir))
 	rec, recordErr := readRecord(dir)
+	if commandErr != nil {
+		c.AcceptedAt = time.Time{} // it is the file's
+	}
 	return Stored{Command: c.Command, Source: c.Source, AcceptedAt: c.AcceptedAt, Record: rec}, errors.Join(commandErr, recordErr)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // A Kept is one benchmark that an agent keeps. ID and Ended are required.
@@ -51,6 +52,7 @@ func (k Kept) Write(dir string) error {
 	}
 	begun := k.Ended.Add(-cmp.Or(k.Took, time.Minute))
 	err = errors.Join(
+		backdate(j.Path("command.json"), begun),
 		j.Transition(jobs.StatePreparing, true, nil),
 		j.Transition(jobs.StateRunning, true, func(r *jobs.Record) { r.StartedAt = begun }),
 		j.Transition(jobs.StateFinishing, true, func(r *jobs.Record) { r.Outcome = &o }),
@@ -59,6 +61,17 @@ func (k Kept) Write(dir string) error {
 		j.Transition(o.State, true, func(r *jobs.Record) { r.EndedAt = k.Ended }),
 	)
 	return err
+}
+
+// backdate has a command accepted at a time of the past: a job that is accepted after
+// its report on the machine is one with the report of another.
+func backdate(path string, at time.Time) error {
+	var command map[string]any
+	if err := base.ReadJSON(path, &command, 1<<20); err != nil {
+		return err
+	}
+	command["accepted_at"] = at
+	return base.WriteJSON(path, command, 1<<20)
 }
 
 // writeMachine writes the report on the machine and the samples.
