@@ -14,6 +14,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/kirizan/kitt-agent/agent/internal/enginejobs"
 	"github.com/kirizan/kitt-agent/agent/internal/execution"
 	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
@@ -47,6 +48,7 @@ type Agent struct {
 	intake     *intake
 	receiver   *receiver
 	executor   *execution.Executor
+	engines    *enginejobs.Jobs
 	reconciler *reconciler
 	maintainer *maintainer
 	beats      *heartbeat.Loop
@@ -127,9 +129,14 @@ func (a *Agent) compose(recorder *integrity.Recorder) {
 		Logger:     a.cfg.Logger,
 	})
 	a.maintainer = newMaintainer(a.cfg, a.registry, a.outbox, a.notices)
+	a.engines = enginejobs.New(enginejobs.Config{
+		Manager: a.cfg.Engines, Storage: a.cfg.Storage, Policy: a.cfg.Policy, Dir: a.cfg.Dir, Live: a.registry.isLive,
+		Changed: func(ctx context.Context) { a.host.Engines(ctx) },
+		Notices: a.notices, Logger: a.cfg.Logger,
+	})
 	profiles, _ := a.cfg.Server.(profile.Finder)
 	a.executor = execution.New(execution.Config{
-		Profiles: profiles, ProfileKey: a.cfg.Policy.CheckProfileKey,
+		Engines: a.engines, Profiles: profiles, ProfileKey: a.cfg.Policy.CheckProfileKey,
 		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
 		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
 		GPUs: a.gpus, Image: a.settings.image, Refusals: a.settings.refusals, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
@@ -143,7 +150,7 @@ func (a *Agent) compose(recorder *integrity.Recorder) {
 	a.maintainer.retryClean = a.executor.RetryClean
 	a.reconciler = newReconciler(a.cfg, a.registry, a.queue, a.notices)
 	a.intake = &intake{
-		log: a.cfg.Logger, audit: a.audit, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, events: &a.events,
+		log: a.cfg.Logger, audit: a.audit, registry: a.registry, queue: a.queue, outbox: a.outbox, executor: a.executor, engines: a.engines, events: &a.events,
 		lost: a.reconciler.lookUpSoon, refused: a.nudgeIfIdle,
 	}
 	a.intake.checker, _ = runner.As[runner.Checker](a.cfg.Runner)
@@ -244,6 +251,17 @@ func (a *Agent) Run(ctx context.Context) error {
 	return a.run(ctx, store, found, recovered)
 }
 
+// watchEngines looks after native engines once it is known which jobs there are.
+func (a *Agent) watchEngines(ctx context.Context) {
+	select {
+	case <-a.examined:
+		if a.duplicates.two() == "" {
+			a.engines.Run(ctx)
+		}
+	case <-ctx.Done():
+	}
+}
+
 // watchForDuplicate finds out whether another agent uses the name where the start could not,
 // and resumes the jobs that are on disk if there is none.
 func (a *Agent) watchForDuplicate(ctx context.Context, store *jobs.Store) {
@@ -303,6 +321,7 @@ func (a *Agent) run(ctx context.Context, store *jobs.Store, found finding, recov
 
 	var maintaining, delivering, asking, beating, background sync.WaitGroup
 	background.Go(func() { a.host.Run(ctx, a.queue.Idle, a.machineChanged) })
+	background.Go(func() { a.watchEngines(ctx) })
 	maintaining.Go(func() { a.maintainer.run(ctx, a.examined) })
 	delivering.Go(func() { a.outbox.Run(deliverCtx, drainCtx) })
 	asking.Go(func() { a.reconciler.run(drainCtx) })

@@ -262,8 +262,8 @@ func TestUnsupportedCommandsFailWithAReason(t *testing.T) {
 		_, stop := start(t, agent.Config{Server: srv, Runner: run})
 		defer stop()
 		for kind, want := range map[string]string{
-			"start_engine":  "Unsupported command type: start_engine",
-			"stop_engine":   "Unsupported command type: stop_engine",
+			"start_engine":  "Invalid engine: ",
+			"stop_engine":   "Invalid engine: ",
 			"fly":           "Unknown command type: fly",
 			"":              "type is missing",
 			"engine_status": "Unsupported command type: engine_status",

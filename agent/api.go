@@ -164,7 +164,7 @@ func (a *api) postCommand(w http.ResponseWriter, r *http.Request) {
 	case TypeCancel, TypeStopContainer:
 		a.postCancel(w, r, cmd, target)
 	case TypeStopEngine:
-		answer(w, http.StatusOK, map[string]any{"success": false, "error": "this agent does not start or stop engines"})
+		a.postStopEngine(w, r, cmd)
 	case TypeCheckDocker:
 		answer(w, http.StatusOK, map[string]any{"available": a.containersReady(r.Context())})
 	case TypeEngineStatus:

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
+	"github.com/kirizan/kitt-agent/fault"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/internal/base"
 )
@@ -22,9 +23,9 @@ const (
 	TypeRunContainer   = "run_container"
 	TypeStopContainer  = "stop_container"
 	TypeCleanupStorage = jobs.TypeCleanupStorage
-	TypeStartEngine    = "start_engine"
-	TypeStopEngine     = "stop_engine"
-	TypeInstallEngine  = "install_engine"
+	TypeStartEngine    = jobs.TypeStartEngine
+	TypeStopEngine     = jobs.TypeStopEngine
+	TypeInstallEngine  = jobs.TypeInstallEngine
 	TypeCheckDocker    = "check_docker"
 	TypeEngineStatus   = "engine_status"
 	TypeCancel         = "cancel"
@@ -52,13 +53,22 @@ const (
 // A CommandError says what is wrong with a command.
 type CommandError struct {
 	Text string // one sentence, fit for whoever sent the command
+	Err  error  // behind it; may be nil
 }
+
+// Unwrap returns Err.
+func (e *CommandError) Unwrap() error { return e.Err }
 
 // Error returns the sentence.
 func (e *CommandError) Error() string { return e.Text }
 
 // Fault implements [fault.Classified].
-func (e *CommandError) Fault() (class, fix string) { return "bad-command", "" }
+func (e *CommandError) Fault() (class, fix string) {
+	if class, _ := fault.Of(e.Err); class != "" {
+		return class, "" // the sentence has it
+	}
+	return "bad-command", ""
+}
 
 func badCommand(format string, args ...any) error {
 	return &CommandError{Text: fmt.Sprintf(format, args...)}
@@ -105,7 +115,7 @@ func checkCommand(c jobs.Command, operator bool) (jobs.Command, error) {
 		return c, badCommand("Unsupported command type: run_container. No KITT server sends it, and its free flags " +
 			"would make the agent's token as good as root on this machine; use run_test")
 	case TypeStartEngine, TypeStopEngine, TypeInstallEngine:
-		return c, badCommand("Unsupported command type: %s (this agent runs benchmarks through run_test only)", c.Type)
+		return checkEngineCommand(c)
 	case TypeStopContainer, TypeCheckDocker, TypeEngineStatus, TypeCancel:
 		return c, nil
 	case "":
@@ -114,12 +124,30 @@ func checkCommand(c jobs.Command, operator bool) (jobs.Command, error) {
 	return c, badCommand("Unknown command type: %s", printable(c.Type))
 }
 
+// checkEngineCommand leaves what an engine command needs. The engine's own rules and the
+// policy come in enginejobs.
+func checkEngineCommand(c jobs.Command) (jobs.Command, error) {
+	spec := jobs.Spec{Engine: c.Spec.Engine}
+	if c.Type == TypeStartEngine {
+		spec.Model, spec.RuntimeConfig = c.Spec.Model, c.Spec.RuntimeConfig
+	}
+	c.Spec = spec
+	if !wordPattern.MatchString(spec.Engine) {
+		return c, badCommand("Invalid engine: %s", printable(spec.Engine))
+	}
+	if spec.Model == "" {
+		return c, nil
+	}
+	return c, checkModel(spec.Model)
+}
+
 func checkRunTest(c jobs.Command, operator bool) (jobs.Command, error) {
 	s := &c.Spec
 	s.Engine = orDefault(s.Engine, "vllm")
 	s.Suite = orDefault(s.Suite, "quick")
 	s.Benchmark = printable(orDefault(s.Benchmark, "throughput"))
 	s.Profile = jobs.Text(printable(string(s.Profile)))
+	s.RuntimeConfig = nil
 	switch {
 	case !wordPattern.MatchString(s.Engine), operator && !slices.Contains(knownEngines, s.Engine):
 		return c, badCommand("Invalid engine: %s", printable(s.Engine))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
+	settings "github.com/kirizan/kitt-agent/agent/profile"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
@@ -155,11 +156,14 @@ func TestAnEnginesPortThatAnotherProcessHolds(t *testing.T) {
 	port := l.Addr().(*net.TCPAddr).Port
 	for _, check := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			p, srv := &play{run: prints(1, 0)}, &agenttest.Server{}
+			p := &play{run: prints(1, 0)}
+			srv := &profiled{Server: &agenttest.Server{}, profiles: map[string]settings.Profile{
+				"p1": {ID: "p1", Engine: "vllm", Runtime: json.RawMessage(fmt.Sprintf(`{"port": %d}`, port))},
+			}}
 			a, stop := start(t, agent.Config{Server: srv, Runner: p, CheckEnginePort: check})
 			defer stop()
 			payload, err := json.Marshal(map[string]any{
-				"model_path": "m", "engine_name": "vllm", "suite_name": "quick", "profile_id": fmt.Sprintf(`{"port": %d}`, port),
+				"model_path": "m", "engine_name": "vllm", "suite_name": "quick", "profile_id": "p1",
 			})
 			require.NoError(t, err)
 			srv.Queue(heartbeat.Command{ID: "job", Type: agent.TypeRunTest, Payload: payload})

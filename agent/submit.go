@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/kirizan/kitt-agent/agent/internal/enginejobs"
 	"github.com/kirizan/kitt-agent/agent/internal/execution"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/internal/outbox"
@@ -78,6 +79,7 @@ type intake struct {
 	queue    *execution.Queue
 	outbox   *outbox.Outbox
 	executor *execution.Executor
+	engines  *enginejobs.Jobs
 	events   *eventHub
 	checker  runner.Checker // nil if the runner knows nothing beforehand
 	lost     func()         // asks for another look at what the server handed out
@@ -114,9 +116,12 @@ func (i *intake) submit(c jobs.Command, source jobs.Source) (string, error) {
 	return c.ID, i.accept(c, nil, source)
 }
 
-// cannotRun returns why the runner can't run c's benchmark, if it knows that before
-// the command is accepted.
+// cannotRun returns why c can't be carried out, if that is known before the command is
+// accepted.
 func (i *intake) cannotRun(c jobs.Command) error {
+	if err := i.engines.Check(c); err != nil {
+		return &CommandError{Text: err.Error(), Err: err}
+	}
 	if i.checker == nil || c.Type != TypeRunTest {
 		return nil
 	}

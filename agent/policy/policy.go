@@ -81,6 +81,11 @@ type Policy struct {
 	// python_path can make kitt run anything. Nil allows any, an empty list none.
 	ProfileKeys []string
 
+	// StartEngines are the native engines that the server may have started and stopped,
+	// and InstallEngines those that it may have installed. Nil allows any, an empty list
+	// none.
+	StartEngines, InstallEngines []string
+
 	// Machine is what the machine's own configuration names. It is always allowed.
 	Machine Machine
 }
@@ -110,7 +115,9 @@ func Default(m Machine) Policy {
 		ModelDirs:    []string{},
 		Images:       []string{"*kitt"},
 		ProfileKeys:  []string{},
-		Machine:      m,
+
+		StartEngines: []string{"vllm", "llama_cpp", "ollama"}, InstallEngines: []string{},
+		Machine: m,
 	}
 }
 
@@ -131,6 +138,8 @@ func (p Policy) Validate() error {
 	check("ModelDirs", p.ModelDirs, rules.Path)
 	check("Images", p.Images, ImageRule)
 	check("ProfileKeys", p.ProfileKeys, ProfileKeyRule)
+	check("StartEngines", p.StartEngines, EngineRule)
+	check("InstallEngines", p.InstallEngines, EngineRule)
 	return errors.Join(faults...)
 }
 

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kirizan/kitt-agent/fault"
@@ -116,6 +117,20 @@ func (p Profile) ModeOf() string {
 		return p.Mode
 	}
 	return ""
+}
+
+// Port returns the port that the profile has the engine listen on, 0 if it names none.
+func (p Profile) Port() int {
+	fields, err := engine.Fields(p.Runtime)
+	if err != nil {
+		return 0
+	}
+	text, err := engine.Port.Check(fields[engine.Port.Key])
+	if err != nil {
+		return 0
+	}
+	port, _ := strconv.Atoi(text) // checked
+	return port
 }
 
 // title returns the profile's name and ID, fit to print.

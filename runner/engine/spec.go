@@ -29,6 +29,10 @@ type Spec struct {
 	PortFlag, HostFlag, ModelFlag string
 	HostEnv                       string
 
+	// ModelSuffix is how the name of the one file ends that the engine reads of a model;
+	// empty for one that takes directories.
+	ModelSuffix string
+
 	// Options are what runtime_config may hold in addition to port.
 	Options []Option
 }
@@ -60,7 +64,7 @@ func Specs() []Spec {
 		},
 		{
 			Name: "llama_cpp", Program: "llama-server", Version: []string{"--version"},
-			Port: 8081, Health: "/health", PortFlag: "--port", HostFlag: "--host", ModelFlag: "--model",
+			Port: 8081, Health: "/health", PortFlag: "--port", HostFlag: "--host", ModelFlag: "--model", ModelSuffix: ".gguf",
 			Options: []Option{
 				{Key: "n_gpu_layers", Kind: Integer, Min: -1, Max: maxLayers, Flag: "--n-gpu-layers"},
 				{Key: "n_ctx", Kind: Integer, Min: 0, Max: maxTokens, Flag: "--ctx-size"},

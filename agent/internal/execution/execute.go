@@ -61,6 +61,8 @@ type Config struct {
 	// force, for the logs of jobs.
 	Refusals func() []string
 
+	Engines Engines // carries out engine commands
+
 	// Profiles has the server's engine profiles; nil if it has none. ProfileKey says
 	// whether one may have a key that is no plain setting.
 	Profiles   profile.Finder
@@ -169,8 +171,10 @@ type execution struct {
 
 	recording *integrity.Recording // of the machine; nil before the benchmark, and if nothing is recorded
 
-	blocked  string // what status says while the job can't start; else empty
-	told     bool   // whether the job's log says that it waits
+	blocked     string // what status says while the job can't start; else empty
+	told        bool   // whether the job's log says that it waits
+	profilePort int    // where the engine listens by its profile; 0 if that doesn't say
+
 	wasWarm  string // which GPU was too warm at the last reading, see warm
 	notReady int    // how often a run began nothing, see awaitAgain
 }

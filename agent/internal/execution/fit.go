@@ -3,14 +3,12 @@ package execution
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent/internal/engineport"
-	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
@@ -166,7 +164,7 @@ func (x *execution) checkPort() error {
 		return nil
 	}
 	spec := x.job.Command.Spec
-	port, known := enginePort(spec)
+	port, known := x.enginePort()
 	if !known {
 		x.jobLog.Note(fmt.Sprintf("The port of the engine %s is not known, so it is not checked whether another server holds it", base.Printable(spec.Engine, 80)))
 		return nil
@@ -187,14 +185,11 @@ func (x *execution) checkPort() error {
 	}
 }
 
-// enginePort returns the port on which the engine of a job listens, and whether it is
-// known: that of the profile, or the engine's usual one.
-func enginePort(spec jobs.Spec) (port int, known bool) {
-	var profile struct {
-		Port int `json:"port"`
+// enginePort returns the port on which the engine of the job listens, and whether it is
+// known: that of its profile, or the engine's usual one.
+func (x *execution) enginePort() (port int, known bool) {
+	if x.profilePort > 0 {
+		return x.profilePort, true
 	}
-	if json.Unmarshal([]byte(spec.Profile), &profile) == nil && profile.Port > 0 && profile.Port <= 65535 {
-		return profile.Port, true
-	}
-	return engineport.Default(spec.Engine)
+	return engineport.Default(x.job.Command.Spec.Engine)
 }

@@ -90,6 +90,12 @@ func logEnding(j *jobs.Job, o jobs.Outcome) string {
 		what = "Benchmark"
 	case jobs.TypeCleanupStorage:
 		what = "Cleanup"
+	case jobs.TypeInstallEngine:
+		what = "Installation of the engine"
+	case jobs.TypeStartEngine:
+		what = "Start of the engine"
+	case jobs.TypeStopEngine:
+		what = "Stop of the engine"
 	}
 	return what + " " + string(o.State)
 }

@@ -16,9 +16,13 @@ import (
 // for its lease on the model.
 const leaseTimeout = 10 * time.Second
 
-// prepare fetches what the job needs, and lets it run. A cleanup is done here and
-// ends.
+// prepare fetches what the job needs, and lets it run. A cleanup or an engine command is
+// done here and ends.
 func (x *execution) prepare(ctx context.Context) {
+	if x.job.Command.IsEngine() {
+		x.doEngine(ctx)
+		return
+	}
 	if !x.job.IsBenchmark() {
 		x.recordOutcome(x.cleanUp(ctx))
 		return
@@ -34,7 +38,7 @@ func (x *execution) prepare(ctx context.Context) {
 		x.finalize(x.job, x.jobLog, x.outcome(ctx, runner.Result{}, err))
 		return
 	}
-	lease, err := x.fetchModel(ctx)
+	lease, err := x.fetchModel(ctx, x.job.Command.Spec.Model, leaseHolder(x.job))
 	if err != nil {
 		if !errors.Is(context.Cause(ctx), runner.ErrDetach) {
 			x.finalize(x.job, x.jobLog, x.outcome(ctx, runner.Result{}, fmt.Errorf("model %s: %w", x.job.Command.Spec.Model, err)))
@@ -80,13 +84,13 @@ func (x *execution) checkJob(ctx context.Context) (err error) {
 }
 
 // fetchModel brings the model to local disk.
-func (x *execution) fetchModel(ctx context.Context) (*storage.Lease, error) {
+func (x *execution) fetchModel(ctx context.Context, model, holder string) (*storage.Lease, error) {
 	messages := &messageWriter{log: x.jobLog}
 	defer messages.flush()
 	defer x.copies.Delete(x.job)
 	return x.acquireModel(ctx, storage.Request{
-		Model:  x.job.Command.Spec.Model,
-		Holder: leaseHolder(x.job),
+		Model:  model,
+		Holder: holder,
 		Log:    messages,
 		Progress: func(p storage.Progress) {
 			x.copies.Store(x.job, p)

@@ -38,6 +38,7 @@ func (x *execution) useProfile(ctx context.Context) error {
 		return err
 	}
 	x.jobLog.Note(summary)
+	x.profilePort = p.Port()
 	if p.Builds() {
 		x.jobLog.Note("The profile's build_config has no effect on a test")
 	}

@@ -56,22 +56,43 @@ func (q *Queue) Remove(j *jobs.Job) bool {
 	return true
 }
 
+// A lane is a queue of its own within the Queue, which only bounds how many of its jobs
+// run at once.
+type lane int
+
+const (
+	laneGPU     lane = iota // benchmarks, and engines that are started: what needs GPUs
+	laneInstall             // one at a time
+	laneStop                // likewise: a stop never waits for a benchmark
+	laneNone                // all at once
+)
+
+func laneOf(j *jobs.Job) lane {
+	switch j.Command.Type {
+	case jobs.TypeRunTest, jobs.TypeStartEngine:
+		return laneGPU
+	case jobs.TypeInstallEngine:
+		return laneInstall
+	case jobs.TypeStopEngine:
+		return laneStop
+	}
+	return laneNone
+}
+
 // Take gives a slot to the next job that may run now and returns it, nil if there
-// is none. A cleanup needs no slot of those for benchmarks.
+// is none.
 func (q *Queue) Take() *jobs.Job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return nil
 	}
-	free := q.slots
+	free := map[lane]int{laneGPU: q.slots, laneInstall: 1, laneStop: 1}
 	for j := range q.running {
-		if j.IsBenchmark() {
-			free--
-		}
+		free[laneOf(j)]--
 	}
 	for i, j := range q.waiting {
-		if j.IsBenchmark() && free <= 0 {
+		if l := laneOf(j); l != laneNone && free[l] <= 0 {
 			continue
 		}
 		q.waiting = slices.Delete(q.waiting, i, i+1)

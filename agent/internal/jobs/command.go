@@ -9,7 +9,7 @@ import (
 type Command struct {
 	ID     string `json:"command_id"`
 	TestID string `json:"test_id"` // the server's test; empty if there is none, or none is known
-	Type   string `json:"type"`    // TypeRunTest or TypeCleanupStorage; of a job that failed at once, any text
+	Type   string `json:"type"`    // one of the types; of a job that failed at once, any text
 	Spec   Spec   `json:"payload"`
 }
 
@@ -17,10 +17,20 @@ type Command struct {
 const (
 	TypeRunTest        = "run_test"
 	TypeCleanupStorage = "cleanup_storage"
+	TypeInstallEngine  = "install_engine"
+	TypeStartEngine    = "start_engine"
+	TypeStopEngine     = "stop_engine"
 )
 
 // IsJob reports whether commands of this type become jobs.
-func (c Command) IsJob() bool { return c.Type == TypeRunTest || c.Type == TypeCleanupStorage }
+func (c Command) IsJob() bool {
+	return c.Type == TypeRunTest || c.Type == TypeCleanupStorage || c.IsEngine()
+}
+
+// IsEngine reports whether the command concerns a native engine.
+func (c Command) IsEngine() bool {
+	return c.Type == TypeInstallEngine || c.Type == TypeStartEngine || c.Type == TypeStopEngine
+}
 
 // A Spec says on what a job works, with defaults in place of what the command
 // left out. Its JSON is the part of a command's payload that the agent reads.
@@ -31,6 +41,9 @@ type Spec struct {
 	Mode      string `json:"engine_mode,omitempty"`    // docker, native or empty
 	Benchmark string `json:"benchmark_name,omitempty"` // shown to people; it doesn't reach `kitt run`
 	Profile   Text   `json:"profile_id,omitempty"`     // of an engine profile of the server's; see package profile
+
+	// RuntimeConfig configures an engine that is started; see engine.Spec.
+	RuntimeConfig json.RawMessage `json:"runtime_config,omitempty"`
 }
 
 // A Text is a text of a command that is of no consequence. A value of another kind

@@ -162,7 +162,7 @@ func TestStatesThatMakeNoSense(t *testing.T) {
 // the middle of its work: it would be taken for a cleanup of every copy.
 func TestACommandThatIsNoJobRemovesNoModel(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{`{"command":{"command_id":"bad"}}`, `{"command":{"command_id":"bad","type":"start_engine"}}`} {
+	for _, text := range []string{`{"command":{"command_id":"bad"}}`, `{"command":{"command_id":"bad","type":"run_container"}}`} {
 		for _, state := range []State{StatePreparing, StateRunning} {
 			s, bad := storedJob(t, state)
 			require.NoError(t, os.WriteFile(bad.Path(commandFileName), []byte(text), 0o600))
