@@ -22,6 +22,11 @@ func (a *Agent) Machine() *hwdetect.Machine { return a.host.Description() }
 // Engines returns the engines on the machine, as they were last read.
 func (a *Agent) Engines() []heartbeat.Engine { return hostmonitor.OnWire(a.host.Latest().Engines) }
 
+// GPUCounters returns the counters of the GPUs, as they were last read, within the last
+// 30 s unless the GPUs do not answer. Its zero value has none, as where they cannot be
+// read. What it holds must not be changed.
+func (a *Agent) GPUCounters() hwdetect.Counters { return a.host.Latest().Counters }
+
 // GPUHistory returns the readings of the GPUs after since, of the last hour, the oldest
 // first: one every 30 s, and more while ReadGPUs was called. What they hold must not be
 // changed.

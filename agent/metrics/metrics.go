@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
 const (
@@ -45,6 +46,11 @@ type Agent interface {
 
 	// Job returns the status of one job.
 	Job(id string) (agent.JobStatus, error)
+
+	// Machine returns the machine's description, nil if there is none, and GPUCounters
+	// the counters of its GPUs, both as they were last read.
+	Machine() *hwdetect.Machine
+	GPUCounters() hwdetect.Counters
 }
 
 var _ Agent = (*agent.Agent)(nil)
@@ -78,6 +84,13 @@ func (m *Metrics) Follow(a Agent, events iter.Seq[agent.Event]) {
 	for e := range events {
 		m.counted.event(a, e)
 	}
+}
+
+// A snapshot is what an agent says of itself at one moment.
+type snapshot struct {
+	agent.Status
+	machine  *hwdetect.Machine // may be nil
+	counters hwdetect.Counters
 }
 
 // status returns the agent's status, whose changes are counted.
@@ -117,7 +130,7 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	if source == nil {
 		return
 	}
-	s := m.status(source)
+	s := snapshot{m.status(source), source.Machine(), source.GPUCounters()}
 	for _, t := range m.tables {
 		t.read(s, func(value float64, labels ...string) {
 			out <- prometheus.MustNewConstMetric(t.desc, t.kind, value, labels...)

@@ -65,9 +65,12 @@ func TestAgent(t *testing.T) {
 		srv := &agenttest.Server{}
 		run := &runnertest.Fake{Lines: []string{"one", "two"}, Delay: 15 * time.Second}
 		m := metrics.New()
+		detector := &hwdetecttest.Fake{}
+		joules := 5.0
+		detector.SetCounters(hwdetect.Counters{Time: time.Now().Add(time.Hour), GPUs: []hwdetect.GPUCounters{{EnergyJ: &joules}}}, nil)
 		a, err := agent.New(agent.Config{
 			Name: "gpu-01", Version: "1.2.3", Dir: t.TempDir(), Server: srv, Runner: run, Metrics: m.Handler(),
-			Detector: &hwdetecttest.Fake{},
+			Detector: detector,
 		})
 		require.NoError(t, err)
 		require.Empty(t, ours(samples(t, a.Handler())), "there is nothing to say before Follow")
@@ -94,6 +97,7 @@ func TestAgent(t *testing.T) {
 			`kitt_agent_job_duration_seconds_count{outcome="completed"}`:          1,
 			`kitt_agent_job_duration_seconds_bucket{outcome="completed",le="60"}`: 1,
 			`kitt_agent_job_queue_seconds_count`:                                  2,
+			`kitt_agent_gpu_energy_joules_total{gpu="0"}`:                         5,
 			`kitt_agent_jobs{state="running"}`:                                    0,
 			`kitt_agent_jobs{state="accepted"}`:                                   0,
 			`kitt_agent_ready`:                                                    1,
@@ -133,7 +137,14 @@ type fake struct {
 	mu     sync.Mutex
 	status agent.Status
 	jobs   map[string]agent.JobStatus
+
+	machine  *hwdetect.Machine
+	counters hwdetect.Counters
 }
+
+func (f *fake) Machine() *hwdetect.Machine { return f.machine }
+
+func (f *fake) GPUCounters() hwdetect.Counters { return f.counters }
 
 func (f *fake) Status() agent.Status {
 	f.mu.Lock()
@@ -184,6 +195,11 @@ func everything() *metrics.Metrics {
 		"z": {CommandID: "z", State: agent.StateFailed, Class: "oom", AcceptedAt: time.Now(), StartedAt: time.Now(), EndedAt: time.Now(), LogLines: 3,
 			Integrity: &agent.JobIntegrity{Verdict: "invalid"}},
 	}}
+	joules, watts, n, hot := 1234.5, 300.0, int64(3), 90*time.Second
+	f.machine = &hwdetect.Machine{GPUs: []hwdetect.GPU{{Model: "NVIDIA H100", UUID: "GPU-1", MemoryBytes: 80 << 30}}}
+	f.counters = hwdetect.Counters{Time: time.Now(), GPUs: []hwdetect.GPUCounters{{
+		EnergyJ: &joules, PowerLimitW: &watts, HWThermal: &hot, ECCCorrected: &n, PCIeReplays: &n, NVLinkErrors: &n,
+	}}}
 	return followed(f,
 		agent.Event{Kind: agent.EventCopy, JobID: "z", Copy: &storage.Progress{BytesDone: 10}},
 		agent.Event{Kind: agent.EventState, JobID: "z", State: agent.StateRunning},
@@ -194,29 +210,38 @@ func TestReadings(t *testing.T) {
 	t.Parallel()
 	got := samples(t, everything().Handler())
 	for name, v := range map[string]float64{
-		`kitt_agent_gpu_utilization_ratio{gpu="0"}`:                      0.5,
-		`kitt_agent_gpu_memory_used_bytes{gpu="0"}`:                      2 << 30,
-		`kitt_agent_gpu_power_watts{gpu="0"}`:                            240.25,
-		`kitt_agent_gpu_sm_clock_hertz{gpu="0"}`:                         1.41e9,
-		`kitt_agent_gpu_throttled{gpu="0",reason="sw_power_cap"}`:        1,
-		`kitt_agent_gpu_throttled{gpu="0",reason="hw_thermal_slowdown"}`: 0,
-		`kitt_agent_gpu_xid_errors_total{gpu="0",xid="79"}`:              1,
-		`kitt_agent_gpu_ecc_uncorrected_errors_total{gpu="0"}`:           2,
-		`kitt_agent_store_disk_free_bytes`:                               2.5 * (1 << 30),
-		`kitt_agent_store_copied_bytes_total`:                            10,
-		`kitt_agent_store_copies_total{result="completed"}`:              1,
-		`kitt_agent_jobs{state="running"}`:                               1,
-		`kitt_agent_runs_judged_total{verdict="invalid"}`:                1,
-		`kitt_agent_runs_judged_total{verdict="valid"}`:                  0,
-		`kitt_agent_jobs_blocked`:                                        1,
-		`kitt_agent_log_lines_total`:                                     10,
-		`kitt_agent_log_lines_missing_total`:                             2,
-		`kitt_agent_undelivered_bytes`:                                   4096,
-		`kitt_agent_heartbeats_total{result="refused"}`:                  1,
+		`kitt_agent_gpu_utilization_ratio{gpu="0"}`:                           0.5,
+		`kitt_agent_gpu_memory_used_bytes{gpu="0"}`:                           2 << 30,
+		`kitt_agent_gpu_power_watts{gpu="0"}`:                                 240.25,
+		`kitt_agent_gpu_sm_clock_hertz{gpu="0"}`:                              1.41e9,
+		`kitt_agent_gpu_throttled{gpu="0",reason="sw_power_cap"}`:             1,
+		`kitt_agent_gpu_throttled{gpu="0",reason="hw_thermal_slowdown"}`:      0,
+		`kitt_agent_gpu_xid_errors_total{gpu="0",xid="79"}`:                   1,
+		`kitt_agent_gpu_ecc_uncorrected_errors_total{gpu="0"}`:                2,
+		`kitt_agent_gpu_energy_joules_total{gpu="0"}`:                         1234.5,
+		`kitt_agent_gpu_throttled_seconds_total{gpu="0",reason="hw_thermal"}`: 90,
+		`kitt_agent_gpu_power_limit_watts{gpu="0"}`:                           300,
+		`kitt_agent_gpu_ecc_corrected_errors_total{gpu="0"}`:                  3,
+		`kitt_agent_gpu_pcie_replays_total{gpu="0"}`:                          3,
+		`kitt_agent_gpu_nvlink_errors_total{gpu="0"}`:                         3,
+		`kitt_agent_gpu_memory_bytes{gpu="0"}`:                                80 << 30,
+		`kitt_agent_gpu_info{gpu="0",name="NVIDIA H100",uuid="GPU-1"}`:        1,
+		`kitt_agent_store_disk_free_bytes`:                                    2.5 * (1 << 30),
+		`kitt_agent_store_copied_bytes_total`:                                 10,
+		`kitt_agent_store_copies_total{result="completed"}`:                   1,
+		`kitt_agent_jobs{state="running"}`:                                    1,
+		`kitt_agent_runs_judged_total{verdict="invalid"}`:                     1,
+		`kitt_agent_runs_judged_total{verdict="valid"}`:                       0,
+		`kitt_agent_jobs_blocked`:                                             1,
+		`kitt_agent_log_lines_total`:                                          10,
+		`kitt_agent_log_lines_missing_total`:                                  2,
+		`kitt_agent_undelivered_bytes`:                                        4096,
+		`kitt_agent_heartbeats_total{result="refused"}`:                       1,
 	} {
 		require.Contains(t, got, name)
 		require.InDelta(t, v, got[name], 0, name)
 	}
+	require.NotContains(t, got, `kitt_agent_gpu_throttled_seconds_total{gpu="0",reason="sw_thermal"}`)
 	require.NotContains(t, got, `kitt_agent_gpu_power_watts{gpu="1"}`, "what could not be read has no sample")
 }
 

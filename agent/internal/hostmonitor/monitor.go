@@ -68,6 +68,7 @@ type Monitor struct {
 	engines *guarded[[]engine.Status]
 	start   *guarded[error]
 	free    *guarded[int64]
+	count   *guarded[hwdetect.Counters]
 
 	warnings asked[[]string]
 	problems asked[[]health.Problem]
@@ -88,6 +89,7 @@ type Readings struct {
 	Machine   *hwdetect.Machine // nil before there is one
 	Usage     *storage.Usage    // likewise
 	Telemetry hwdetect.Telemetry
+	Counters  hwdetect.Counters // of the GPUs; its zero value if they cannot be read
 	Engines   []engine.Status
 	Start     error  // why no job can be started; nil also while jobs run, when nobody asks
 	FreeBytes *int64 // where the agent keeps its jobs; nil before there is a reading
@@ -106,6 +108,15 @@ func New(cfg Config) *Monitor {
 	}
 	if t, ok := cfg.Detector.(hwdetect.TelemetryReader); ok {
 		m.gpus = newGuarded(t.Telemetry)
+	}
+	if c, ok := cfg.Detector.(hwdetect.CounterReader); ok {
+		m.count = newGuarded(func(ctx context.Context) (hwdetect.Counters, error) {
+			read, err := c.Counters(ctx)
+			if errors.Is(err, hwdetect.ErrAbsent) { // no trouble: most machines have none
+				return hwdetect.Counters{}, nil
+			}
+			return read, err
+		})
 	}
 	if cfg.Start != nil {
 		m.start = newGuarded(func(ctx context.Context) (error, error) { return cfg.Start(ctx), nil })
@@ -189,6 +200,7 @@ func (m *Monitor) read(ctx context.Context, idle bool) {
 	}
 	readInto(ctx, m, "storage", m.usage, func(now *Readings, v storage.Usage) { now.Usage = &v })
 	readInto(ctx, m, "telemetry", m.gpus, m.keepLocked)
+	readInto(ctx, m, "gpu counters", m.count, func(now *Readings, v hwdetect.Counters) { now.Counters = v })
 	readInto(ctx, m, "engines", m.engines, func(now *Readings, v []engine.Status) { now.Engines = v })
 }
 
