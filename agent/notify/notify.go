@@ -62,13 +62,15 @@ func Events() []Event {
 func DefaultEvents() []Event { return []Event{JobFailed, IntegrityInvalid, Degraded, Recovered} }
 
 const (
-	// DefaultPerHour is how many notifications are sent in an hour at most, and
-	// MaxPerHour what Config.PerHour may be.
+	// DefaultPerHour is how many notifications are sent in an hour at most unless
+	// Config.PerHour says otherwise.
 	DefaultPerHour = 30
-	MaxPerHour     = 1000
 
-	stateFile = "notify.json" // in Config.Dir
+	// MaxPerHour is the largest Config.PerHour.
+	MaxPerHour = 1000
 )
+
+const stateFile = "notify.json" // in Config.Dir
 
 // Config says what a Notifier sends where. URL and Dir are required.
 type Config struct {
