@@ -35,7 +35,7 @@ func (t Tool) check(ctx context.Context, p Program) error {
 		return nil // mounted noexec here, which need not hold in a container
 	}
 	if err != nil {
-		return err
+		return base.JoinCause(ctx, err)
 	}
 	if got := string(bytes.TrimSpace(out)); got != t.describe().checkWord {
 		return fmt.Errorf("%s: it is another program: it says %q", p.Path, base.Printable(got, 60))

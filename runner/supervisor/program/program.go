@@ -28,8 +28,10 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -73,8 +75,12 @@ type answer struct {
 	at      time.Time
 }
 
-// retryAfter is how long an answer without a program stands.
-const retryAfter = time.Minute
+// How long an answer without a program stands: one that says what is wrong with each of
+// the sources, and one that blames the machine.
+const (
+	retryAfter     = time.Minute
+	retryTransient = 2 * time.Second
+)
 
 // NewFinder returns a Finder that has not looked yet.
 func NewFinder(source Source) *Finder {
@@ -82,7 +88,8 @@ func NewFinder(source Source) *Finder {
 }
 
 // Find returns the program. The error matches [runner.ErrUnavailable] and says
-// why each of the sources doesn't work.
+// why each of the sources doesn't work. It matches [runner.ErrNotReady] instead if one of
+// them could not be looked at, as with too many open files: then a job waits.
 func (f *Finder) Find(ctx context.Context) (Program, error) {
 	if a := f.last.Load(); a.stands() {
 		return a.program, a.err
@@ -107,7 +114,7 @@ func (f *Finder) Find(ctx context.Context) (Program, error) {
 // Known returns why there is no program, if a look within the last minute has
 // shown that. It looks for nothing itself; after that minute Find looks again.
 func (f *Finder) Known() error {
-	if a := f.last.Load(); a != nil && a.err != nil && a.stands() {
+	if a := f.last.Load(); a != nil && errors.Is(a.err, runner.ErrUnavailable) && a.stands() {
 		return a.err
 	}
 	return nil
@@ -118,7 +125,10 @@ func (a *answer) stands() bool {
 	if a == nil {
 		return false
 	}
-	if a.err != nil {
+	switch {
+	case errors.Is(a.err, runner.ErrNotReady):
+		return time.Since(a.at) < retryTransient
+	case a.err != nil:
 		return time.Since(a.at) < retryAfter
 	}
 	_, err := os.Stat(a.program.Path)
@@ -160,12 +170,25 @@ func (s Source) find(ctx context.Context) (Program, error) {
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", c.from, err))
 	}
+	if i := slices.IndexFunc(errs, unseen); i >= 0 {
+		return Program{}, &runner.Error{
+			Class: runner.ClassUnavailable,
+			Text:  fmt.Sprintf("containers can't be used yet, because %s can't be looked for: %v", s.Tool, errs[i]),
+			Err:   errors.Join(errs[i], runner.ErrNotReady),
+		}
+	}
 	return Program{}, &runner.Error{
 		Class: runner.ClassUnavailable,
 		Text:  fmt.Sprintf("containers can't be used, because there is no %s %s: %s", s.Tool, s.Tool.describe().purpose, oneLine(errs)),
 		Fix:   fmt.Sprintf("install a released kitt-agent, or put a static %s next to it", s.Tool),
 		Err:   errors.Join(append(errs, runner.ErrUnavailable)...),
 	}
+}
+
+// unseen reports whether err says nothing about a source: the machine kept it from being
+// looked at, or it did not answer in time. That a directory is read-only rarely passes.
+func unseen(err error) bool {
+	return base.Transient(err) && !errors.Is(err, syscall.EROFS) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func oneLine(errs []error) string {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,6 +161,29 @@ func TestNothingIsKnownForLong(t *testing.T) {
 		require.Equal(t, f.Known(), err, "it stands for a while")
 		time.Sleep(time.Minute)
 		require.NoError(t, f.Known())
+		_, err = f.Find(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// TestTroubleIsNoAnswer has a file that the machine fails to read, as with too many open
+// files: nothing is known of it, and a job waits for the next look.
+func TestTroubleIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	good, err := program.NewFinder(program.Source{Dir: t.TempDir()}).Find(t.Context())
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink("/proc/self/mem", path)) // its first byte can't be read
+	synctest.Test(t, func(t *testing.T) {
+		f := program.NewFinder(program.Source{Path: path})
+		_, err := f.Find(t.Context())
+		require.ErrorIs(t, err, syscall.EIO)
+		require.ErrorIs(t, err, runner.ErrNotReady)
+		require.NotErrorIs(t, err, runner.ErrUnavailable, "another runner would take the job")
+		require.NoError(t, f.Known())
+		require.NoError(t, os.Remove(path))
+		require.NoError(t, os.Symlink(good.Path, path))
+		time.Sleep(2 * time.Second)
 		_, err = f.Find(t.Context())
 		require.NoError(t, err)
 	})
