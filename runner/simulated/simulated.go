@@ -105,7 +105,8 @@ func (r *Runner) Owns(context.Context, []runner.Job, []int) ([]int, error) { ret
 //
 // A simulated run is part of this program and can't outlive it. Whatever the
 // cause of ctx's end, [runner.ErrDetach] included, the run ends at once, leaves
-// no metrics.json, and its error matches that cause.
+// no metrics.json, and its error matches that cause. It waits for a disk that is full or
+// a process with too many open files.
 func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
 	res := runner.Result{Runner: "simulated", Started: r.cfg.Now()}
 	err := r.run(ctx, job, out, res.Started)
@@ -134,7 +135,10 @@ func (r *Runner) run(ctx context.Context, job runner.Job, out runner.Output, sta
 	if r.cfg.Scenario.BrokenMetrics {
 		data = data[:len(data)/2]
 	}
-	return r.cfg.WriteFile(filepath.Join(job.ResultsDir, "metrics.json"), data)
+	_, err = base.Persist(ctx, nil, func() (any, error) {
+		return nil, r.cfg.WriteFile(filepath.Join(job.ResultsDir, "metrics.json"), data)
+	})
+	return base.JoinCause(ctx, err)
 }
 
 // rng returns the generator of one use in one job. Figures and delays have one

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -342,4 +343,25 @@ func TestNewNamesEveryFault(t *testing.T) {
 	require.ErrorContains(t, err, "Speed")
 	require.ErrorContains(t, err, "GPUs")
 	require.ErrorContains(t, err, "flood")
+}
+
+// TestTooManyOpenFiles waits where metrics.json can't be written for want of the machine.
+func TestTooManyOpenFiles(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		var written []byte
+		r, err := New(Config{WriteFile: func(_ string, data []byte) error {
+			if time.Since(begun) < time.Minute {
+				return &os.PathError{Op: "open", Path: "metrics.json", Err: syscall.EMFILE}
+			}
+			written = data
+			return nil
+		}})
+		require.NoError(t, err)
+		var out recording
+		_, err = r.Run(t.Context(), runner.Job{ID: "a", Model: "m"}, &out)
+		require.NoError(t, err)
+		require.NotEmpty(t, written)
+	})
 }
