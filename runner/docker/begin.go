@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -31,15 +32,50 @@ func (f *follower) begin(ctx context.Context, image string, p program.Program) e
 }
 
 // start starts the container, unless an engine that went away before it answered has
-// done so: a second start is not the run.
+// done so: a second start is not the run. A container that the engine began to start and
+// can't start any more is made again.
 func (f *follower) start(ctx context.Context) error {
 	return f.insist(ctx, func() error {
 		begun, err := patiently(ctx, f.say, func() (bool, error) { return readClaimed(f.job) })
 		if err != nil || begun {
 			return err
 		}
-		return f.r.start(ctx, f.id)
+		if f.id == "" {
+			if err := f.createAgain(ctx); err != nil {
+				return err
+			}
+		}
+		err = f.r.start(ctx, f.id)
+		if halfStarted(err) && !claimed(f.job) {
+			return errors.Join(err, f.abandon(ctx))
+		}
+		return err
 	})
+}
+
+// abandon removes a container in which nothing was begun. That it is gone is noted down
+// first: a start of this program in between makes another one.
+func (f *follower) abandon(ctx context.Context) error {
+	id := f.id
+	f.id, f.rec.Container = "", ""
+	if _, err := patiently(ctx, f.say, func() (any, error) { return nil, writeRecord(f.job, f.rec) }); err != nil {
+		return err
+	}
+	return f.r.remove(ctx, id)
+}
+
+// createAgain makes the container that abandon has removed.
+func (f *follower) createAgain(ctx context.Context) error {
+	p, err := f.r.program.Find(ctx)
+	if err != nil {
+		return err
+	}
+	if f.id, f.rec.Supervised, err = f.r.create(ctx, f.job, f.rec.Image, p); err != nil {
+		return err
+	}
+	f.rec.Container = f.id
+	_, err = patiently(ctx, f.say, func() (any, error) { return nil, writeRecord(f.job, f.rec) })
+	return err
 }
 
 // interruptedLimit is for how long it is tried again what the engine begins and fails to

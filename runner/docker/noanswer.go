@@ -58,7 +58,7 @@ func answerOf(err error) answer {
 	switch {
 	case class == "unavailable", containsAny(text, awayTexts):
 		return noAnswer
-	case class == "context canceled", class == "context deadline exceeded", containsAny(text, interruptedTexts):
+	case class == "context canceled", class == "context deadline exceeded", containsAny(text, interruptedTexts), halfStarted(err):
 		return interrupted
 	}
 	return answered
@@ -91,6 +91,23 @@ var interruptedTexts = []string{
 	"context canceled: unknown",
 	"context deadline exceeded: unknown",
 	"no running task found",
+}
+
+// halfStarted reports whether err, of a start, says that an earlier start of the container
+// has left something in containerd or runc: an engine or a containerd was killed during
+// it. The engine does not remove what is left, so that each further start fails too.
+func halfStarted(err error) bool {
+	if err == nil {
+		return false
+	}
+	_, text, _ := strings.Cut(err.Error(), daemonSays)
+	return strings.HasSuffix(text, ": already exists") || containsAny(text, leftoverTexts)
+}
+
+var leftoverTexts = []string{
+	"with given ID already exists", // runc
+	"id already in use",            // moby 20.10, for a container of containerd's
+	"failed to start shim: mkdir ", // followed by the bundle's directory and "file exists"
 }
 
 func containsAny(text string, parts []string) bool {

@@ -86,6 +86,11 @@ func TestAnswerOf(t *testing.T) {
 		{interrupted, 500, "failed to create task for container: context deadline exceeded"},
 		{interrupted, 500, "failed to start shim: start failed: context deadline exceeded: unknown"},
 		{interrupted, 404, "no running task found: task 0123 not found: not found"},
+		// An earlier start was cut off.
+		{interrupted, 409, "id already in use"},
+		{interrupted, 500, "task 0123: already exists"},
+		{interrupted, 500, "failed to start shim: mkdir /run/containerd/io.containerd.runtime.v2.task/moby/0123: file exists: unknown"},
+		{interrupted, 500, "OCI runtime create failed: container with given ID already exists: unknown"},
 		// The engine says why it can't.
 		{answered, 500, "OCI runtime create failed: container_linux.go:380: starting container process caused: exec: \"/kitt-supervise\": unknown"},
 		{answered, 500, "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: error mounting \"/data\": unknown"},

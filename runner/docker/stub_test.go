@@ -583,3 +583,29 @@ func TestResumeAfterTheEnd(t *testing.T) {
 	require.Equal(t, 3, exit.Code)
 	require.Equal(t, 1, s.called("DELETE /containers/c1"))
 }
+
+// TestAStartThatWasCutOffIsMadeAgain has an engine that was killed while it started a
+// container, and since then can't start it: another one is made, and the benchmark runs.
+func TestAStartThatWasCutOffIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	for _, left := range []string{"task c1: already exists", "failed to start shim: mkdir /run/containerd/c1: file exists: unknown"} {
+		s, r := newStub(t, map[string]http.HandlerFunc{
+			"POST /containers/c1/start": reply(500, `{"message":"`+left+`"}`),
+			"GET /containers/c2/json":   reply(200, strings.Replace(exited(0, false), "c1", "c2", 1)),
+			"GET /containers/c2/logs":   reply(200, ""),
+			"DELETE /containers/c2":     reply(204, ""),
+		})
+		s.answers["POST /containers/c2/start"] = s.start
+		var made atomic.Int32
+		s.answers["POST /containers/create"] = func(w http.ResponseWriter, r *http.Request) {
+			reply(201, fmt.Sprintf(`{"Id":"c%d"}`, made.Add(1)))(w, r)
+		}
+		var out runnertest.Recorder
+		result, err := r.Run(t.Context(), stubJob(t), &out)
+		require.NoError(t, err)
+		require.Equal(t, "c2", result.ContainerID)
+		require.Equal(t, 1, s.called("DELETE /containers/c1"))
+		require.Equal(t, 1, s.called("POST /containers/c2/start"))
+		require.Contains(t, out.Messages(), left)
+	}
+}
