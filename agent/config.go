@@ -134,7 +134,7 @@ type Config struct {
 	// concurrently, and returns at once.
 	Audit func(policy.Entry)
 
-	// MaxConcurrentJobs is how many benchmarks run at once, from 1 to 64.
+	// MaxConcurrentJobs is how many benchmarks run at once, from 1 to 1024.
 	// Defaults to 1: benchmarks that share a machine disturb each other.
 	MaxConcurrentJobs int
 

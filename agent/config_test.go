@@ -24,7 +24,7 @@ func TestNewNamesEachFieldThatIsWrong(t *testing.T) {
 		Settings:          agent.Settings{ModelDir: "models", ShareSource: "nas", Interval: 10500 * time.Millisecond},
 		GPUs:              "some",
 		AllowedImages:     []string{"["},
-		MaxConcurrentJobs: 65,
+		MaxConcurrentJobs: 1025,
 		StopGrace:         -time.Second,
 		MaxJobDuration:    -time.Second,
 		DrainTimeout:      -time.Second,
@@ -32,7 +32,7 @@ func TestNewNamesEachFieldThatIsWrong(t *testing.T) {
 	})
 	for _, want := range []string{
 		"agent: ", `Name "a/b" has a slash`, "TLS has no certificate", "Port is 70000", `Settings.ModelDir "models"`,
-		`Settings.ShareSource "nas"`, "Settings.Interval 10.5s", `GPUs is "some"`, `AllowedImages: "["`, "MaxConcurrentJobs is 65",
+		`Settings.ShareSource "nas"`, "Settings.Interval 10.5s", `GPUs is "some"`, `AllowedImages: "["`, "MaxConcurrentJobs is 1025",
 		"StopGrace is -1s", "MaxJobDuration is -1s", "DrainTimeout is -1s", "Keep.MaxAge is -1h0m0s", "Keep.MaxBytes is -1",
 	} {
 		require.ErrorContains(t, err, want)

@@ -1,5 +1,5 @@
 // Package standard has the usual parts of an agent: benchmarks run in Docker
-// containers or through the local kitt command, models come from a share to local
+// containers, through the local kitt command or on a Slurm cluster, models come from a share to local
 // disk, and the machine describes itself, its GPUs through NVML if the program is
 // built with the tag nvml.
 //
@@ -21,6 +21,7 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/runner/docker"
 	"github.com/kirizan/kitt-agent/runner/process"
+	"github.com/kirizan/kitt-agent/runner/slurm"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -45,6 +46,10 @@ type Config struct {
 	// what [process.Environment] passes on of this program's, and Env. A benchmark
 	// outlives this program only if Supervisor is set.
 	Process process.Config
+
+	// Slurm configures jobs on a cluster, for that Kind. Owner, Env and Logger default to
+	// Name, Env and Logger.
+	Slurm slurm.Config
 
 	// Storage configures the copies of models. Owner and Logger default to Name and
 	// Logger.
@@ -104,14 +109,18 @@ func (cfg Config) withDefaults() Config {
 		}
 	}
 	orName(&cfg.Docker.Owner)
+	orName(&cfg.Slurm.Owner)
 	orName(&cfg.Storage.Owner)
-	for _, logger := range []**slog.Logger{&cfg.Docker.Logger, &cfg.Storage.Logger, &cfg.Detector.Logger} {
+	for _, logger := range []**slog.Logger{&cfg.Docker.Logger, &cfg.Slurm.Logger, &cfg.Storage.Logger, &cfg.Detector.Logger} {
 		if *logger == nil {
 			*logger = cfg.Logger
 		}
 	}
 	if cfg.Docker.Env == nil {
 		cfg.Docker.Env = cfg.Env
+	}
+	if cfg.Slurm.Env == nil {
+		cfg.Slurm.Env = cfg.Env
 	}
 	if cfg.Process.Env == nil {
 		own, _ := process.Environment(os.Environ())

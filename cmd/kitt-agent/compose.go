@@ -67,7 +67,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		Server:            server,
 		Runner:            run,
 		Storage:           parts.Storage,
-		Detector:          parts.Detector,
+		Detector:          chooseDetector(cfg, parts),
 		Port:              cfg.Port,
 		Token:             cfg.Token,
 		ReadToken:         tokens.own,
@@ -113,6 +113,7 @@ func newParts(cfg *config.Config, vars []string, log *slog.Logger, start func(*e
 		Env:     vars,
 		Docker:  dockerConfig(cfg),
 		Process: local,
+		Slurm:   slurmConfig(cfg),
 		Storage: guardStorage(storageConfig(cfg), policyOf(cfg)),
 		Logger:  log,
 	})

@@ -152,6 +152,14 @@ func (d *daemon) command(body string) {
 	}
 }
 
+// output runs another command of the program, with the agent's settings.
+func (d *daemon) output(args ...string) (string, error) {
+	cmd := exec.Command(d.prog.path, args...)
+	cmd.Env = append(append(os.Environ(), d.env...), "KITT_HOME="+d.home)
+	text, err := cmd.Output()
+	return string(text), err
+}
+
 // undelivered returns how many reports the agent still owes, -1 if it does not
 // say.
 func undelivered(d *daemon) int {

@@ -26,6 +26,7 @@ func newPreflightCommand(env *environment) *cobra.Command {
 		Short: "Check whether this machine has what the agent needs",
 		Long: `Check whether this machine has what the agent needs: the Docker engine and its access
 to the GPUs, KITT's image, the NVIDIA driver, disk space, the server, the port and more.
+With runner: slurm, a probe job shows that nodes see the shared directory.
 All checks run at once, each with a time limit. For what fails, the command that mends
 it is shown.
 
@@ -88,14 +89,17 @@ func (env *environment) preflight(ctx context.Context, cfg *config.Config) (_ []
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, containers.Close()) }()
-	checks := []preflight.Check{
-		preflight.Python(func(ctx context.Context) bool { return cfg.Runner == "process" || !docker.HasImage(ctx) }),
-		preflight.Driver(system),
+	var checks []preflight.Check
+	if cfg.Runner != runnerSlurm { // whose nodes this machine needn't resemble
+		checks = append(checks, preflight.Python(func(ctx context.Context) bool { return cfg.Runner == "process" || !docker.HasImage(ctx) }),
+			preflight.Driver(system))
+	}
+	checks = append(checks,
 		preflight.NFS(cfg.ModelShareSource),
 		preflight.DiskSpace(modelDir(cfg)),
 		preflight.Port(cfg.Port, cfg.Name),
 		preflight.ConfigFile(cfg.Path),
-	}
+	)
 	reachable, clock := preflight.Server(preflight.ServerConfig{
 		URL:  cfg.ServerURL,
 		CA:   config.Expand(cfg.TLS.CA),
@@ -105,7 +109,12 @@ func (env *environment) preflight(ctx context.Context, cfg *config.Config) (_ []
 		Insecure: cfg.Insecure,
 		Proxy:    http.ProxyFromEnvironment,
 	})
-	checks = append(append(checks, reachable, clock, containersCheck(cfg, containers)), docker.All()...)
+	checks = append(checks, reachable, clock)
+	if cfg.Runner == runnerSlurm {
+		checks = append(checks, slurmChecks(cfg)...)
+	} else {
+		checks = append(append(checks, containersCheck(cfg, containers)), docker.All()...)
+	}
 	checks = append(checks, policyCheck(cfg)...)
 	return preflight.Run(ctx, checks, func(r preflight.Result) { say(checkLine(r)) }), nil
 }

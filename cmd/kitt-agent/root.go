@@ -65,7 +65,9 @@ func newRootCommand(env *environment) *cobra.Command {
 		newVersionCommand(env),
 		newSuperviseCommand(env),
 		newSuperviseContainerCommand(env),
-		newSocketProxyCommand(env), newSocketProxyCommand(env),
+		newSocketProxyCommand(env),
+		newRunOnNodeCommand(env),
+		newFetchModelCommand(env),
 		newManCommand(env),
 	)
 	return root

@@ -58,7 +58,7 @@ Its log goes to standard error and, as JSON, to ~/.kitt/logs/agent.log.`,
 	flags.String("name", "", "`name` of the agent at the server")
 	flags.Int("port", 0, "`port` of the agent's own API")
 	flags.BoolVar(&checked, "preflight", false, "check the machine first, and start only if it has what is required")
-	flags.String("runner", "", "what runs benchmarks: auto, docker, process or simulated")
+	flags.String("runner", "", "what runs benchmarks: auto, docker, process, simulated or slurm")
 	return cmd
 }
 
@@ -111,6 +111,9 @@ func (env *environment) start(ctx context.Context, cfg *config.Config) (err erro
 			log.Warn("not closed cleanly", "err", err)
 		}
 	}()
+	if cluster := clusterOf(agentConfig.Runner); cluster != nil && cfg.Origin("max_concurrent_jobs") == "default" {
+		agentConfig.MaxConcurrentJobs = clusterSlots(ctx, cfg, cluster, log)
+	}
 	logWithheld(cfg, os.Environ(), log)
 	trail := openTrail(cfg, &agentConfig, log)
 	defer trail()

@@ -17,6 +17,7 @@ import (
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
+	"github.com/kirizan/kitt-agent/runner/slurm"
 )
 
 // statusReport is what `status --json` prints.
@@ -232,13 +233,25 @@ func writeJobs(out io.Writer, jobs []agent.JobStatus, now time.Time) error {
 				note = j.Integrity.Text
 			}
 		}
-		if text := cmp.Or(j.Error, j.Refused, note); text != "" {
+		if text := cmp.Or(j.Error, j.Refused, note, inSlurm(j)); text != "" {
 			note = "\t" + printable(text)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d%s\n", printable(j.CommandID), printable(j.TestID), printable(state), printable(machine),
 			printable(j.Model), printable(j.Engine), printable(j.Suite), jobTime(j, now), j.LogLines, note)
 	}
 	return w.Flush()
+}
+
+// inSlurm says where a job is that Slurm has; it is empty for others.
+func inSlurm(j agent.JobStatus) string {
+	if !j.EndedAt.IsZero() {
+		return ""
+	}
+	s, ok := slurm.ReadStatus(j.Dir)
+	if !ok {
+		return ""
+	}
+	return "Slurm " + s.String()
 }
 
 // jobTime returns how long a job waits, runs or ran.

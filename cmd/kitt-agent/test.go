@@ -20,6 +20,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/runner/slurm"
 )
 
 // newTestCommand returns `kitt-agent test`.
@@ -66,7 +67,7 @@ func newTestListCommand(env *environment) *cobra.Command {
 			if asJSON {
 				return env.printJSON(page)
 			}
-			return writeTests(env.stdout, page)
+			return writeTests(env.stdout, page, slurmIDs(cfg.Home))
 		},
 	}
 	env.insecureFlag(cmd)
@@ -88,16 +89,33 @@ func (env *environment) server() (*config.Config, *kittapi.Client, error) {
 	return cfg, server, err
 }
 
-// writeTests prints tests as a table.
-func writeTests(w io.Writer, page kittapi.TestPage) error {
+// slurmIDs returns the IDs that Slurm gave the tests whose jobs are below home, by the
+// tests' own.
+func slurmIDs(home string) map[string]string {
+	ids := map[string]string{}
+	jobs, _ := agent.StoredJobs(home) // those whose state can be read
+	for _, j := range jobs {
+		if s, ok := slurm.ReadStatus(j.Dir); ok && j.TestID != "" {
+			ids[j.TestID] = s.ID
+		}
+	}
+	return ids
+}
+
+// writeTests prints tests as a table, with Slurm's IDs where there are any.
+func writeTests(w io.Writer, page kittapi.TestPage, slurmIDs map[string]string) error {
 	if len(page.Items) == 0 {
 		_, err := fmt.Fprintln(w, "No tests.")
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "TEST\tSTATUS\tENGINE\tSUITE\tMODEL\tCREATED\tERROR")
+	head, column := "", func(kittapi.TestRow) string { return "" }
+	if len(slurmIDs) > 0 {
+		head, column = "SLURM\t", func(t kittapi.TestRow) string { return slurmIDs[t.ID] + "\t" }
+	}
+	fmt.Fprintln(table, "TEST\tSTATUS\t"+head+"ENGINE\tSUITE\tMODEL\tCREATED\tERROR")
 	for _, t := range page.Items {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(t.ID), printable(t.Status), printable(t.EngineName),
+		fmt.Fprintf(table, "%s\t%s\t%s%s\t%s\t%s\t%s\t%s\n", printable(t.ID), printable(t.Status), column(t), printable(t.EngineName),
 			printable(t.SuiteName), shorten(t.ModelPath, 40), seconds(t.CreatedAt), shorten(t.Error, 40))
 	}
 	if err := table.Flush(); err != nil {

@@ -18,8 +18,9 @@ import (
 	"unicode"
 )
 
-// MaxJobs is how many benchmarks may run at once at most.
-const MaxJobs = 64
+// MaxJobs is how many benchmarks may run at once at most: on one machine a few, on a
+// cluster as many as its partition has room for.
+const MaxJobs = 1024
 
 // Name is the rule for an agent's name.
 func Name(name string) error {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -72,6 +73,7 @@ func RunOnNode(args []string, stdout io.Writer) int {
 		say("not started: %v", err)
 		return supervisor.StatusFailed
 	}
+	job.GPUs = strings.FieldsFunc(os.Getenv("CUDA_VISIBLE_DEVICES"), func(r rune) bool { return r == ',' })
 	return supervise(spec, job, dir, say)
 }
 
@@ -137,7 +139,7 @@ func describe(ctx context.Context, spec Spec, dir string, say func(string, ...an
 		err = errors.New("what it prints is not JSON")
 	}
 	if err == nil {
-		err = base.WriteFile(filepath.Join(dir, machineFile), stdout.Bytes())
+		err = base.WriteFile(filepath.Join(dir, MachineFile), stdout.Bytes())
 	}
 	if err != nil {
 		say("this node is not described: %s: %v", spec.Describe[0], err)

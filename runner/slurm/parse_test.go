@@ -126,6 +126,11 @@ func TestCommandLines(t *testing.T) {
 	}
 	job := runner.Job{ID: "1", Model: "{results}", Engine: "vllm", Suite: "quick", ResultsDir: "/r", Image: "i"}
 	require.Equal(t, []string{"run", "{results}", "i"}, render([]string{"run", "{model}", "{image}"}, job), "values are not looked at again")
+	job.GPUs, job.Model = []string{"0", "2"}, "/models/qwen.gguf"
+	require.Equal(t, []string{`"device=0,2"`, "--device=nvidia.com/gpu=0", "--device=nvidia.com/gpu=2", "--volume=/r:/r", "--volume=/models:/models:ro"},
+		render([]string{`"device={gpus}"`, "{devices}", "{volumes}"}, job))
+	job.Model = "org/model"
+	require.Equal(t, []string{"--bind=/r:/r"}, render([]string{"{binds}"}, job), "an identifier is nothing to mount")
 	require.NoError(t, checkScript("/shared/bin/kitt", "run-on-node"))
 	for _, program := range []string{"relative", "/with blank", "/" + strings.Repeat("x", 127)} {
 		require.ErrorIs(t, checkScript(program, ""), runner.ErrUnavailable)

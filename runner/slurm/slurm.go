@@ -106,6 +106,9 @@ type Config struct {
 	// Command is the command line on the node, see [Command].
 	Command []string
 
+	// Image is what {image} means in Command for a job that names none.
+	Image string
+
 	// After is the command line that ends what Command has started outside of its own
 	// processes, such as a container. It runs on the node when the benchmark has ended.
 	After []string

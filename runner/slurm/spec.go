@@ -21,9 +21,12 @@ const (
 	specFile      = "spec.json"
 	logFile       = "slurm.log"
 	statusFile    = "status.json"
-	machineFile   = "machine.json"
 	claimFile     = supervisor.ClaimFile
 )
+
+// MachineFile is the file in Job.Dir/slurm with what a node said of itself; see
+// Config.Describe.
+const MachineFile = "machine.json"
 
 // version is that of the files of this package. Keys are only added.
 const version = 1
@@ -93,6 +96,9 @@ func (s Spec) version() int { return s.Version }
 func (s Spec) write(dir string) error { return writeState(dir, specFile, s) }
 
 func (r *Runner) specOf(job runner.Job) Spec {
+	if job.Image == "" {
+		job.Image = r.cfg.Image
+	}
 	return Spec{
 		Version: version, Job: job, Command: r.cfg.Command, After: r.cfg.After, Env: r.cfg.Env, Describe: r.cfg.Describe, Fetch: r.cfg.Fetch,
 		Limit: supervisor.LimitOf(r.cfg.LogLimit), Grace: job.Grace(),
@@ -102,8 +108,18 @@ func (r *Runner) specOf(job runner.Job) Spec {
 // argsWord is the element of a command line that stands for all arguments of kitt.
 const argsWord = "{args}"
 
-// placeholders are the texts that a command line may hold, apart from argsWord.
-var placeholders = []string{"{job}", "{dir}", "{results}", "{model}", "{model_dir}", "{image}", "{engine}", "{suite}"}
+// Other elements that stand for several words, or none.
+const (
+	volumesWord = "{volumes}" // of docker and podman
+	bindsWord   = "{binds}"   // of apptainer
+	devicesWord = "{devices}" // of podman and of Docker from 25 on, in the names of CDI
+)
+
+// listWords are all of them.
+var listWords = []string{argsWord, volumesWord, bindsWord, devicesWord}
+
+// placeholders are the texts that a command line may hold within a word.
+var placeholders = []string{"{job}", "{dir}", "{results}", "{model}", "{model_dir}", "{image}", "{engine}", "{suite}", "{gpus}"}
 
 // CheckCommand returns an error if a command line can't be one for [Command].
 func CheckCommand(command []string) error {
@@ -114,15 +130,16 @@ func CheckCommand(command []string) error {
 		if strings.ContainsFunc(word, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			return fmt.Errorf("%q has a control character", word)
 		}
-		rest := strings.ReplaceAll(word, argsWord, "")
+		if slices.Contains(listWords, word) {
+			continue
+		}
+		rest := word
 		for _, p := range placeholders {
 			rest = strings.ReplaceAll(rest, p, "")
 		}
 		if _, after, found := strings.Cut(rest, "{"); found && strings.Contains(after, "}") {
-			return fmt.Errorf("%q has a placeholder other than %s, %s", word, argsWord, strings.Join(placeholders, ", "))
-		}
-		if word != argsWord && strings.Contains(word, argsWord) {
-			return fmt.Errorf("in %q, %s is not a word of its own", word, argsWord)
+			return fmt.Errorf("%q has a placeholder other than %s, and %s as words of their own",
+				word, strings.Join(placeholders, ", "), strings.Join(listWords, ", "))
 		}
 	}
 	return nil
@@ -132,7 +149,11 @@ func CheckCommand(command []string) error {
 // stands for the arguments of `kitt`, which come last if it is missing. Within a word
 // these are replaced: {job} by the job's ID, {dir} by its directory of this package,
 // {results} by that of its results, {model} by the model, {model_dir} by the directory
-// that holds it, {image}, {engine} and {suite} by the job's. No shell reads it.
+// that holds it, {image}, {engine} and {suite} by the job's, and {gpus} by the indexes of
+// the GPUs that Slurm gave the job, such as 0,1. As words of their own, {volumes} stands
+// for the options of docker and podman, and {binds} for those of apptainer, that mount
+// the results and the model, and {devices} for the GPUs as --device options. No shell
+// reads it.
 func Command(template []string, job runner.Job) []string {
 	line := render(template, job)
 	if !slices.Contains(template, argsWord) {
@@ -143,18 +164,30 @@ func Command(template []string, job runner.Job) []string {
 
 // render replaces the placeholders of a command line.
 func render(template []string, job runner.Job) (line []string) {
+	gpus := strings.Join(job.GPUs, ",")
 	modelDir := job.Model
 	if filepath.IsAbs(job.Model) && (len(job.ModelFiles) > 0 || !isDir(job.Model)) {
 		modelDir = filepath.Dir(job.Model)
 	}
 	replace := strings.NewReplacer("{job}", job.ID, "{dir}", directory(job), "{results}", job.ResultsDir, "{model}", job.Model,
-		"{model_dir}", modelDir, "{image}", job.Image, "{engine}", job.Engine, "{suite}", job.Suite)
+		"{model_dir}", modelDir, "{image}", job.Image, "{engine}", job.Engine, "{suite}", job.Suite, "{gpus}", gpus)
 	for _, word := range template {
-		if word == argsWord {
+		switch word {
+		case argsWord:
 			line = append(line, job.Arguments()...)
-			continue
+		case volumesWord, bindsWord:
+			option := map[string]string{volumesWord: "--volume=", bindsWord: "--bind="}[word]
+			line = append(line, option+job.ResultsDir+":"+job.ResultsDir)
+			if filepath.IsAbs(modelDir) {
+				line = append(line, option+modelDir+":"+modelDir+":ro")
+			}
+		case devicesWord:
+			for _, gpu := range strings.FieldsFunc(gpus, func(r rune) bool { return r == ',' }) {
+				line = append(line, "--device=nvidia.com/gpu="+gpu)
+			}
+		default:
+			line = append(line, replace.Replace(word))
 		}
-		line = append(line, replace.Replace(word))
 	}
 	return line
 }

@@ -57,8 +57,9 @@ type Config struct {
 
 	DiskLow int64 // bytes free on a disk below which the agent is degraded; 0 for never
 
-	Runner            string // auto, docker, process or simulated
+	Runner            string // auto, docker, process, simulated or slurm
 	Simulated         Simulated
+	Slurm             Slurm
 	GPUs              string // auto, all or none
 	AllowedImages     []string
 	Policy            Policy
@@ -96,6 +97,20 @@ type TLS struct {
 type Simulated struct {
 	Speed    float64 // factor on the delays between lines; 0 leaves them out
 	Scenario simulated.Scenario
+}
+
+// Slurm says how jobs are submitted to Slurm. See slurm.Config.
+type Slurm struct {
+	Partition, Account, QOS string
+	Time                    time.Duration // 0 for the partition's
+	GPUs                    int           // of each job
+	GPUType                 string        // empty for any
+	Exclusive               bool
+	Args                    []string // further options of sbatch
+	SharedDir               string   // may begin with ~; empty for Home
+	NodeDir                 string   // empty leaves models on the shared file system
+	Container               string   // none, docker or podman
+	Command                 []string // in place of Container
 }
 
 // ContainerPolicy says what the containers of a benchmark are like.

@@ -189,7 +189,7 @@ func TestFaults(t *testing.T) {
 		{"token umlaut", "token: über\n", ":1: token: it holds blanks or characters outside"},
 		{"list", "port: [1]\n", "it is a list or a map"},
 		{"gpus", "gpus: some\n", `allowed is auto, all or none`},
-		{"runner", "runner: podman\n", `allowed is auto, docker, process or simulated`},
+		{"runner", "runner: podman\n", `allowed is auto, docker, process, simulated or slurm`},
 		{"no unit", "stop_grace: 10\n", "it has no unit"},
 		{"interval", "heartbeat_interval_s: 5\n", "allowed is 10 to 300"},
 		{"size", "retention:\n  max_size: lots\n", `:2: retention.max_size: "lots" does not work: it is no size`},

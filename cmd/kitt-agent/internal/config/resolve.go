@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/kirizan/kitt-agent/agent/notify"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
 	"github.com/kirizan/kitt-agent/runner/supervisor"
@@ -114,6 +115,7 @@ func defaults() *Config {
 		Notify:            Notify{Format: string(notify.JSON), PerHour: notify.DefaultPerHour},
 		Runner:            "auto",
 		Simulated:         Simulated{Speed: 1},
+		Slurm:             Slurm{GPUs: 1, Container: "none"},
 		GPUs:              "auto",
 		MaxConcurrentJobs: 1,
 		StopGrace:         10 * time.Second,
@@ -164,6 +166,13 @@ func (c *Config) check() []error {
 	}
 	if c.MetricsListen != "" && !c.ServesMetrics() {
 		fault("metrics_listen", c.where("metrics_listen"), "metrics: false says that there are none", "remove one of the two")
+	}
+	if shared := Expand(c.Slurm.SharedDir); c.Runner == "slurm" && shared != "" && !base.Within(filepath.Clean(shared), filepath.Clean(c.Home)) {
+		fault("slurm.shared_dir", c.where("slurm.shared_dir"), fmt.Sprintf("the agent's home %s is not in it, so that nodes don't see its jobs", c.Home),
+			"set KITT_HOME to a directory in it")
+	}
+	if len(c.Slurm.Command) > 0 && c.Slurm.Container != "none" {
+		fault("slurm.command", c.where("slurm.command"), "slurm.container is set too", "keep one of the two")
 	}
 	models := storage.Settings{Dir: c.ModelStorageDir, ShareMount: c.ModelShareMount}
 	if e, ok := errors.AsType[*storage.Error](models.Check()); ok {
