@@ -21,10 +21,11 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
 	"github.com/kirizan/kitt-agent/agent/webpage"
-	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/preflight"
 	"github.com/kirizan/kitt-agent/runner"
+	"github.com/kirizan/kitt-agent/runner/engine"
+	"github.com/kirizan/kitt-agent/runner/engine/enginetest"
 	"github.com/kirizan/kitt-agent/runner/runnertest"
 	"github.com/kirizan/kitt-agent/storage"
 )
@@ -60,7 +61,7 @@ func serve(t *testing.T, cfg agent.Config, page webpage.Config, address string) 
 	if cfg.Runner == nil {
 		cfg.Runner = &runnertest.Fake{Hangs: true}
 	}
-	cfg.Engines = func(context.Context) []heartbeat.Engine { return []heartbeat.Engine{{Engine: "vllm", Installed: true}} }
+	cfg.Engines = &enginetest.Fake{Statuses: []engine.Status{{Name: "vllm", Installed: true, Version: "0.6.4"}, {Name: "ollama", Installed: true, Running: true, Port: 11434}}}
 	cfg.Listener = listener
 	if cfg.Page == nil {
 		cfg.Page = func(a *agent.Agent) http.Handler {

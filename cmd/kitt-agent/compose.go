@@ -74,6 +74,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		AllowedHosts:      cfg.AllowedHosts,
 		MaxConnections:    cfg.Limits.Connections,
 		MaxFollowers:      cfg.Limits.Followers,
+		Page:              page(cfg, parts, log),
 		Settings:          agentSettings(cfg),
 		GPUs:              agent.GPUPolicy(cfg.GPUs),
 		AllowedImages:     cfg.AllowedImages,

@@ -89,17 +89,32 @@ func (env *environment) preflight(ctx context.Context, cfg *config.Config) (_ []
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, containers.Close()) }()
-	var checks []preflight.Check
-	if cfg.Runner != runnerSlurm { // whose nodes this machine needn't resemble
-		checks = append(checks, preflight.Python(func(ctx context.Context) bool { return cfg.Runner == "process" || !docker.HasImage(ctx) }),
-			preflight.Driver(system))
+	checks := append(machineChecks(cfg, system, docker), preflight.Port(cfg.Port, cfg.Name), preflight.ConfigFile(cfg.Path))
+	checks = append(checks, serverChecks(cfg)...)
+	if cfg.Runner == runnerSlurm {
+		checks = append(checks, slurmChecks(cfg)...)
+	} else {
+		checks = append(append(checks, containersCheck(cfg, containers)), docker.All()...)
 	}
-	checks = append(checks,
-		preflight.NFS(cfg.ModelShareSource),
-		preflight.DiskSpace(modelDir(cfg)),
-		preflight.Port(cfg.Port, cfg.Name),
-		preflight.ConfigFile(cfg.Path),
-	)
+	checks = append(checks, policyCheck(cfg)...)
+	return preflight.Run(ctx, checks, func(r preflight.Result) { say(checkLine(r)) }), nil
+}
+
+// machineChecks returns the checks of the machine itself. With Slurm, its nodes are not
+// asked to be like it.
+func machineChecks(cfg *config.Config, detector hwdetect.Detector, docker *dockercheck.Checks) []preflight.Check {
+	checks := []preflight.Check{preflight.NFS(cfg.ModelShareSource), preflight.DiskSpace(modelDir(cfg))}
+	if cfg.Runner == runnerSlurm {
+		return checks
+	}
+	return append([]preflight.Check{
+		preflight.Python(func(ctx context.Context) bool { return cfg.Runner == "process" || !docker.HasImage(ctx) }),
+		preflight.Driver(detector),
+	}, checks...)
+}
+
+// serverChecks returns the checks of the KITT server.
+func serverChecks(cfg *config.Config) []preflight.Check {
 	reachable, clock := preflight.Server(preflight.ServerConfig{
 		URL:  cfg.ServerURL,
 		CA:   config.Expand(cfg.TLS.CA),
@@ -109,14 +124,7 @@ func (env *environment) preflight(ctx context.Context, cfg *config.Config) (_ []
 		Insecure: cfg.Insecure,
 		Proxy:    http.ProxyFromEnvironment,
 	})
-	checks = append(checks, reachable, clock)
-	if cfg.Runner == runnerSlurm {
-		checks = append(checks, slurmChecks(cfg)...)
-	} else {
-		checks = append(append(checks, containersCheck(cfg, containers)), docker.All()...)
-	}
-	checks = append(checks, policyCheck(cfg)...)
-	return preflight.Run(ctx, checks, func(r preflight.Result) { say(checkLine(r)) }), nil
+	return []preflight.Check{reachable, clock}
 }
 
 // startChecked runs the checks before a start, and refuses to start where what

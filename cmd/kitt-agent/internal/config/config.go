@@ -41,6 +41,8 @@ type Config struct {
 	Metrics       *bool  // whether GET /metrics is served; nil where nothing names it. See ServesMetrics
 	MetricsListen string // host:port that serves it apart from the API; empty for the API itself
 
+	Page bool // whether the API serves the page for people too
+
 	TLS               TLS
 	Insecure          bool // --insecure: the server's certificate is not verified; no key sets it
 	RequireClientCert bool // whether callers of the API must show a certificate of TLS.CA's

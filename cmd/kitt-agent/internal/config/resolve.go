@@ -125,6 +125,7 @@ func defaults() *Config {
 		Limits:            Limits{Log: supervisor.DefaultLimit, Connections: 2048, Followers: 1100},
 		Policy:            Policy{EngineSocket: "proxy", Container: ContainerPolicy{Network: "host", Pids: socketproxy.DefaultPids}},
 		Log:               Log{Level: slog.LevelInfo, Format: "auto"},
+		Page:              true,
 		origins:           map[string]noted{},
 	}
 	if host, err := os.Hostname(); err == nil && rules.Name(host) == nil {
