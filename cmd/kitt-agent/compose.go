@@ -81,7 +81,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		Policy:            policyOf(cfg),
 		MaxConcurrentJobs: cfg.MaxConcurrentJobs,
 		Integrity:         watch,
-		CheckEnginePort:   cfg.Runner != runnerSimulated && cfg.Policy.Container.Network == string(socketproxy.NetworkHost),
+		CheckEnginePort:   cfg.Runner != runnerSimulated && cfg.Runner != runnerSlurm && cfg.Policy.Container.Network == string(socketproxy.NetworkHost),
 		StopGrace:         cfg.StopGrace,
 		MaxJobDuration:    cfg.MaxJobDuration,
 		DrainTimeout:      cfg.DrainTimeout,
@@ -133,7 +133,9 @@ func machineSource(cfg *config.Config, parts *standard.Parts) integrity.Source {
 
 // watchMachine returns how the machine is watched during benchmarks.
 func watchMachine(cfg *config.Config, parts *standard.Parts) (agent.Integrity, error) {
-	if !cfg.Integrity.Enabled {
+	// Benchmarks on a cluster run on its nodes: the state of this machine says nothing of
+	// them, and would be recorded as theirs.
+	if !cfg.Integrity.Enabled || cfg.Runner == runnerSlurm {
 		return agent.Integrity{}, nil
 	}
 	rules, err := integrity.SetLimits(integrity.DefaultRules(), cfg.Integrity.Limits)

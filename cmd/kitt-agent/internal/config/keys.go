@@ -163,7 +163,7 @@ var keysBeforeIntegrity = []Key{
 	{Name: "slurm.gpus", Env: "KITT_SLURM_GPUS", Allowed: "0 to 1024", Default: "1",
 		Meaning: "GPUs that a benchmark gets from Slurm",
 		set:     integer(func(c *Config) *int { return &c.Slurm.GPUs }, 0, 1024)},
-	{Name: "slurm.gpu_type", Env: "KITT_SLURM_GPU_TYPE", Allowed: "a type in gres.conf, such as h200", Default: "any",
+	{Name: "slurm.gpu_type", Env: "KITT_SLURM_GPU_TYPE", Allowed: "a type in gres.conf, such as h200", Default: "any type",
 		Meaning: "type of these GPUs",
 		set:     text(func(c *Config) *string { return &c.Slurm.GPUType }, slurm.CheckName)},
 	{Name: "slurm.exclusive", Env: "KITT_SLURM_EXCLUSIVE", Allowed: "true or false", Default: "false",
