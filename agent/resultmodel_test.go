@@ -60,7 +60,7 @@ func TestAResultSaysHowItWasMade(t *testing.T) {
 	_, stop := start(t, agent.Config{Name: "gpu-07", Version: "1.2.3", Server: srv, Runner: run, GPUs: agent.GPUAll, Detector: hwdetecttest.NewFake(machine)})
 	defer stop()
 	id := srv.Queue(heartbeat.Command{ID: "c1", Type: agent.TypeRunTest, Payload: json.RawMessage(
-		`{"model_path":"org/m","engine_name":"llama_cpp","suite_name":"quick","engine_mode":"native","benchmark_name":"latency","profile_id":"fast"}`)})
+		`{"model_path":"org/m","engine_name":"llama_cpp","suite_name":"quick","engine_mode":"docker","benchmark_name":"latency"}`)})
 	require.NoError(t, srv.WaitEnded(within(t, time.Minute), id))
 	data := srv.Results()[0].Data
 	require.Equal(t, "org/m", data["model"])
@@ -72,8 +72,8 @@ func TestAResultSaysHowItWasMade(t *testing.T) {
 	delete(info, "id")
 	require.Equal(t, map[string]any{
 		"schema": "kitt-agent/result/1", "name": "gpu-07", "version": "1.2.3", "command_id": "c1", "test_id": id,
-		"model": "org/m", "model_path": "org/m", "model_origin": "identifier", "engine": "llama_cpp", "engine_mode": "native", "suite": "quick",
-		"benchmark": "latency", "profile": "fast", "runner": "docker",
+		"model": "org/m", "model_path": "org/m", "model_origin": "identifier", "engine": "llama_cpp", "engine_mode": "docker", "suite": "quick",
+		"benchmark": "latency", "runner": "docker",
 		"image": map[string]any{"name": "kitt:latest", "id": "sha256:aa", "digest": "registry.example/kitt@sha256:bb"},
 		"gpus":  []any{map[string]any{"index": 0.0, "uuid": "GPU-1", "model": "NVIDIA H200", "memory_bytes": 150754820096.0}},
 	}, info)

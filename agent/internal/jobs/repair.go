@@ -47,6 +47,9 @@ func readCommand(dir, id string) (commandFile, error) {
 	path := filepath.Join(dir, commandFileName)
 	var c commandFile
 	err := readJSON(path, &c)
+	if c.Command.Type != TypeStartEngine {
+		c.Command.Spec.RuntimeConfig = nil // older agents kept what the server sent, whatever it was
+	}
 	if err != nil {
 		known, damage := salvageCommand(path)
 		c = known
