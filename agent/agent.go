@@ -131,6 +131,7 @@ func (a *Agent) compose(recorder *integrity.Recorder) {
 	a.maintainer = newMaintainer(a.cfg, a.registry, a.outbox, a.notices)
 	a.engines = enginejobs.New(enginejobs.Config{
 		Manager: a.cfg.Engines, Storage: a.cfg.Storage, Policy: a.cfg.Policy, Dir: a.cfg.Dir, Live: a.registry.isLive,
+		Conflict: a.cfg.OnConflict, Submit: a.submitRestart,
 		Changed: func(ctx context.Context) { a.host.Engines(ctx) },
 		Notices: a.notices, Logger: a.cfg.Logger,
 	})
@@ -253,6 +254,10 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // watchEngines looks after native engines once it is known which jobs there are.
 func (a *Agent) watchEngines(ctx context.Context) {
+	select {
+	case <-a.ready:
+	case <-ctx.Done():
+	}
 	select {
 	case <-a.examined:
 		if a.duplicates.two() == "" {

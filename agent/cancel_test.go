@@ -128,6 +128,7 @@ func TestABenchmarkThatOutlivesItsCancel(t *testing.T) {
 		defer stop()
 		id := srv.Launch("a")
 		require.NoError(t, srv.Wait(within(t, time.Minute), id, "running"))
+		synctest.Wait() // the server hears it while the job is still prepared
 		require.ErrorIs(t, a.Cancel(within(t, time.Minute), id, "user"), runner.ErrStillRunning)
 		require.NoError(t, srv.Wait(within(t, time.Minute), id, "failed"))
 		_, reason := srv.Status(id)

@@ -175,6 +175,10 @@ type Config struct {
 	// it knew before. The default looks for them, and starts none.
 	Engines engine.Manager
 
+	// OnConflict says what becomes of a benchmark that needs the GPUs that an engine
+	// holds which the agent started. The zero value fails it, with the remedy.
+	OnConflict EngineConflict
+
 	// Warnings, if set, returns sentences that Status shows in addition to the
 	// agent's own, such as one about a certificate that will expire. It is called
 	// for each Status. One that takes longer than 200 ms has its last answer
@@ -367,6 +371,7 @@ func (cfg Config) validate() error {
 		}
 	}
 	negative("StopGrace", cfg.StopGrace)
+	negative("OnConflict.Wait", cfg.OnConflict.Wait)
 	negative("MaxJobDuration", cfg.MaxJobDuration)
 	negative("DrainTimeout", cfg.DrainTimeout)
 	negative("Integrity.WaitCoolLimit", cfg.Integrity.WaitCoolLimit)

@@ -2,13 +2,33 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
+	"github.com/kirizan/kitt-agent/agent/internal/enginejobs"
 	"github.com/kirizan/kitt-agent/agent/internal/execution"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/heartbeat"
 )
+
+// An EngineConflict says what becomes of a benchmark that needs the GPUs that an engine
+// holds which the agent started: after Wait it fails, or with Restart the engine is
+// stopped, and started again after the benchmark.
+type EngineConflict = enginejobs.Conflict
+
+// submitRestart makes the job that starts an engine again after a benchmark.
+func (a *Agent) submitRestart(c jobs.Command) error {
+	_, release, err := a.registry.acquire()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := a.intake.submit(c, jobs.FromProgram); !errors.Is(err, ErrDuplicate) {
+		return err
+	}
+	return nil
+}
 
 // postStopEngine stops an engine and answers once it has stopped, as the protocol says.
 // It is a job like others, which goes on if the caller does not wait.

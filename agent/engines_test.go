@@ -231,3 +231,82 @@ func TestEngineCommandsOverTheAPI(t *testing.T) {
 	require.Equal(t, http.StatusAccepted, status)
 	require.Equal(t, true, answer["accepted"])
 }
+
+// A benchmark and a running engine never share the GPUs.
+func TestABenchmarkThatNeedsTheGPUsOfAnEngine(t *testing.T) {
+	startOllama := func(t *testing.T, srv *agenttest.Server) {
+		t.Helper()
+		endsAs(t, srv, engineCommand(srv, agent.TypeStartEngine, `{"engine_name":"llama_cpp","model_path":"/models/m.gguf","runtime_config":{"port":8090}}`), "completed")
+	}
+	t.Run("fail", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			srv, run := &agenttest.Server{}, &play{run: prints(1, 0)}
+			_, stop := start(t, agent.Config{Server: srv, Runner: run, Engines: &enginetest.Fake{}})
+			defer stop()
+			startOllama(t, srv)
+			reason := endsAs(t, srv, srv.Launch("m"), "failed")
+			require.Contains(t, reason, "the engine llama_cpp (PID 4242, port 8081) holds the GPUs (kitt-agent engines stop llama_cpp, or set engines.on_conflict in agent.yaml)")
+			require.Empty(t, run.ran())
+		})
+	})
+	t.Run("wait", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			srv, run := &agenttest.Server{}, &play{run: prints(1, 0)}
+			_, stop := start(t, agent.Config{Server: srv, Runner: run, Engines: &enginetest.Fake{}, OnConflict: agent.EngineConflict{Wait: 30 * time.Minute}})
+			defer stop()
+			startOllama(t, srv)
+			benchmark := srv.Launch("m")
+			time.Sleep(10 * time.Minute)
+			require.Empty(t, run.ran())
+			endsAs(t, srv, engineCommand(srv, agent.TypeStopEngine, `{"engine_name":"llama_cpp"}`), "completed")
+			endsAs(t, srv, benchmark, "completed")
+			require.Contains(t, strings.Join(srv.Lines(benchmark), "\n"), "Waiting to start: the engine llama_cpp (PID 4242, port 8081) holds the GPUs")
+
+			startOllama(t, srv)
+			begun := time.Now()
+			require.Contains(t, endsAs(t, srv, srv.Launch("m"), "failed"), "holds the GPUs after a wait of 30m0s")
+			require.InDelta(t, 30, time.Since(begun).Minutes(), 2)
+		})
+	})
+	t.Run("stop and restart", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			srv, engines, dir := &agenttest.Server{}, &enginetest.Fake{}, t.TempDir()
+			run := &play{run: func(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
+				found, err := engines.Detect(ctx)
+				require.NoError(t, err)
+				require.False(t, slices.ContainsFunc(found, func(s native.Status) bool { return s.Running }))
+				return prints(1, time.Minute)(ctx, job, out)
+			}}
+			cfg := agent.Config{Server: srv, Runner: run, Engines: engines, Dir: dir, OnConflict: agent.EngineConflict{Restart: true}}
+			a, stop := start(t, cfg)
+			startOllama(t, srv)
+			first, second := srv.Launch("m"), srv.Launch("m2")
+			endsAs(t, srv, first, "completed")
+			endsAs(t, srv, second, "completed")
+			require.Contains(t, strings.Join(srv.Lines(first), "\n"), "The engine llama_cpp holds the GPUs: it is stopped, and started again after the benchmark")
+			time.Sleep(time.Minute)
+			require.True(t, running(srv, "llama_cpp"))
+			found, err := engines.Detect(t.Context())
+			require.NoError(t, err)
+			for _, s := range found {
+				if s.Name == "llama_cpp" {
+					require.Equal(t, "/models/m.gguf", s.Launch.Model)
+					require.JSONEq(t, `{"port":8090}`, string(s.Launch.Config))
+				}
+			}
+
+			// An agent that stops meanwhile leaves it to the next one.
+			third := srv.Launch("m3")
+			require.NoError(t, srv.Wait(within(t, time.Hour), third, "running"))
+			time.Sleep(time.Second)
+			stop()
+			began := engines.Began()
+			a, stop = start(t, cfg)
+			defer stop()
+			<-a.Ready()
+			time.Sleep(5 * time.Minute)
+			require.Equal(t, began+1, engines.Began())
+			require.True(t, running(srv, "llama_cpp"))
+		})
+	})
+}

@@ -124,6 +124,7 @@ func TestRunnerIsNotAskedWhileABenchmarkRuns(t *testing.T) {
 		defer stop()
 		id := srv.Launch("m")
 		require.NoError(t, srv.Wait(within(t, 5*time.Minute), id, "running"))
+		synctest.Wait() // the server hears it while the job is still prepared
 		away := error(&runner.Error{Class: runner.ClassEngine, Text: "Docker does not answer", Err: runner.ErrNotReady})
 		run.start.Store(&away)
 		before := run.asked.Load()

@@ -74,6 +74,10 @@ type Launch struct {
 	Engine string          // its name, as in Spec
 	Model  string          // a local path or what the engine calls it; may be empty
 	Config json.RawMessage // runtime_config, see Spec.Parse
+
+	// Requested is what the model is called in the command, where Model is its local
+	// copy. A Manager only keeps it.
+	Requested string
 }
 
 // A Status is what is known of one kind of engine on this machine.

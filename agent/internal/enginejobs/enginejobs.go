@@ -4,6 +4,7 @@
 //
 //	enginejobs.go  the commands, as package execution hands them over
 //	watch.go       leases of the engines that run
+//	conflict.go    benchmarks that need the GPUs that an engine holds
 package enginejobs
 
 import (
@@ -34,6 +35,11 @@ type Config struct {
 
 	// Live reports whether the job with an ID has not ended.
 	Live func(id string) bool
+
+	// Conflict says what becomes of a benchmark that needs GPUs which an engine holds, and
+	// Submit makes a job that starts an engine again; of the same command only once.
+	Conflict Conflict
+	Submit   func(jobs.Command) error
 
 	// Changed is called after an engine was started, stopped or installed, or has ended.
 	Changed func(ctx context.Context)
@@ -113,7 +119,7 @@ func (e *Jobs) stop(ctx context.Context, name string, out runner.Output) error {
 // start brings the model and starts an engine, which holds the lease from then on.
 func (e *Jobs) start(ctx context.Context, j *jobs.Job, acquire Acquire, from runner.Position, out runner.Output) error {
 	spec, _ := engine.Lookup(j.Command.Spec.Engine) // Check knows it
-	launch := engine.Launch{ID: j.ID, Engine: spec.Name, Model: j.Command.Spec.Model, Config: j.Command.Spec.RuntimeConfig}
+	launch := engine.Launch{ID: j.ID, Engine: spec.Name, Model: j.Command.Spec.Model, Requested: j.Command.Spec.Model, Config: j.Command.Spec.RuntimeConfig}
 	if err := e.running(ctx, j.ID); err != nil {
 		return err // before a model is copied in vain
 	}

@@ -37,6 +37,7 @@ func (e *Jobs) watch(ctx context.Context, w watched) error {
 func (e *Jobs) Run(ctx context.Context) {
 	var watching sync.WaitGroup
 	defer watching.Wait()
+	e.startAllAgain()
 	for _, w := range e.resume(ctx) {
 		watching.Go(func() { e.await(ctx, w) })
 	}

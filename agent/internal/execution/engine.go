@@ -10,9 +10,24 @@ import (
 	"github.com/kirizan/kitt-agent/runner"
 )
 
-// Engines carries out engine commands. [enginejobs.Jobs] does.
+// Engines carries out engine commands, and keeps engines and benchmarks apart.
+// [enginejobs.Jobs] does.
 type Engines interface {
+	// Do carries out the engine command of a job.
 	Do(ctx context.Context, j *jobs.Job, acquire enginejobs.Acquire, from runner.Position, out runner.Output) error
+
+	// MakeRoom returns once no engine holds the GPUs that a benchmark needs.
+	MakeRoom(ctx context.Context, j *jobs.Job, out runner.Output, waiting func(error)) error
+
+	// Ended is called after a job has ended.
+	Ended(j *jobs.Job)
+}
+
+// makeRoom waits for the GPUs that native engines hold, or stops these.
+func (x *execution) makeRoom(ctx context.Context) (err error) {
+	defer x.catch(ctx, "engine manager", &err)
+	defer x.unblock()
+	return x.cfg.Engines.MakeRoom(ctx, x.job, output{x.jobLog}, x.block)
 }
 
 // doEngine carries out an engine command. After a restart it is called again, and the

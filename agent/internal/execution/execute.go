@@ -135,6 +135,9 @@ func (e *Executor) Start(j *jobs.Job) (over <-chan struct{}) {
 		x := &execution{Executor: e, job: j, resumed: j.State() == jobs.StateRunning}
 		x.execute(ctx)
 		e.cfg.Queue.release(j)
+		if j.State().Ended() {
+			e.cfg.Engines.Ended(j)
+		}
 		j.Notify()
 		e.cfg.Nudge()
 	})

@@ -31,6 +31,9 @@ func (x *execution) prepare(ctx context.Context) {
 	if err == nil {
 		err = x.checkJob(ctx)
 	}
+	if err == nil {
+		err = x.makeRoom(ctx)
+	}
 	switch {
 	case x.left || errors.Is(context.Cause(ctx), runner.ErrDetach):
 		return
