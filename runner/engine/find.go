@@ -83,14 +83,22 @@ func (s Spec) missing() string {
 // program returns the path of an engine's program, empty if there is none.
 func (f *Finder) program(s Spec) string {
 	if f.cfg.Dir != "" {
-		current := filepath.Join(f.cfg.Dir, s.Name, Current)
-		for _, dir := range []string{"", "bin", "build/bin"} {
-			if path := filepath.Join(current, dir, s.Program); runnable(path) {
-				return path
-			}
+		if path := ProgramIn(filepath.Join(f.cfg.Dir, s.Name, Current), s.Program); path != "" {
+			return path
 		}
 	}
 	return f.inPath(s.Program)
+}
+
+// ProgramIn returns the path of a program in the directory of an engine, empty if it is
+// not there: in the directory itself, in bin or in build/bin, as packages have it.
+func ProgramIn(root, program string) string {
+	for _, dir := range []string{"", "bin", "build/bin"} {
+		if path := filepath.Join(root, dir, program); runnable(path) {
+			return path
+		}
+	}
+	return ""
 }
 
 // Current is the link in the directory of an engine to the version that is installed.

@@ -73,6 +73,9 @@ type Config struct {
 	// Packages are what Install may install, by the names of engines.
 	Packages map[string]Package
 
+	// Transport is what Install downloads with. Nil means [http.DefaultTransport].
+	Transport http.RoundTripper
+
 	// Logger is told what happens to engines. Nil means silence.
 	Logger *slog.Logger
 }
