@@ -17,30 +17,26 @@ func WriteCSV(w io.Writer, runs []*Run) error {
 		FieldGPU, FieldDriver, FieldImage, FieldModelHash, FieldPowerLimit, "metric", "value", "repetitions",
 	})
 	for _, r := range runs {
-		ended := ""
-		if !r.Ended.IsZero() {
-			ended = r.Ended.UTC().Format(time.RFC3339)
-		}
 		row := []string{
-			r.ID, r.Origin, r.Agent, r.AgentVersion, r.Model, r.Engine, r.Suite, r.State, ended, string(r.Verdict), r.Reason, number(r.SMClockMHz()),
+			r.ID, r.Origin, r.Agent, r.AgentVersion, r.Model, r.Engine, r.Suite, r.State, instant(r.Ended), string(r.Verdict), r.Reason, number(r.SMClockMHz()),
 			optional(r.Energy.Joules), r.Identity[FieldGPU], r.Identity[FieldDriver], r.Identity[FieldImage], r.Identity[FieldModelHash], r.Identity[FieldPowerLimit],
 		}
 		for i := range row {
-			row[i] = cell(row[i])
+			row[i] = Cell(row[i])
 		}
 		if len(r.Metrics) == 0 {
 			_ = out.Write(append(row, "", "", ""))
 		}
 		for _, m := range r.Metrics {
-			_ = out.Write(append(row[:len(row):len(row)], cell(m.Name), strconv.FormatFloat(m.Value, 'g', -1, 64), strconv.Itoa(m.Repetitions)))
+			_ = out.Write(append(row[:len(row):len(row)], Cell(m.Name), strconv.FormatFloat(m.Value, 'g', -1, 64), strconv.Itoa(m.Repetitions)))
 		}
 	}
 	out.Flush()
 	return out.Error()
 }
 
-// cell returns a text that no spreadsheet takes for a formula.
-func cell(text string) string {
+// Cell returns a text that no spreadsheet takes for a formula.
+func Cell(text string) string {
 	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
 		return "'" + text
 	}
@@ -60,4 +56,37 @@ func optional(v *float64) string {
 		return ""
 	}
 	return strconv.FormatFloat(*v, 'f', 1, 64)
+}
+
+// WriteListCSV writes runs as CSV with a header, one row for each.
+func WriteListCSV(w io.Writer, runs []Summary) error {
+	out := csv.NewWriter(w)
+	_ = out.Write([]string{
+		"run", "test", "origin", "agent", "agent_version", "model", "engine", "suite", "benchmark", "state", "started", "ended", "verdict", "reason", "metric", "value",
+	})
+	for i := range runs {
+		r := &runs[i]
+		name, value := "", ""
+		if r.Headline != nil {
+			name, value = r.Headline.Name, strconv.FormatFloat(r.Headline.Value, 'g', -1, 64)
+		}
+		row := []string{
+			r.ID, r.TestID, r.Origin, r.Agent, r.AgentVersion, r.Model, r.Engine, r.Suite, r.Benchmark, r.State, instant(r.Started), instant(r.Ended),
+			string(r.Verdict), r.Reason, name, value,
+		}
+		for k := range row[:len(row)-1] {
+			row[k] = Cell(row[k])
+		}
+		_ = out.Write(row)
+	}
+	out.Flush()
+	return out.Error()
+}
+
+// instant returns a time, or nothing for an unknown one.
+func instant(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format(time.RFC3339)
 }

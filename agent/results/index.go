@@ -49,7 +49,7 @@ func (s *Store) writeIndex(found []place, at time.Time) {
 	ix := index{Version: indexVersion, Entries: make(map[string]entry, len(found))}
 	for _, p := range found {
 		ended := p.run == nil || !p.run.Ended.IsZero()
-		if ended && at.Sub(time.Unix(0, p.stamp.Modified)) > racy {
+		if p.known && ended && at.Sub(time.Unix(0, p.stamp.Modified)) > racy {
 			ix.Entries[p.key] = entry{p.stamp, p.run}
 		}
 	}

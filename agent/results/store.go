@@ -41,8 +41,11 @@ func (s *Store) AnalysisDir() string { return filepath.Join(s.dir, analysisDir) 
 // List keeps an index in AnalysisDir, so that the next List reads only what has changed
 // since. It does without where it cannot be written.
 func (s *Store) List(ctx context.Context) ([]Summary, error) {
-	ix := s.readIndex()
+	var ix index
+	var reading sync.WaitGroup
+	reading.Go(func() { ix = s.readIndex() })
 	found, err := s.scan()
+	reading.Wait()
 	if err != nil {
 		return nil, err
 	}
@@ -50,17 +53,18 @@ func (s *Store) List(ctx context.Context) ([]Summary, error) {
 	for i := range found {
 		p := &found[i]
 		if e, ok := ix.Entries[p.key]; ok && e.stamp == p.stamp {
-			p.run = e.Run
+			p.run, p.known = e.Run, true
 		} else {
 			stale = append(stale, p)
 		}
 	}
 	now := time.Now()
-	if err := eachParallel(ctx, stale, func(p *place) { p.run = s.summary(p) }); err != nil {
-		return nil, err
-	}
+	err = eachParallel(ctx, stale, func(p *place) { p.run, p.known = s.summary(p), true })
 	if len(stale) > 0 || len(ix.Entries) != len(found) {
-		s.writeIndex(found, now)
+		s.writeIndex(found, now) // also after ctx ended, so that the next List has less to read
+	}
+	if err != nil {
+		return nil, err
 	}
 	runs := make([]Summary, 0, len(found))
 	for i := range found {
@@ -115,6 +119,7 @@ type place struct {
 	key       string // both
 	stamp     stamp
 	run       *Summary // nil if there is none
+	known     bool     // whether run was read
 }
 
 // A stamp changes when what a run was read from changes.

@@ -296,6 +296,10 @@ func TestListStops(t *testing.T) {
 	cancel()
 	_, err := results.Open(dir).List(ctx)
 	require.ErrorIs(t, err, context.Canceled)
+	text, err := os.ReadFile(filepath.Join(dir, "analysis", "index.json"))
+	require.NoError(t, err)
+	require.NotContains(t, string(text), `"a"`, "what was not read is not in the index")
+	require.Len(t, list(t, results.Open(dir)), 1)
 }
 
 // Long runs have their samples compressed.

@@ -235,3 +235,12 @@ func TestCSV(t *testing.T) {
 	require.Equal(t, "a,,,,'=HYPERLINK(1),,,completed,2026-11-29T12:00:00Z,,,,,,,,,,'+x,-1.5,2", lines[1])
 	require.Equal(t, "b,,,,,,,failed,,,,,,,,,,,,,", lines[2])
 }
+
+func TestListCSV(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	require.NoError(t, WriteListCSV(&out, []Summary{{ID: "a", Model: "@x", Headline: &Metric{Name: "tps", Value: -2.5}}, {ID: "b"}}))
+	lines := strings.Split(out.String(), "\n")
+	require.Equal(t, "a,,,,,'@x,,,,,,,,,tps,-2.5", lines[1])
+	require.Equal(t, "b,,,,,,,,,,,,,,,", lines[2])
+}

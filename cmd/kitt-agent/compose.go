@@ -18,6 +18,8 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
+	"github.com/kirizan/kitt-agent/agent/results"
+	"github.com/kirizan/kitt-agent/agent/results/baseline"
 	"github.com/kirizan/kitt-agent/agent/standard"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/hwdetect"
@@ -87,6 +89,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		DrainTimeout:      cfg.DrainTimeout,
 		Keep:              agent.Retention{MaxAge: cfg.Retention.MaxAge, MaxBytes: cfg.Retention.MaxSize},
 		Secrets:           secrets,
+		Remarks:           baseline.Of(results.Open(cfg.Home)).Remarks,
 		Warnings: func(context.Context) []string {
 			return slices.Concat(tlsWarnings(cfg, time.Now()), modeWarnings(cfg), envWarnings(cfg), policyOf(cfg).Wide())
 		},

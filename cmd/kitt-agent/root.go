@@ -14,7 +14,8 @@ KITT_NAME, KITT_PORT and others: see the README), from agent.yaml and from
 defaults, in that order. The agent's files are in ~/.kitt, or where KITT_HOME says.
 
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 the agent is not running, 4 it runs but
-something keeps it from its work or soon will, and 100 if update --check finds a newer version.`
+something keeps it from its work or soon will, 5 and 6 what results compare found, and 100 if
+update --check finds a newer version.`
 
 // newRootCommand returns kitt-agent with all its commands.
 func newRootCommand(env *environment) *cobra.Command {
@@ -57,6 +58,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newPolicyCommand(env),
 		newCertsCommand(env),
 		newTestCommand(env),
+		newResultsCommand(env),
 		newHardwareCommand(env),
 		newPreflightCommand(env),
 		newDoctorCommand(env),

@@ -139,7 +139,7 @@ func Runs(a, b []*results.Run, o Options) (Comparison, error) {
 		c.remark("%d of %d runs are not judged: nothing is known about the state of their machine", len(a)+len(b)-n, len(a)+len(b))
 	}
 	if few := min(len(a), len(b)); few < minTest {
-		c.remark("there are only %d runs on a side; %d can show a difference, and 6 give a confidence interval", few, minTest)
+		c.remark("the smaller set has %d runs; %d can show a difference, and 6 give a confidence interval", few, minTest)
 	}
 	return c, nil
 }
