@@ -76,11 +76,12 @@ func New(cfg Config) (*Agent, error) {
 	settings.limit(cfg.Policy)
 	secrets := logstream.NewRedactor(cfg.Secrets)
 	cfg.Logger = slog.New(secrets.Handler(cfg.Logger.Handler()))
-	recorder, recorderErr := cfg.Integrity.recorder(cfg.Logger)
+	var a *Agent
+	recorder, recorderErr := cfg.Integrity.recorder(cfg.Logger, func(s integrity.Sample) { a.host.Sampled(s.Time, s.GPUs) })
 	if err := errors.Join(cfg.validate(), settingsErr, recorderErr); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
-	a := &Agent{
+	a = &Agent{
 		cfg: cfg, secrets: secrets, settings: settings, token: &callerToken{now: cfg.Token, readAgain: cfg.ReadToken}, ready: make(chan struct{}),
 		audit:   &auditor{write: cfg.Audit, secrets: secrets},
 		notices: &notices.Board{Secrets: secrets}, registry: newRegistry(), examined: make(chan struct{}), queue: execution.NewQueue(cfg.MaxConcurrentJobs),

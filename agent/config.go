@@ -250,13 +250,14 @@ func (i Integrity) withDefaults() Integrity {
 	return i
 }
 
-// recorder returns what records runs; nil without a Source.
-func (i Integrity) recorder(log *slog.Logger) (*integrity.Recorder, error) {
+// recorder returns what records runs, and calls sampled with each sample; nil without a
+// Source.
+func (i Integrity) recorder(log *slog.Logger, sampled func(integrity.Sample)) (*integrity.Recorder, error) {
 	if i.Source == nil {
 		return nil, nil
 	}
 	return integrity.NewRecorder(integrity.RecorderConfig{
-		Source: i.Source, Interval: i.Interval, Rules: i.Rules, Judges: i.Judges, Logger: log,
+		Source: i.Source, Interval: i.Interval, Rules: i.Rules, Judges: i.Judges, Sampled: sampled, Logger: log,
 	})
 }
 

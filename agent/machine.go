@@ -28,8 +28,8 @@ func (a *Agent) Engines() []heartbeat.Engine { return hostmonitor.OnWire(a.host.
 func (a *Agent) GPUCounters() hwdetect.Counters { return a.host.Latest().Counters }
 
 // GPUHistory returns the readings of the GPUs after since, of the last hour, the oldest
-// first: one every 30 s, and more while ReadGPUs was called. What they hold must not be
-// changed.
+// first: one every 30 s, and one a second while a benchmark was recorded (see
+// Config.Integrity) or ReadGPUs was called. What they hold must not be changed.
 func (a *Agent) GPUHistory(since time.Time) []GPUReading { return a.host.History(since) }
 
 // ReadGPUs reads the GPUs for somebody who watches them. It does so at most once a

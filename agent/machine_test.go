@@ -111,3 +111,28 @@ func TestPageBesideTheAPI(t *testing.T) {
 	require.Equal(t, http.StatusOK, send(t, elsewhere, "GET /", "", nil).Code)
 	require.Equal(t, http.StatusNotFound, send(t, newIdle(t, agent.Config{}), "GET /", "", nil).Code)
 }
+
+// What is recorded during a benchmark is part of the last hour, so nobody who watches has
+// the GPUs read once more.
+func TestARecordedBenchmarkIsInTheLastHour(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gpus := &slowGPUs{Fake: hwdetecttest.NewFake(profile(t, "h100-8"))}
+		a, stop := start(t, agent.Config{
+			Server: &agenttest.Server{}, Runner: &play{run: hangs}, Detector: gpus, Integrity: agent.Integrity{Source: newHotMachine()},
+		})
+		defer stop()
+		<-a.Ready()
+		_, err := a.Submit(agent.Benchmark{Model: "m"})
+		require.NoError(t, err)
+		<-time.After(5 * time.Minute)
+		before := gpus.reads.Load()
+		for range 60 {
+			a.ReadGPUs(t.Context())
+			<-time.After(time.Second)
+		}
+		require.LessOrEqual(t, gpus.reads.Load()-before, int64(3), "two for heartbeats")
+		require.InDelta(t, 60, len(a.GPUHistory(time.Now().Add(-time.Minute))), 4)
+		require.InDelta(t, 360, len(a.GPUHistory(time.Time{})), 15)
+	})
+}

@@ -43,6 +43,10 @@ type RecorderConfig struct {
 	// Judges judge runs in addition to Rules.
 	Judges []Judge
 
+	// Sampled, if set, is called with each sample of a recording, possibly
+	// concurrently, and returns at once.
+	Sampled func(Sample)
+
 	// Logger receives what goes wrong. Defaults to discarding it.
 	Logger *slog.Logger
 }

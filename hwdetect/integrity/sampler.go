@@ -63,6 +63,9 @@ func (s *sampler) take(ctx context.Context) {
 		return // nothing could be read
 	}
 	s.summary.Add(sample)
+	if r.cfg.Sampled != nil {
+		r.cfg.Sampled(sample)
+	}
 	if s.file == nil || s.fileFull {
 		return
 	}

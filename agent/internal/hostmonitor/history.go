@@ -15,10 +15,13 @@ const (
 	historyFor = time.Hour
 	maxHistory = int(historyFor / time.Second)
 
+	// leastApart is a second, less what a clock may be late.
+	leastApart = 950 * time.Millisecond
+
 	// freshEvery is the least time between two readings that FreshTelemetry takes.
 	// After one that took long, costShare times as long as that has to pass: whoever
 	// watches takes at most 1 % of the time of whatever answers.
-	freshEvery = time.Second
+	freshEvery = leastApart
 	costShare  = 100
 )
 
@@ -43,12 +46,15 @@ type GPUPoint struct {
 // A history is the readings of the last hour, the oldest first.
 type history struct{ readings []GPUReading }
 
-// add appends what is kept of t. A reading that is there already is ignored.
+// add appends what is kept of t, unless there is a reading less than a second older.
 func (h *history) add(t hwdetect.Telemetry) {
 	if t.Time.IsZero() || len(t.GPUs) == 0 {
 		return
 	}
-	if n := len(h.readings); n > 0 && !t.Time.After(h.readings[n-1].Time) {
+	for n := len(h.readings); n > 0 && h.readings[n-1].Time.Sub(t.Time) > time.Minute; n-- { // the clock was set back
+		h.readings = h.readings[:n-1]
+	}
+	if n := len(h.readings); n > 0 && t.Time.Sub(h.readings[n-1].Time) < leastApart {
 		return
 	}
 	reading := GPUReading{Time: t.Time, GPUs: make([]GPUPoint, len(t.GPUs))}
@@ -82,6 +88,16 @@ func figure[T int | int64 | float64](v *T, unit float64) float32 {
 func (m *Monitor) keepLocked(now *Readings, t hwdetect.Telemetry) {
 	now.Telemetry = t
 	m.history.add(t)
+}
+
+// Sampled keeps readings of the GPUs that were taken during a benchmark.
+func (m *Monitor) Sampled(at time.Time, gpus []hwdetect.GPUTelemetry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(gpus) > 0 {
+		m.sampled = time.Now()
+	}
+	m.history.add(hwdetect.Telemetry{Time: at, GPUs: gpus})
 }
 
 // History returns the readings of the GPUs after since, of the last hour, the oldest
@@ -119,7 +135,10 @@ func (m *Monitor) FreshTelemetry(ctx context.Context) hwdetect.Telemetry {
 func (m *Monitor) claimReading() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.asked.IsZero() && time.Since(m.asked) < max(freshEvery-freshEvery/20, costShare*m.took) {
+	if time.Since(m.sampled) < 2*leastApart {
+		return false // the record of a benchmark has them
+	}
+	if !m.asked.IsZero() && time.Since(m.asked) < max(freshEvery, costShare*m.took) {
 		return false
 	}
 	m.asked, m.took = time.Now(), 0

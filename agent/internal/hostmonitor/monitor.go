@@ -80,6 +80,7 @@ type Monitor struct {
 	mu      sync.Mutex
 	now     Readings      // guarded by mu
 	history history       // of the GPUs. guarded by mu
+	sampled time.Time     // when Sampled was called last with readings. guarded by mu
 	asked   time.Time     // when FreshTelemetry began a reading last. guarded by mu
 	took    time.Duration // by that reading. guarded by mu
 }
