@@ -43,6 +43,10 @@ func linuxProbes(cfg Config, root fs.FS) []probe {
 			s, err := detectStorage(root, cfg.ModelDir)
 			return func(m *Machine) { m.Storage = s }, err
 		}},
+		{"other_gpus", cfg.ProbeTimeout, func(context.Context) (func(*Machine), error) {
+			found := otherGPUs(root)
+			return func(m *Machine) { m.OtherGPUs = found }, nil
+		}},
 		{"cuda_version", cfg.ProbeTimeout, func(context.Context) (func(*Machine), error) {
 			v, err := cudaToolkit(root)
 			return func(m *Machine) { m.CUDAVersion = v }, err

@@ -56,19 +56,20 @@ type TelemetryReader interface {
 
 // A Machine is a description of a computer. It is immutable.
 type Machine struct {
-	Hostname        string  `json:"hostname"`
-	EnvironmentType string  `json:"environment_type"` // dgx_spark, dgx, wsl2, docker, container, native_linux, native_macos, native_windows, unknown
-	OS              string  `json:"os"`               // system and kernel release, as in Linux-5.15.0-1042-nvidia
-	Kernel          string  `json:"kernel"`           // the kernel's build string
-	GPUs            []GPU   `json:"gpus"`
-	DriverVersion   string  `json:"driver_version"`                // of the NVIDIA driver
-	CUDAVersion     string  `json:"cuda_version"`                  // of the installed CUDA toolkit, such as 12.4, as nvcc prints it; empty without one
-	CUDADriver      string  `json:"cuda_driver_version,omitempty"` // the newest CUDA version that the driver supports
-	CPU             CPU     `json:"cpu"`
-	MemoryBytes     int64   `json:"memory_bytes"`
-	MemoryType      string  `json:"memory_type"` // such as DDR5; empty if unknown
-	Storage         Storage `json:"storage"`     // the disk that holds the model directory
-	Gaps            []Gap   `json:"gaps,omitempty"`
+	Hostname        string     `json:"hostname"`
+	EnvironmentType string     `json:"environment_type"` // dgx_spark, dgx, wsl2, docker, container, native_linux, native_macos, native_windows, unknown
+	OS              string     `json:"os"`               // system and kernel release, as in Linux-5.15.0-1042-nvidia
+	Kernel          string     `json:"kernel"`           // the kernel's build string
+	GPUs            []GPU      `json:"gpus"`
+	OtherGPUs       []OtherGPU `json:"other_gpus,omitempty"`          // of AMD and Intel, which benchmarks do not get
+	DriverVersion   string     `json:"driver_version"`                // of the NVIDIA driver
+	CUDAVersion     string     `json:"cuda_version"`                  // of the installed CUDA toolkit, such as 12.4, as nvcc prints it; empty without one
+	CUDADriver      string     `json:"cuda_driver_version,omitempty"` // the newest CUDA version that the driver supports
+	CPU             CPU        `json:"cpu"`
+	MemoryBytes     int64      `json:"memory_bytes"`
+	MemoryType      string     `json:"memory_type"` // such as DDR5; empty if unknown
+	Storage         Storage    `json:"storage"`     // the disk that holds the model directory
+	Gaps            []Gap      `json:"gaps,omitempty"`
 }
 
 // Incomplete reports whether a probe or source did not answer in time. NVML, for
@@ -90,6 +91,14 @@ type GPU struct {
 	PowerLimitW       float64 `json:"power_limit_w,omitempty"`
 	MIG               *MIG    `json:"mig,omitempty"`          // nil if the GPU has no MIG
 	NVLinkPeers       []int   `json:"nvlink_peers,omitempty"` // indexes of the GPUs that it reaches over NVLink
+
+	Links    []GPULink `json:"links,omitempty"`     // the paths to other GPUs over PCIe
+	NUMANode *int      `json:"numa_node,omitempty"` // of the CPUs that it is attached to; nil if unknown, or if the machine has one
+	CPUs     string    `json:"cpus,omitempty"`      // that are close to it, as a list in the form of cpuset(7)
+
+	// Fault is why the GPU can't be used, for example because it fell off the bus. It
+	// is empty if the GPU is usable, or if that isn't known.
+	Fault string `json:"fault,omitempty"`
 }
 
 // MIG is a GPU's partitioning.

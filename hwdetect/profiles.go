@@ -135,7 +135,33 @@ func (p profile) machine(seed uint64) *Machine {
 				g.NVLinkPeers = append(g.NVLinkPeers, peer)
 			}
 		}
+		p.place(&g)
 		m.GPUs = append(m.GPUs, g)
 	}
 	return m
+}
+
+// place attaches a GPU to one of the sockets, each of which is a NUMA node with an equal
+// share of the GPUs and of the CPUs. A machine with one socket has no nodes to tell apart.
+func (p profile) place(g *GPU) {
+	if p.cpu.Sockets < 2 || p.gpus < 2 {
+		return
+	}
+	nodeOf := func(index int) int { return index * p.cpu.Sockets / p.gpus }
+	node := nodeOf(g.Index)
+	g.NUMANode = &node
+	cores := p.cpu.Cores / p.cpu.Sockets
+	g.CPUs = fmt.Sprintf("%d-%d", node*cores, (node+1)*cores-1)
+	if p.cpu.Threads == 2*p.cpu.Cores {
+		g.CPUs += fmt.Sprintf(",%d-%d", p.cpu.Cores+node*cores, p.cpu.Cores+(node+1)*cores-1)
+	}
+	for peer := range p.gpus {
+		path := PathSystem
+		if nodeOf(peer) == node {
+			path = PathNode
+		}
+		if peer != g.Index {
+			g.Links = append(g.Links, GPULink{Peer: peer, Path: path})
+		}
+	}
 }

@@ -150,6 +150,15 @@ func (g *GPU) fill(other GPU) {
 	if g.NVLinkPeers == nil {
 		g.NVLinkPeers = other.NVLinkPeers
 	}
+	if g.Links == nil {
+		g.Links = other.Links
+	}
+	if g.NUMANode == nil {
+		g.NUMANode = other.NUMANode
+	}
+	if g.CPUs == "" {
+		g.CPUs = other.CPUs
+	}
 }
 
 // BusAddress returns a PCI address in the form that Linux uses, such as

@@ -67,6 +67,7 @@ func (c Config) withDefaults() Config {
 type System struct {
 	cfg       Config
 	sources   []Source
+	root      fs.FS
 	detecting chan struct{} // a semaphore: one Detect at a time
 	probes    probes
 	live      telemetry
@@ -89,7 +90,7 @@ func New(cfg Config) (*System, error) {
 	if root == nil {
 		root = os.DirFS("/")
 	}
-	s := &System{cfg: cfg, detecting: make(chan struct{}, 1)}
+	s := &System{cfg: cfg, root: root, detecting: make(chan struct{}, 1)}
 	tool := smi{cfg.NVIDIASMI}
 	s.sources = append(s.sources, cfg.Sources...)
 	s.sources = append(s.sources, tool, driverFiles{root})
@@ -167,6 +168,7 @@ func (s *System) inventory(ctx context.Context) Inventory {
 			break
 		}
 	}
+	inv.place(s.root)
 	if len(inv.GPUs) == 0 && inv.DriverVersion == "" && len(inv.Gaps) == 0 {
 		inv.Gaps = append(inv.Gaps, Gap{What: "gpus", Reason: "no NVIDIA GPU: no driver is loaded, and no card is on the PCI bus"})
 		if !failed {

@@ -37,6 +37,9 @@ func writeHardware(w io.Writer, m *hwdetect.Machine, t hwdetect.Telemetry) error
 			}
 		}
 	}
+	for _, g := range m.OtherGPUs {
+		line("Other GPU", "%s", otherGPU(g))
+	}
 	if t.Fault != "" {
 		line("GPU trouble", "%s", t.Fault)
 	}
@@ -102,7 +105,19 @@ func gpuDetails(g hwdetect.GPU) string {
 	if len(g.NVLinkPeers) > 0 {
 		parts = append(parts, "NVLink to "+strings.Trim(strings.Join(strings.Fields(fmt.Sprint(g.NVLinkPeers)), " "), "[]"))
 	}
+	if g.NUMANode != nil {
+		parts = append(parts, fmt.Sprintf("NUMA node %d", *g.NUMANode))
+	}
 	return strings.Join(parts, ", ")
+}
+
+// otherGPU describes a GPU that benchmarks do not get.
+func otherGPU(g hwdetect.OtherGPU) string {
+	s := g.Vendor + " " + strings.TrimPrefix(g.Model, g.Vendor+" ")
+	if g.MemoryBytes > 0 {
+		s += ", " + memorySize(g.MemoryBytes)
+	}
+	return s + ", " + g.PCIBus + ", not used by benchmarks"
 }
 
 // readingSummary returns a reading in one line.

@@ -31,6 +31,7 @@ func (s *session) inventory() (hwdetect.Inventory, error) {
 					g.UUID, g.PCIBus = k.uuid, k.bus
 				}
 			}
+			g.Fault = explain(d.fault)
 			inv.GPUs = append(inv.GPUs, g) // another source may know its name
 			continue
 		}
@@ -39,7 +40,7 @@ func (s *session) inventory() (hwdetect.Inventory, error) {
 	}
 	for i, d := range s.devices {
 		if d.fault == nvml.SUCCESS {
-			inv.GPUs[i].NVLinkPeers = s.peers(d)
+			inv.GPUs[i].NVLinkPeers, inv.GPUs[i].Links = s.peers(d), s.links(d)
 		}
 	}
 	return inv, nil
@@ -48,6 +49,9 @@ func (s *session) inventory() (hwdetect.Inventory, error) {
 // describe sets the fields of g that d can answer, and returns gaps for the rest.
 func (s *session) describe(g *hwdetect.GPU, d device) (gaps []hwdetect.Gap) {
 	gap := func(what string, ret nvml.Return) {
+		if isFault(ret) {
+			g.Fault = explain(ret)
+		}
 		gaps = append(gaps, hwdetect.Gap{What: what, Reason: fmt.Sprintf("nvml: %s: %s", d, explain(ret))})
 	}
 	var ret nvml.Return
@@ -194,4 +198,39 @@ func (s *session) peers(d device) []int {
 		}
 	}
 	return peers
+}
+
+// links returns the paths from d to the other GPUs over PCIe.
+func (s *session) links(d device) (links []hwdetect.GPULink) {
+	for _, other := range s.devices {
+		if other.index == d.index || other.fault != nvml.SUCCESS {
+			continue
+		}
+		level, ret := try(s, "nvmlDeviceGetTopologyCommonAncestor", func() (nvml.GpuTopologyLevel, nvml.Return) {
+			return d.GetTopologyCommonAncestor(other.Device)
+		})
+		if path := pathOf(level); ret == nvml.SUCCESS && path != "" {
+			links = append(links, hwdetect.GPULink{Peer: other.index, Path: path})
+		}
+	}
+	return links
+}
+
+// pathOf returns a level of NVML's topology as a path; empty for an unknown one.
+func pathOf(level nvml.GpuTopologyLevel) hwdetect.Path {
+	switch level {
+	case nvml.TOPOLOGY_INTERNAL:
+		return hwdetect.PathBoard
+	case nvml.TOPOLOGY_SINGLE:
+		return hwdetect.PathSwitch
+	case nvml.TOPOLOGY_MULTIPLE:
+		return hwdetect.PathSwitches
+	case nvml.TOPOLOGY_HOSTBRIDGE:
+		return hwdetect.PathBridge
+	case nvml.TOPOLOGY_NODE:
+		return hwdetect.PathNode
+	case nvml.TOPOLOGY_SYSTEM:
+		return hwdetect.PathSystem
+	}
+	return ""
 }

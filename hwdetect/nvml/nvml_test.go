@@ -65,6 +65,23 @@ func awake(d *server.Device) {
 	d.GetP2PStatusFunc = func(nvml.Device, nvml.GpuP2PCapsIndex) (nvml.GpuP2PStatus, nvml.Return) {
 		return nvml.P2P_STATUS_OK, nvml.SUCCESS
 	}
+	d.GetTopologyCommonAncestorFunc = func(other nvml.Device) (nvml.GpuTopologyLevel, nvml.Return) {
+		if d.Index/4 == other.(*server.Device).Index/4 {
+			return nvml.TOPOLOGY_NODE, nvml.SUCCESS
+		}
+		return nvml.TOPOLOGY_SYSTEM, nvml.SUCCESS
+	}
+}
+
+// TestPaths reads the paths between GPUs over PCIe.
+func TestPaths(t *testing.T) {
+	t.Parallel()
+	inv, err := source(t, awakeServer(dgxh100.New())).Inventory(t.Context())
+	require.NoError(t, err)
+	links := inv.GPUs[4].Links
+	require.Len(t, links, 7)
+	require.Equal(t, hwdetect.GPULink{Peer: 3, Path: hwdetect.PathSystem}, links[3])
+	require.Equal(t, hwdetect.GPULink{Peer: 5, Path: hwdetect.PathNode}, links[4])
 }
 
 func awakeServer(s *server.Server) *server.Server {
@@ -106,6 +123,7 @@ func TestInventoryOfMockServers(t *testing.T) {
 			require.Equal(t, hwdetect.CUDAVersion(tt.server.CudaDriverVersion), inv.CUDADriver)
 			require.Empty(t, inv.Gaps)
 			require.Len(t, inv.GPUs, 8)
+			inv.GPUs[3].Links = nil // see TestPaths
 			require.Equal(t, hwdetect.GPU{
 				Index:             3,
 				Model:             tt.model,
@@ -311,6 +329,8 @@ func TestLostGPUAndItsReturn(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, lost.GPUs, 8)
 	require.Equal(t, before.GPUs[5].UUID, lost.GPUs[5].UUID)
+	require.Equal(t, "the GPU has fallen off the bus; restart the machine", lost.GPUs[5].Fault)
+	require.Empty(t, lost.GPUs[4].Fault)
 	require.Len(t, lost.Gaps, 1)
 
 	// Then it is no longer counted at all.
