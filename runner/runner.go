@@ -148,9 +148,25 @@ type Job struct {
 	// Empty means none.
 	GPUs []string
 
+	// GPUFiles is how many files of GPUs in /dev (nvidia0 and so on) the run has to
+	// see, and GPUsOnly whether it may see no more. A run in a container that sees
+	// others is not begun. Zero for GPUFiles checks nothing.
+	GPUFiles int
+	GPUsOnly bool
+
+	// Host is the part of the machine that a run in a container gets.
+	Host HostSet
+
 	// StopGrace is the time between the polite signal and the kill when the
 	// job is stopped. Zero means [DefaultStopGrace].
 	StopGrace time.Duration
+}
+
+// A HostSet is a part of a machine's CPUs and memory. Its zero value is all of both.
+type HostSet struct {
+	CPUs        string  // a list in the form of cpuset(7), such as 0-15,64-79; empty for all
+	MemoryNodes string  // NUMA nodes in the same form; empty for all
+	MemoryShare float64 // of what a run may have otherwise, from 0 to 1; 0 for all
 }
 
 // AllGPUs stands for every GPU of the machine in [Job].GPUs.
