@@ -19,6 +19,9 @@ type MachineConfig struct {
 	// Root is the machine's file tree. Defaults to the one that the program runs on.
 	Root fs.FS
 
+	// KernelLog is a file like /dev/kmsg, which is the default unless Root is set.
+	KernelLog string
+
 	// Telemetry and Counters read the GPUs. With nil there are no figures of GPUs.
 	Telemetry hwdetect.TelemetryReader
 	Counters  hwdetect.CounterReader
@@ -45,6 +48,7 @@ var (
 func NewMachine(cfg MachineConfig) *Machine {
 	if cfg.Root == nil {
 		cfg.Root = os.DirFS("/")
+		cfg.KernelLog = cmp.Or(cfg.KernelLog, kernelLog)
 	}
 	return &Machine{cfg: cfg, host: host{cfg.Root}}
 }
@@ -67,11 +71,23 @@ func (m *Machine) State(ctx context.Context) (State, error) {
 		s.Gaps = append(s.Gaps, Gap{What: "gpu_counters", Reason: gapReason(err)})
 	}
 	s.GPUs = c.GPUs
+	m.addXIDs(&s)
 	s.Time, s.Host.Uptime = m.host.clocks()
 	if len(s.GPUs) == 0 {
 		return s, hostErr
 	}
 	return s, nil
+}
+
+// addXIDs adds the errors of GPUs in the kernel's log, if there is a GPU.
+func (m *Machine) addXIDs(s *State) {
+	if len(s.GPUs) == 0 || m.cfg.KernelLog == "" {
+		return
+	}
+	var err error
+	if s.XIDs, err = readKernelXIDs(m.cfg.KernelLog); err != nil {
+		s.Gaps = append(s.Gaps, Gap{What: "kernel_xids", Reason: err.Error()})
+	}
 }
 
 // Sample reads the host's pressure and asks for the latest reading of the GPUs.

@@ -26,7 +26,7 @@ func gpuSampleRules() []Rule {
 			Figures: eachSampled(linkWidth)},
 		{Code: "xid", Unit: "count", Limit: limits(0, 0), Remedy: "look up the XID in NVIDIA's list, and run its diagnostics",
 			Why:     "the driver reported an error of the GPU",
-			Figures: eachSampled(xids)},
+			Figures: xids},
 		{Code: "foreign_process", Unit: "%", Limit: limits(-1, 1), Remedy: "end the other process, or run when the GPU is free",
 			Why:     "1% of the SMs is less than what a run varies by; mere memory use can still slow down a run",
 			Figures: foreign},
@@ -79,12 +79,31 @@ func linkWidth(e *Evidence, g *GPUSummary) Figure {
 	return f
 }
 
-func xids(_ *Evidence, g *GPUSummary) Figure {
-	if len(g.XIDs) == 0 {
+// xids returns a figure for each GPU that anything is known of.
+func xids(e *Evidence) (figures []Figure) {
+	var seen []int
+	for _, g := range e.Start.GPUs {
+		seen = append(seen, g.Index)
+	}
+	for _, g := range e.Samples.GPUs {
+		if !slices.Contains(seen, g.Index) {
+			seen = append(seen, g.Index)
+		}
+	}
+	for _, gpu := range seen {
+		f := xidFigure(e.xidsOf(gpu))
+		f.GPU = new(gpu)
+		figures = append(figures, f)
+	}
+	return figures
+}
+
+func xidFigure(codes []int64) Figure {
+	if len(codes) == 0 {
 		return Figure{}
 	}
-	f := Figure{Value: float64(len(g.XIDs)), AtMost: Warning, Text: fmt.Sprintf("XID %d", g.XIDs[0])}
-	for _, xid := range g.XIDs {
+	f := Figure{Value: float64(len(codes)), AtMost: Warning, Text: fmt.Sprintf("XID %d", codes[0])}
+	for _, xid := range codes {
 		if slices.Contains(xidOfFailed, xid) {
 			return Figure{Value: f.Value, Text: fmt.Sprintf("XID %d: the GPU failed", xid)}
 		}

@@ -12,6 +12,7 @@ type State struct {
 	BootID string                 `json:"boot_id,omitempty"` // counters of different boots cannot be compared
 	Host   HostState              `json:"host"`
 	GPUs   []hwdetect.GPUCounters `json:"gpus,omitempty"`
+	XIDs   []KernelXID            `json:"kernel_xids,omitempty"` // in the kernel's log, the latest at most
 	Gaps   []Gap                  `json:"gaps,omitempty"`
 }
 
