@@ -181,3 +181,38 @@ func TestAnEnginesPortThatAnotherProcessHolds(t *testing.T) {
 		})
 	}
 }
+
+// A server that takes the engine's port after the start is found during the run.
+func TestAnEnginesPortThatAnotherProcessTakes(t *testing.T) {
+	t.Parallel()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := free.Addr().(*net.TCPAddr)
+	require.NoError(t, free.Close())
+	synctest.Test(t, func(t *testing.T) {
+		run := prints(30, time.Second)
+		p := &play{run: func(ctx context.Context, job runner.Job, out runner.Output) (runner.Result, error) {
+			l, err := net.Listen("tcp", address.String())
+			if err != nil {
+				return runner.Result{}, err
+			}
+			defer l.Close()
+			return run(ctx, job, out)
+		}}
+		srv := &agenttest.Server{}
+		a, stop := start(t, agent.Config{
+			Server: srv, Runner: ownerOf10{p}, CheckEnginePort: true, Integrity: agent.Integrity{Source: &sharedMachine{begun: time.Now()}},
+		})
+		defer stop()
+		payload, err := json.Marshal(map[string]any{
+			"model_path": "m", "engine_name": "vllm", "suite_name": "quick", "profile_id": fmt.Sprintf(`{"port": %d}`, address.Port),
+		})
+		require.NoError(t, err)
+		srv.Queue(heartbeat.Command{ID: "job", Type: agent.TypeRunTest, Payload: payload})
+		<-time.After(2 * time.Minute)
+		job := a.Jobs()[0]
+		require.Equal(t, agent.StateCompleted, job.State, job.Error)
+		require.Contains(t, job.Integrity.Text, "Machine: INVALID - process ")
+		require.Contains(t, job.Integrity.Text, fmt.Sprintf("answered on port %d, and not this benchmark's vllm", address.Port))
+	})
+}

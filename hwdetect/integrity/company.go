@@ -11,6 +11,7 @@ import (
 const (
 	maxForeign    = 100
 	maxNeighbours = 100
+	maxObserved   = 100
 )
 
 // company looks who else is on the machine during a run. Its fields are owned by the
@@ -56,6 +57,7 @@ func (c *company) look(ctx context.Context) (news bool) {
 	first := !c.looked
 	c.looked = true
 	news = c.lookForNeighbours(now)
+	news = c.watch(ctx, now) || news
 	if c.rec.run.Foreign == nil {
 		return news
 	}
@@ -103,6 +105,33 @@ func (c *company) note(p hwdetect.GPUProcess, now time.Time, before bool) (news 
 		f.MemoryBytes = p.MemoryBytes
 	}
 	return !known
+}
+
+// watch notes what is wrong at the moment, and reports whether anything is new.
+func (c *company) watch(ctx context.Context, now time.Time) (news bool) {
+	if c.rec.run.Watch == nil {
+		return false
+	}
+	found, err := ask(ctx, c.rec.recorder.watches, processLimit, func(ctx context.Context) ([]Reason, error) {
+		return c.rec.run.Watch(ctx), nil
+	})
+	if err != nil || ctx.Err() != nil {
+		return false
+	}
+	list := &c.rec.report.Observed
+	for _, r := range found {
+		i := slices.IndexFunc(*list, func(o Reason) bool { return o.Code == r.Code && o.Text == r.Text })
+		if i < 0 {
+			if len(*list) == maxObserved {
+				continue
+			}
+			r.First = &now
+			*list = append(*list, r)
+			i, news = len(*list)-1, true
+		}
+		(*list)[i].Last = &now
+	}
+	return news
 }
 
 // lookForNeighbours notes the other runs, and reports whether one is new.

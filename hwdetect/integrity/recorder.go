@@ -56,7 +56,7 @@ type RecorderConfig struct {
 type Recorder struct {
 	cfg RecorderConfig
 
-	states, samples, processes line // each has one call to the source at a time
+	states, samples, processes, watches line // each has one call to the source at a time
 }
 
 // NewRecorder returns a Recorder. It starts nothing and reads nothing.
@@ -76,7 +76,7 @@ func NewRecorder(cfg RecorderConfig) (*Recorder, error) {
 	case cfg.Interval < minInterval || cfg.Interval > maxInterval:
 		return nil, fmt.Errorf("integrity: Interval %s is not from %s to %s", cfg.Interval, minInterval, maxInterval)
 	}
-	return &Recorder{cfg: cfg, states: newLine(), samples: newLine(), processes: newLine()}, nil
+	return &Recorder{cfg: cfg, states: newLine(), samples: newLine(), processes: newLine(), watches: newLine()}, nil
 }
 
 // A Run is what is recorded.
@@ -95,6 +95,11 @@ type Run struct {
 	// Foreign picks the processes that do not belong to the run. Nil means that nobody
 	// can tell.
 	Foreign ForeignFunc
+
+	// Watch returns what is wrong at the moment, beyond what the Source shows: reasons
+	// with a code, a severity and a text. It is called every 5 s and has 4 s. Nil means
+	// that there is nothing to watch.
+	Watch func(ctx context.Context) []Reason
 }
 
 // A ForeignFunc returns those of the processes that belong to others. It returns soon
@@ -234,6 +239,7 @@ func (rec *Recording) evidence(end *State, samples Summary) Evidence {
 	e := Evidence{
 		Start: rec.report.Start, End: end, Samples: samples,
 		Foreign: rec.report.Foreign, ForeignKnown: rec.report.ForeignKnown, Neighbours: rec.report.Neighbours,
+		Observed: rec.report.Observed,
 	}
 	for _, g := range rec.report.Gaps {
 		e.StartMissing = e.StartMissing || g.What == gapStart
@@ -243,7 +249,7 @@ func (rec *Recording) evidence(end *State, samples Summary) Evidence {
 
 // filled returns report with what NewReport does not know.
 func (rec *Recording) filled(report Report) Report {
-	report.Gaps, report.Neighbours = rec.report.Gaps, rec.report.Neighbours
+	report.Gaps, report.Neighbours, report.Observed = rec.report.Gaps, rec.report.Neighbours, rec.report.Observed
 	report.ForeignKnown = rec.report.ForeignKnown
 	report.IntervalNS = rec.recorder.cfg.Interval
 	return report

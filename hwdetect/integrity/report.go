@@ -29,7 +29,8 @@ type Report struct {
 
 	ForeignKnown bool          `json:"foreign_known"` // whether processes on the GPUs could be listed
 	Neighbours   []Neighbour   `json:"neighbours,omitempty"`
-	Gaps         []Gap         `json:"gaps,omitempty"` // in addition to those of the states and samples
+	Observed     []Reason      `json:"observed,omitempty"` // see [Run].Watch
+	Gaps         []Gap         `json:"gaps,omitempty"`     // in addition to those of the states and samples
 	IntervalNS   time.Duration `json:"interval_ns,omitempty"`
 
 	Verdict Verdict       `json:"verdict"`

@@ -15,7 +15,13 @@ func hostRules() []Rule {
 			Figures: host1(steal)},
 		{Code: "memory_pressure", Unit: "%", Limit: warnAbove(0.5), Remedy: "give the benchmark more memory, or end other programs",
 			Why:     "the time in which all tasks waited for memory",
-			Figures: host1(memoryPressure)},
+			Figures: host1(pressure("all tasks waited for memory", func(p Pressure) *time.Duration { return p.MemoryFull }))},
+		{Code: "cpu_pressure", Unit: "%", Limit: Limit{}, Info: true, Remedy: "end other programs, or give the machine more CPUs",
+			Why:     "the time in which a task waited for a CPU; a benchmark with many threads causes it itself",
+			Figures: host1(pressure("a task waited for a CPU", func(p Pressure) *time.Duration { return p.CPUSome }))},
+		{Code: "io_pressure", Unit: "%", Limit: Limit{}, Info: true, Remedy: "end other programs that use the disk",
+			Why:     "the time in which all tasks waited for disks; loading a model causes it too",
+			Figures: host1(pressure("all tasks waited for a disk", func(p Pressure) *time.Duration { return p.IOFull }))},
 		{Code: "swap_in", Unit: "count", Limit: warnAbove(0), Remedy: "give the benchmark more memory, or turn swap off",
 			Why:     "a page that is read from swap takes a thousand times as long as one in memory",
 			Figures: host1(swapIn)},
@@ -60,16 +66,23 @@ func steal(e *Evidence) Figure {
 	return Figure{Value: 100 * share, Share: &share, Text: fmt.Sprintf("the hypervisor withheld %.3g%% of the CPU time", 100*share)}
 }
 
-func memoryPressure(e *Evidence) Figure {
-	full, why := delta(e.Start.Host.MemoryFull, e.End.Host.MemoryFull)
-	switch {
-	case why != "":
-		return Figure{Unknown: "the memory pressure could not be read"}
-	case e.Duration() <= 0:
-		return Figure{Unknown: "too short to judge"}
+// pressure returns the figure of a total of /proc/pressure, in percent of the time. Less
+// than a thousandth is none.
+func pressure(what string, total func(Pressure) *time.Duration) func(*Evidence) Figure {
+	return func(e *Evidence) Figure {
+		waited, why := delta(total(e.Start.Host.Pressure), total(e.End.Host.Pressure))
+		switch {
+		case why != "":
+			return Figure{Unknown: "/proc/pressure could not be read"}
+		case e.Duration() <= 0:
+			return Figure{Unknown: "too short to judge"}
+		}
+		share := min(float64(waited)/float64(e.Duration()), 1)
+		if share < 0.001 {
+			share = 0
+		}
+		return Figure{Value: 100 * share, Share: &share, Text: fmt.Sprintf("%s for %.3g%% of %.0f s", what, 100*share, e.Duration().Seconds())}
 	}
-	share := min(float64(full)/float64(e.Duration()), 1)
-	return Figure{Value: 100 * share, Share: &share, Text: fmt.Sprintf("all tasks waited for memory for %.3g%% of %.0f s", 100*share, e.Duration().Seconds())}
 }
 
 func swapIn(e *Evidence) Figure {

@@ -104,6 +104,9 @@ type Evidence struct {
 	// Neighbours are other runs of the same program, at the same time.
 	Neighbours []Neighbour
 
+	// Observed are what somebody who watched the run found; see [Run].
+	Observed []Reason
+
 	// StartMissing reports whether Start was read after the run had begun.
 	StartMissing bool
 }
@@ -147,7 +150,7 @@ type ForeignProcess struct {
 // Without a warning or worse it is Unjudged if no figure could be judged, or none of
 // a GPU though the machine has one; else Valid.
 func Decide(e *Evidence, judges ...Judge) Verdict {
-	v := Verdict{Grade: Valid, Reasons: []Reason{}}
+	v := Verdict{Grade: Valid, Reasons: append([]Reason{}, e.Observed...)}
 	for _, j := range judges {
 		part := j.Judge(e)
 		v.Reasons = append(v.Reasons, part.Reasons...)

@@ -5,6 +5,7 @@
 //	execute.go    the job's states, one after another
 //	prepare.go    the model and the lease on it
 //	notready.go   waits for a runner that can't start jobs now
+//	enginewatch.go  looks at the engine's port during the run
 //	fit.go        waits for GPUs that others use, and looks at the engine's port
 //	benchmark.go  the run: started, resumed, detached, stopped
 //	leftovers.go  ends what a stopped benchmark left running

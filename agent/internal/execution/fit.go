@@ -26,6 +26,11 @@ const (
 	busySM = 1.0
 )
 
+const (
+	ollama     = "ollama"
+	modeDocker = "docker"
+)
+
 // awaitFit waits before a benchmark until no other process uses the GPUs and until they
 // are cool, each for as long as the owner wants, and looks at the engine's port. It
 // returns the cause when ctx is done.
@@ -175,7 +180,7 @@ func (x *execution) checkPort() error {
 		x.jobLog.Note(fmt.Sprintf("Warning: it is not known whether another server holds the engine's port: %v", err))
 		return nil
 	}
-	if holder == nil || spec.Engine == "ollama" && spec.Mode != "docker" && holder.IsOllama() {
+	if holder == nil || spec.Engine == ollama && spec.Mode != modeDocker && holder.IsOllama() {
 		return nil // ollama's own service is what serves a local ollama
 	}
 	return &runner.Error{
