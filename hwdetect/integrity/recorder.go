@@ -16,6 +16,7 @@ import (
 
 const (
 	stateLimit   = 10 * time.Second // for a State; GPUs that sleep take seconds to wake
+	cacheLimit   = 2 * time.Second  // for a look at the page cache
 	processLimit = 4 * time.Second  // for a list of processes
 	processPause = 5 * time.Second  // between two lists
 
@@ -56,7 +57,7 @@ type RecorderConfig struct {
 type Recorder struct {
 	cfg RecorderConfig
 
-	states, samples, processes, watches line // each has one call to the source at a time
+	states, samples, processes, watches, caches line // each has one call to the source at a time
 }
 
 // NewRecorder returns a Recorder. It starts nothing and reads nothing.
@@ -76,7 +77,7 @@ func NewRecorder(cfg RecorderConfig) (*Recorder, error) {
 	case cfg.Interval < minInterval || cfg.Interval > maxInterval:
 		return nil, fmt.Errorf("integrity: Interval %s is not from %s to %s", cfg.Interval, minInterval, maxInterval)
 	}
-	return &Recorder{cfg: cfg, states: newLine(), samples: newLine(), processes: newLine(), watches: newLine()}, nil
+	return &Recorder{cfg: cfg, states: newLine(), samples: newLine(), processes: newLine(), watches: newLine(), caches: newLine()}, nil
 }
 
 // A Run is what is recorded.
@@ -87,6 +88,10 @@ type Run struct {
 
 	// Identity is what comparable runs share, as far as it is known before the run.
 	Identity map[string]string
+
+	// Model are the files and directories of the model, of which the report says how
+	// much was in memory before the run. Empty for a model that an engine fetches.
+	Model []string
 
 	// Neighbours returns the names of other runs on this machine at the moment. It
 	// returns at once. Nil means that there are none.
@@ -152,7 +157,9 @@ type Recording struct {
 func (r *Recorder) Begin(ctx context.Context, run Run) (*Recording, error) {
 	rec := &Recording{recorder: r, run: run}
 	removed := removeFiles(run.Dir)
-	rec.report = Report{Schema: Schema, Identity: run.Identity, Start: r.state(ctx)}
+	rec.report = Report{Schema: Schema, Identity: run.Identity}
+	rec.lookAtModel(ctx)
+	rec.report.Start = r.state(ctx)
 	err := rec.write()
 	rec.start(Summary{}, false)
 	return rec, errors.Join(err, removed)
@@ -227,6 +234,20 @@ func (rec *Recording) gap(g Gap) {
 	}
 }
 
+// lookAtModel looks how much of the model is in memory.
+func (rec *Recording) lookAtModel(ctx context.Context) {
+	if len(rec.run.Model) == 0 {
+		return
+	}
+	cache, err := ask(ctx, rec.recorder.caches, cacheLimit, func(ctx context.Context) (*PageCache, error) {
+		return pageCacheOf(ctx, rec.run.Model)
+	})
+	if err != nil {
+		rec.gap(Gap{What: "page_cache", Reason: gapReason(err)})
+	}
+	rec.report.PageCache = cache
+}
+
 // write writes the report of the run as it is known so far.
 func (rec *Recording) write() error {
 	cfg := rec.recorder.cfg
@@ -250,7 +271,7 @@ func (rec *Recording) evidence(end *State, samples Summary) Evidence {
 // filled returns report with what NewReport does not know.
 func (rec *Recording) filled(report Report) Report {
 	report.Gaps, report.Neighbours, report.Observed = rec.report.Gaps, rec.report.Neighbours, rec.report.Observed
-	report.ForeignKnown = rec.report.ForeignKnown
+	report.ForeignKnown, report.PageCache = rec.report.ForeignKnown, rec.report.PageCache
 	report.IntervalNS = rec.recorder.cfg.Interval
 	return report
 }

@@ -25,7 +25,10 @@ type Report struct {
 	End      *State            `json:"end,omitempty"`
 	Delta    []GPUDelta        `json:"delta,omitempty"` // what the GPUs' counters advanced by
 	Samples  Summary           `json:"samples"`
-	Foreign  []ForeignProcess  `json:"foreign,omitempty"`
+
+	PageCache *PageCache `json:"page_cache,omitempty"` // of the model, before the run; nil if unknown
+
+	Foreign []ForeignProcess `json:"foreign,omitempty"`
 
 	ForeignKnown bool          `json:"foreign_known"` // whether processes on the GPUs could be listed
 	Neighbours   []Neighbour   `json:"neighbours,omitempty"`

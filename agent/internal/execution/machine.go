@@ -57,7 +57,7 @@ func (x *execution) record(ctx context.Context, resume bool) {
 	}
 	x.detachRecording()
 	rec, err := begin(context.WithoutCancel(ctx), integrity.Run{
-		Dir: x.job.Dir, Identity: x.comparable(), Neighbours: x.neighbours, Foreign: x.foreign, Watch: x.watchEngine(),
+		Dir: x.job.Dir, Identity: x.comparable(), Model: x.runnerJob().ModelPaths(), Neighbours: x.neighbours, Foreign: x.foreign, Watch: x.watchEngine(),
 	})
 	if err != nil {
 		x.log.Warn("state of the machine not written; a restart of the agent would lose it", "job", x.job.ID, "err", err)
@@ -161,6 +161,7 @@ type integrityInfo struct {
 	Unjudged []integrity.UnjudgedFigure `json:"unjudged"`
 	Summary  []integrity.GPUSummary     `json:"summary"`
 	Samples  int                        `json:"samples"`
+	Cache    *integrity.PageCache       `json:"page_cache,omitempty"`
 	Identity map[string]string          `json:"identity"`
 }
 
@@ -180,7 +181,7 @@ func (x *execution) integrityData() any {
 	v := report.Verdict
 	for most := maxGPUs; ; most /= 2 {
 		data, err := json.Marshal(integrityInfo{
-			Schema: report.Schema, Verdict: v.Grade, Text: v.Line(), Samples: report.Samples.Count, Identity: report.Identity,
+			Schema: report.Schema, Verdict: v.Grade, Text: v.Line(), Samples: report.Samples.Count, Cache: report.PageCache, Identity: report.Identity,
 			Reasons: v.Reasons[:min(len(v.Reasons), most)], Unjudged: v.Unjudged[:min(len(v.Unjudged), most)],
 			Summary: report.Samples.GPUs[:min(len(report.Samples.GPUs), most)],
 		})
