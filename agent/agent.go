@@ -269,16 +269,14 @@ func (a *Agent) watchEngines(ctx context.Context) {
 }
 
 // watchForDuplicate finds out whether another agent uses the name where the start could not,
-// and resumes the jobs that are on disk if there is none.
+// and resumes the jobs that are on disk if there is none. If there is one, this agent stays
+// silent until it is started again: commands that it took would look like lost ones to the
+// other agent, which would run them, too.
 func (a *Agent) watchForDuplicate(ctx context.Context, store *jobs.Store) {
-	found := a.duplicates.watch(ctx)
-	if ctx.Err() != nil {
+	if !a.duplicates.watch(ctx) || ctx.Err() != nil {
 		return
 	}
 	defer close(a.examined)
-	if found == twoAgents {
-		return
-	}
 	recovered, err := a.recoverJobs(store)
 	if err != nil {
 		a.cfg.Logger.Error("jobs not read; restart the agent to resume them", "err", err)

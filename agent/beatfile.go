@@ -16,8 +16,9 @@ const beatFile = "heartbeat.json"
 type lastBeat struct {
 	Version int       `json:"version"`
 	AgentID string    `json:"agent_id"`
-	At      time.Time `json:"at,omitzero"` // of the latest acknowledged heartbeat, by the server's clock; zero if it is not known
-	Open    bool      `json:"open"`        // whether another one was sent whose answer is not known
+	At      time.Time `json:"at,omitzero"`  // of the latest acknowledged heartbeat, by the server's clock; zero if it is not known
+	Open    bool      `json:"open"`         // whether another one was sent whose answer is not known
+	Two     bool      `json:"two,omitzero"` // whether another agent was seen that has not gone
 	identity
 }
 

@@ -85,7 +85,6 @@ type finding int
 const (
 	alone     finding = iota // nothing points to another agent
 	uncertain                // only further looks can tell
-	twoAgents                // another one sends heartbeats
 )
 
 // examine looks for another agent before this one registers.
@@ -101,15 +100,15 @@ func (d *duplicates) examine(ctx context.Context) finding {
 	switch {
 	case errors.Is(err, heartbeat.ErrUnknownAgent):
 		return alone
-	case err != nil && copied:
-		d.log.Info("this state directory is a copy, or was moved: waiting for the server to say whether another agent uses its name", "err", err)
+	case err != nil && (copied || saved.Two):
+		d.log.Info("this state directory is a copy, or was moved, or there were two agents: waiting for the server to say whether another agent uses its name", "err", err)
 		return uncertain
 	case err != nil:
 		d.log.Info("it cannot be seen whether another agent uses this name", "err", err)
 		return alone
 	case now.At.IsZero(), now.Offline && saved.AgentID == "":
 		return alone
-	case saved.AgentID == "", copied, now.At.After(saved.At):
+	case saved.AgentID == "", copied, saved.Two, now.At.After(saved.At):
 		// A later heartbeat may be this agent's own, which a full disk or a crash has
 		// kept out of the file.
 		return uncertain
@@ -117,32 +116,33 @@ func (d *duplicates) examine(ctx context.Context) finding {
 	return alone
 }
 
-// watch looks for heartbeats while this agent sends none, until one comes or none has
-// come for long. It returns alone if ctx is done.
-func (d *duplicates) watch(ctx context.Context) finding {
+// watch looks for heartbeats while this agent sends none. It returns true once none has
+// come for long, and false when another agent has sent some or ctx is done.
+func (d *duplicates) watch(ctx context.Context) (alone bool) {
 	d.log.Info("looking for heartbeats of another agent with this name before anything is resumed", "for", watchFor)
-	var first time.Time
-	known := false
+	var latest time.Time
+	known, foreign := false, 0
 	for begun := time.Now(); time.Since(begun) < watchFor; {
 		now, err := d.look(ctx)
 		switch {
-		case errors.Is(err, heartbeat.ErrUnknownAgent):
-			return alone
+		case errors.Is(err, heartbeat.ErrUnknownAgent), err == nil && now.Offline:
+			return true
 		case err != nil:
 			begun, known = time.Now(), false // nothing is known about this time
-		case known && now.At.After(first):
-			d.report("another agent sends heartbeats, the last at " + serverTime(now.At))
-			return twoAgents
-		case now.Offline:
-			return alone
+		case known && now.At.After(latest):
+			if foreign++; foreign == foreignMost {
+				d.report("another agent sends heartbeats, the last at " + serverTime(now.At))
+				return false
+			}
+			begun, latest = time.Now(), now.At
 		default:
-			first, known = now.At, true
+			latest, known = now.At, true
 		}
 		if base.Wait(ctx, watchPause) != nil {
-			break
+			return false
 		}
 	}
-	return alone
+	return true
 }
 
 // remembers reports whether an agent before this one left its latest heartbeat here.
@@ -242,8 +242,12 @@ func (d *duplicates) report(evidence string) {
 	first := d.found == ""
 	if first {
 		d.found = text
+		if d.saved.AgentID != "" {
+			d.saved.Two = true
+		}
 	}
 	d.mu.Unlock()
+	d.changed.Send()
 	if first {
 		d.log.Error("there are two agents with this name", "name", d.name, "evidence", evidence, "dir", d.dir)
 		d.notices.Warn(text)
@@ -254,8 +258,9 @@ func (d *duplicates) report(evidence string) {
 func (d *duplicates) withdraw() {
 	d.mu.Lock()
 	text := d.found
-	d.found = ""
+	d.found, d.saved.Two = "", false
 	d.mu.Unlock()
+	d.changed.Send()
 	if text != "" {
 		d.log.Info("no other agent has sent heartbeats under this name for a while", "name", d.name)
 		d.notices.Withdraw(text)
