@@ -85,18 +85,21 @@ func (f *Fallback) Run(ctx context.Context, job Job, out Output) (Result, error)
 			return Result{}, context.Cause(ctx)
 		}
 		_, resumable := As[Resumer](r)
-		err := writeIntent(job.Dir, intent{
-			Version: 1, Member: i, Runner: fmt.Sprintf("%T", r), Resumable: resumable, At: time.Now().UTC(),
+		waiting := func(err error) { _ = out.WriteMessage(fmt.Sprintf("waiting for the files of the run: %v", err)) }
+		_, err := base.Persist(ctx, waiting, func() (any, error) {
+			return nil, writeIntent(job.Dir, intent{
+				Version: 1, Member: i, Runner: fmt.Sprintf("%T", r), Resumable: resumable, At: time.Now().UTC(),
+			})
 		})
 		if err != nil {
-			return Result{}, fmt.Errorf("note down which runner gets the job: %w", err)
+			return Result{}, base.JoinCause(ctx, fmt.Errorf("note down which runner gets the job: %w", err))
 		}
 		result, err := runMember(ctx, r, resumable, job, out)
 		notReady := errors.Is(err, ErrNotReady)
 		if !notReady && !errors.Is(err, ErrUnavailable) {
 			return result, err
 		}
-		if err := os.Remove(filepath.Join(job.Dir, fallbackFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := removeIntent(ctx, job.Dir); err != nil {
 			return Result{}, fmt.Errorf("take back which runner gets the job: %w", err)
 		}
 		if ctx.Err() != nil {
@@ -161,7 +164,10 @@ func runMember(ctx context.Context, r Runner, resumable bool, job Job, out Outpu
 // answer [ErrNotStarted] has the run. The error matches [ErrLost] if the job was
 // given to one that cannot resume, or that is not there any more.
 func (f *Fallback) Resume(ctx context.Context, job Job, from Position, out Output) (Result, error) {
-	given, err := readIntent(job.Dir)
+	given, err := base.Persist(ctx, nil, func() (intent, error) { return readIntent(job.Dir) })
+	if base.Transient(err) {
+		return Result{}, fmt.Errorf("%w: %w", ErrStillRunning, base.JoinCause(ctx, err))
+	}
 	runners := slices.Concat(f.members, f.former)
 	var begun Runner
 	if err == nil {
@@ -289,6 +295,18 @@ func (i intent) find(runners []Runner) Runner {
 
 func writeIntent(dir string, i intent) error {
 	return base.WriteJSON(filepath.Join(dir, fallbackFile), i, maxFallbackFile)
+}
+
+// removeIntent removes what writeIntent wrote.
+func removeIntent(ctx context.Context, dir string) error {
+	_, err := base.Persist(ctx, nil, func() (any, error) {
+		err := os.Remove(filepath.Join(dir, fallbackFile))
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		return nil, err
+	})
+	return err
 }
 
 func readIntent(dir string) (intent, error) {

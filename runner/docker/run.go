@@ -64,7 +64,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 		return runner.Result{}, base.JoinCause(ctx, err)
 	}
 	f.rec, f.source, files.f = rec, files, f
-	if err = r.startProxy(ctx, job, proxy); err == nil {
+	if _, err = patiently(ctx, f.say, func() (any, error) { return nil, r.startProxy(ctx, job, proxy) }); err == nil {
 		err = f.begin(ctx, image.ID, program)
 	}
 	if err != nil {
