@@ -16,7 +16,7 @@ import (
 // watchEngine returns what looks at the engine's port during a run; nil if nobody is to.
 func (x *execution) watchEngine() func(context.Context) []integrity.Reason {
 	spec := x.job.Command.Spec
-	port, known := enginePort(spec)
+	port, known := x.enginePort()
 	owner, ok := runner.As[runner.Owner](x.cfg.Runner)
 	if !x.cfg.CheckEnginePort || !known || !ok {
 		return nil
