@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ type Conflict struct {
 // needs. While it waits, waiting is told for what.
 func (e *Jobs) MakeRoom(ctx context.Context, j *jobs.Job, out runner.Output, waiting func(error)) error {
 	began := time.Now()
-	for {
+	for e.anyRuns(ctx) {
 		all, err := e.cfg.Manager.Detect(ctx)
 		if err != nil {
 			return err
@@ -54,6 +55,20 @@ func (e *Jobs) MakeRoom(ctx context.Context, j *jobs.Job, out runner.Output, wai
 			return err
 		}
 	}
+	return nil
+}
+
+// errRuns ends a context with which Watch says at once whether an engine runs.
+var errRuns = errors.New("an engine runs")
+
+// anyRuns reports whether an engine of the agent's runs. Detect would know more, but looks
+// at the machine, whose directories may hang.
+func (e *Jobs) anyRuns(ctx context.Context) bool {
+	ctx, cancel := context.WithCancelCause(ctx)
+	cancel(errRuns)
+	return slices.ContainsFunc(engine.Specs(), func(s engine.Spec) bool {
+		return errors.Is(e.cfg.Manager.Watch(ctx, s.Name), errRuns)
+	})
 }
 
 // busy returns the error for a benchmark that an engine keeps from the GPUs.
