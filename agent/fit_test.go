@@ -199,13 +199,15 @@ func TestAnEnginesPortThatAnotherProcessTakes(t *testing.T) {
 			defer l.Close()
 			return run(ctx, job, out)
 		}}
-		srv := &agenttest.Server{}
+		srv := &profiled{Server: &agenttest.Server{}, profiles: map[string]settings.Profile{
+			"p1": {ID: "p1", Engine: "vllm", Runtime: json.RawMessage(fmt.Sprintf(`{"port": %d}`, address.Port))},
+		}}
 		a, stop := start(t, agent.Config{
 			Server: srv, Runner: ownerOf10{p}, CheckEnginePort: true, Integrity: agent.Integrity{Source: &sharedMachine{begun: time.Now()}},
 		})
 		defer stop()
 		payload, err := json.Marshal(map[string]any{
-			"model_path": "m", "engine_name": "vllm", "suite_name": "quick", "profile_id": fmt.Sprintf(`{"port": %d}`, address.Port),
+			"model_path": "m", "engine_name": "vllm", "suite_name": "quick", "profile_id": "p1",
 		})
 		require.NoError(t, err)
 		srv.Queue(heartbeat.Command{ID: "job", Type: agent.TypeRunTest, Payload: payload})
