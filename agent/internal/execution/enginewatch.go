@@ -21,7 +21,7 @@ func (x *execution) watchEngine() func(context.Context) []integrity.Reason {
 	if !x.cfg.CheckEnginePort || !known || !ok {
 		return nil
 	}
-	local := spec.Engine == ollama && spec.Mode != modeDocker
+	local := spec.Engine == ollama && x.runnerJob().Mode != modeDocker
 	return func(ctx context.Context) []integrity.Reason {
 		holder, err := engineport.Find(os.DirFS("/"), port)
 		switch {

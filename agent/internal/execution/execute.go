@@ -175,9 +175,8 @@ type execution struct {
 
 	recording *integrity.Recording // of the machine; nil before the benchmark, and if nothing is recorded
 
-	blocked     string // what status says while the job can't start; else empty
-	told        bool   // whether the job's log says that it waits
-	profilePort int    // where the engine listens by its profile; 0 if that doesn't say
+	blocked string // what status says while the job can't start; else empty
+	told    bool   // whether the job's log says that it waits
 
 	wasWarm  string // which GPU was too warm at the last reading, see warm
 	notReady int    // how often a run began nothing, see awaitAgain

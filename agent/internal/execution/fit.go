@@ -180,7 +180,7 @@ func (x *execution) checkPort() error {
 		x.jobLog.Note(fmt.Sprintf("Warning: it is not known whether another server holds the engine's port: %v", err))
 		return nil
 	}
-	if holder == nil || spec.Engine == ollama && spec.Mode != modeDocker && holder.IsOllama() {
+	if holder == nil || spec.Engine == ollama && x.runnerJob().Mode != modeDocker && holder.IsOllama() {
 		return nil // ollama's own service is what serves a local ollama
 	}
 	return &runner.Error{
@@ -193,8 +193,8 @@ func (x *execution) checkPort() error {
 // enginePort returns the port on which the engine of the job listens, and whether it is
 // known: that of its profile, or the engine's usual one.
 func (x *execution) enginePort() (port int, known bool) {
-	if x.profilePort > 0 {
-		return x.profilePort, true
+	if port := x.job.Record().EnginePort; port > 0 {
+		return port, true
 	}
 	return engineport.Default(x.job.Command.Spec.Engine)
 }

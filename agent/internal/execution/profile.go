@@ -38,7 +38,6 @@ func (x *execution) useProfile(ctx context.Context) error {
 		return err
 	}
 	x.jobLog.Note(summary)
-	x.profilePort = p.Port()
 	if p.Builds() {
 		x.jobLog.Note("The profile's build_config has no effect on a test")
 	}
@@ -53,7 +52,7 @@ func (x *execution) useProfile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return x.job.Update(func(rec *jobs.Record) { rec.Config, rec.Mode = profile.File, mode })
+	return x.job.Update(func(rec *jobs.Record) { rec.Config, rec.Mode, rec.EnginePort = profile.File, mode, p.Port() })
 }
 
 // fetchProfile gets a profile from the server.

@@ -25,6 +25,7 @@ type Record struct {
 	Image       string        `json:"image,omitempty"`
 	Config      string        `json:"config,omitempty"`      // name of the file among the results that configures the engine
 	Mode        string        `json:"mode,omitempty"`        // engine_mode, if an engine profile decided it
+	EnginePort  int           `json:"engine_port,omitempty"` // of its engine profile; 0 if that names none
 	LogLines    int64         `json:"log_lines,omitempty"`   // once it has ended
 	LogRefused  int64         `json:"log_refused,omitempty"` // lines that the disk refused; once it has ended
 	Outcome     *Outcome      `json:"outcome,omitempty"`     // once it is known; not changed after that
