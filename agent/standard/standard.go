@@ -20,6 +20,8 @@ import (
 
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/runner/docker"
+	"github.com/kirizan/kitt-agent/runner/engine"
+	"github.com/kirizan/kitt-agent/runner/engine/native"
 	"github.com/kirizan/kitt-agent/runner/process"
 	"github.com/kirizan/kitt-agent/runner/slurm"
 	"github.com/kirizan/kitt-agent/storage"
@@ -59,6 +61,11 @@ type Config struct {
 	// Sources. ModelDir and Logger default to the Storage's directory and Logger.
 	Detector hwdetect.Config
 
+	// Engines configures the engines of the machine itself. Dir is required to start
+	// any; without one they are only found. Finder defaults to the usual places, Env,
+	// Supervisor and Start to those of Process, and Logger to Logger.
+	Engines native.Config
+
 	// Logger receives what an operator wants to know. Defaults to discarding it.
 	Logger *slog.Logger
 }
@@ -68,10 +75,13 @@ type Parts struct {
 	Runner   *Runner
 	Storage  *storage.Local
 	Detector *Detector
+	Engines  engine.Manager
+
+	started *native.Manager // nil if engines are only found
 }
 
 // New returns the parts that cfg describes. It starts nothing and calls no
-// container engine.
+// container engine. Engines that run in Engines.Dir are followed until Close.
 func New(cfg Config) (*Parts, error) {
 	cfg = cfg.withDefaults()
 	run, err := NewRunner(cfg)
@@ -89,13 +99,24 @@ func New(cfg Config) (*Parts, error) {
 	if err != nil {
 		return nil, errors.Join(err, models.Close(), run.Close())
 	}
-	return &Parts{run, models, machine}, nil
+	parts := &Parts{Runner: run, Storage: models, Detector: machine, Engines: engine.ReadOnly{Finder: cfg.Engines.Finder}}
+	if cfg.Engines.Dir != "" {
+		if parts.started, err = native.Open(cfg.Engines); err != nil {
+			return nil, errors.Join(fmt.Errorf("standard: %w", err), parts.Close())
+		}
+		parts.Engines = parts.started
+	}
+	return parts, nil
 }
 
 // Close closes the parts, once Run of their agent has returned. It may be called
 // twice.
 func (p *Parts) Close() error {
-	return errors.Join(p.Runner.Close(), p.Detector.Close(), p.Storage.Close())
+	var engines error
+	if p.started != nil {
+		engines = p.started.Close()
+	}
+	return errors.Join(engines, p.Runner.Close(), p.Detector.Close(), p.Storage.Close())
 }
 
 // withDefaults returns cfg with defaults in place of zero values.
@@ -111,7 +132,7 @@ func (cfg Config) withDefaults() Config {
 	orName(&cfg.Docker.Owner)
 	orName(&cfg.Slurm.Owner)
 	orName(&cfg.Storage.Owner)
-	for _, logger := range []**slog.Logger{&cfg.Docker.Logger, &cfg.Slurm.Logger, &cfg.Storage.Logger, &cfg.Detector.Logger} {
+	for _, logger := range []**slog.Logger{&cfg.Docker.Logger, &cfg.Slurm.Logger, &cfg.Storage.Logger, &cfg.Detector.Logger, &cfg.Engines.Logger} {
 		if *logger == nil {
 			*logger = cfg.Logger
 		}
@@ -125,6 +146,18 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Process.Env == nil {
 		own, _ := process.Environment(os.Environ())
 		cfg.Process.Env = append(own, cfg.Env...)
+	}
+	if cfg.Engines.Finder == nil {
+		cfg.Engines.Finder = engine.NewFinder(engine.FinderConfig{Dir: cfg.Engines.Dir})
+	}
+	if cfg.Engines.Env == nil {
+		cfg.Engines.Env = cfg.Process.Env
+	}
+	if cfg.Engines.Supervisor == nil {
+		cfg.Engines.Supervisor = cfg.Process.Supervisor
+	}
+	if cfg.Engines.Start == nil {
+		cfg.Engines.Start = cfg.Process.Start
 	}
 	return cfg
 }

@@ -37,7 +37,7 @@ type builder struct {
 
 func newBuilder(t *testing.T) *builder {
 	t.Helper()
-	engine(t)
+	dockerEngine(t)
 	dir, err := os.MkdirTemp("", "kitt-build") // short enough for the path of a socket
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })

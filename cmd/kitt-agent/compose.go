@@ -34,7 +34,7 @@ import (
 )
 
 // compose returns the agent that cfg describes, and what closes its parts. It
-// starts nothing. Local benchmarks will be started by start; nil means
+// starts nothing, and follows the engines that an agent before it started. Local benchmarks will be started by start; nil means
 // (*exec.Cmd).Start.
 func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func(*exec.Cmd) error) (agent.Config, io.Closer, error) {
 	vars, secrets, err := env.benchmarkVars(cfg)
@@ -70,6 +70,8 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		Runner:            run,
 		Storage:           parts.Storage,
 		Detector:          chooseDetector(cfg, parts),
+		Engines:           parts.Engines,
+		OnConflict:        cfg.Engines.OnConflict,
 		Port:              cfg.Port,
 		Token:             cfg.Token,
 		ReadToken:         tokens.own,
@@ -119,6 +121,7 @@ func newParts(cfg *config.Config, vars []string, log *slog.Logger, start func(*e
 		Process: local,
 		Slurm:   slurmConfig(cfg),
 		Storage: guardStorage(storageConfig(cfg), policyOf(cfg)),
+		Engines: enginesConfig(cfg),
 		Logger:  log,
 	})
 }

@@ -23,7 +23,11 @@ func policyOf(cfg *config.Config) policy.Policy {
 		p.Shares = cfg.Policy.Shares
 	}
 	p.ModelDirs = append(append(p.ModelDirs, cfg.Policy.ModelDirs...), cfg.Models.Dirs...) // never nil, which would allow any
-	p.ProfileKeys = append(p.ProfileKeys, cfg.Policy.ProfileKeys...)                       // likewise
+	if cfg.Policy.Engines.Start != nil {
+		p.StartEngines = cfg.Policy.Engines.Start
+	}
+	p.InstallEngines = append(p.InstallEngines, cfg.Policy.Engines.Install...)
+	p.ProfileKeys = append(p.ProfileKeys, cfg.Policy.ProfileKeys...) // likewise
 	switch {
 	case len(cfg.Policy.Images) > 0:
 		p.Images = cfg.Policy.Images

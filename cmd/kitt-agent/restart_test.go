@@ -18,9 +18,9 @@ import (
 	"github.com/kirizan/kitt-agent/runner/docker/dockertest"
 )
 
-// engine returns the Docker engine of this machine. Where there must be one its
+// dockerEngine returns the Docker engine of this machine. Where there must be one its
 // absence fails.
-func engine(t *testing.T) *dockertest.Engine {
+func dockerEngine(t *testing.T) *dockertest.Engine {
 	t.Helper()
 	e, err := dockertest.Find(t.Context())
 	if err != nil {
@@ -61,7 +61,7 @@ func TestTheBenchmarkOutlivesItsAgent(t *testing.T) {
 			prog := buildProgram(t)
 			var more []string
 			if runner == "docker" {
-				e := engine(t)
+				e := dockerEngine(t)
 				image := fmt.Sprintf("kitt-agent-restart-test:%d", os.Getpid())
 				require.NoError(t, e.Build(t.Context(), image, filepath.Join(prog.bin, "kitt"), ""))
 				t.Cleanup(func() { require.NoError(t, e.Remove(context.Background(), image)) })
@@ -121,7 +121,7 @@ func waitForLines(ctx context.Context, server *kittapitest.Server, id string, n 
 // requireNoContainer checks that the job's container is gone.
 func requireNoContainer(t *testing.T, commandID string) {
 	t.Helper()
-	e := engine(t)
+	e := dockerEngine(t)
 	list, err := e.Client.ContainerList(t.Context(), client.ContainerListOptions{
 		All:     true,
 		Filters: client.Filters{}.Add("label", docker.LabelCommand+"="+commandID),

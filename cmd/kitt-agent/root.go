@@ -55,6 +55,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newHeartbeatCommand(env),
 		newLogsCommand(env),
 		newModelsCommand(env),
+		newEnginesCommand(env),
 		newPolicyCommand(env),
 		newCertsCommand(env),
 		newTestCommand(env),

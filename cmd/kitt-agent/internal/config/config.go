@@ -73,6 +73,7 @@ type Config struct {
 	Limits            Limits
 	Integrity         Integrity
 	Supervisor        string
+	Engines           Engines
 	Env               map[string]Reference // what benchmarks find in their environment
 
 	// UpdateKey is the Ed25519 public key that updates must be signed with, in
@@ -163,6 +164,7 @@ type Policy struct {
 	Shares       []string
 	ModelDirs    []string
 	ProfileKeys  []string
+	Engines      EnginePolicy
 	Images       []string
 
 	EngineSocket string   // proxy, host or none

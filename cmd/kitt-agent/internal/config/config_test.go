@@ -154,6 +154,7 @@ env:
 	require.Equal(t, Models{MaxSize: 2 << 40, KeepFree: 50 << 30, Streams: 4, ShareTimeout: 2 * time.Minute, Dirs: []string{"/data/hub", "~/hub"}}, c.Models)
 	require.Equal(t, Log{Level: slog.LevelDebug, Format: "json"}, c.Log)
 	require.Equal(t, Policy{
+		Engines:      EnginePolicy{Listen: "127.0.0.1"},
 		EngineSocket: "proxy", EngineImages: []string{"vllm/vllm-openai", "registry.example/*:v1"}, Caches: []string{"/var/cache/engines"},
 		Container: ContainerPolicy{
 			Network: "job", User: "1000:1000", CapAdd: []string{"SYS_NICE"}, Pids: 65536, MemoryPercent: 90, ReadOnlyRoot: true,

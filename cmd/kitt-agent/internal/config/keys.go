@@ -55,7 +55,7 @@ func (k *Key) Variables() (names []string) {
 // Keys returns every setting, in the order in which a person would read them.
 func Keys() []Key { return slices.Clone(keys) }
 
-var keys = slices.Concat(keysBeforeIntegrity, integrityKeys(), keysAfterIntegrity)
+var keys = slices.Concat(keysBeforeIntegrity, integrityKeys(), engineKeys(), keysAfterIntegrity)
 
 var keysBeforeIntegrity = []Key{
 	{Name: "name", Env: "KITT_NAME", Allowed: "a text without slashes", Default: "the host name",

@@ -16,6 +16,7 @@ import (
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/internal/rules"
 	"github.com/kirizan/kitt-agent/runner/docker/socketproxy"
+	"github.com/kirizan/kitt-agent/runner/engine/native"
 	"github.com/kirizan/kitt-agent/runner/supervisor"
 	"github.com/kirizan/kitt-agent/storage"
 )
@@ -120,10 +121,11 @@ func defaults() *Config {
 		MaxConcurrentJobs: 1,
 		StopGrace:         10 * time.Second,
 		DrainTimeout:      10 * time.Second,
+		Engines:           Engines{StartTimeout: native.DefaultStartTimeout},
 		Retention:         Retention{MaxAge: 30 * day, MaxSize: 2 << 30},
 		Integrity:         Integrity{Enabled: true, Interval: time.Second, OnInvalid: "report", WaitIdle: 2 * time.Minute, CoolLimit: 10 * time.Minute},
 		Limits:            Limits{Log: supervisor.DefaultLimit, Connections: 2048, Followers: 1100},
-		Policy:            Policy{EngineSocket: "proxy", Container: ContainerPolicy{Network: "host", Pids: socketproxy.DefaultPids}},
+		Policy:            Policy{EngineSocket: "proxy", Container: ContainerPolicy{Network: "host", Pids: socketproxy.DefaultPids}, Engines: EnginePolicy{Listen: native.DefaultListen}},
 		Log:               Log{Level: slog.LevelInfo, Format: "auto"},
 		Page:              true,
 		origins:           map[string]noted{},
