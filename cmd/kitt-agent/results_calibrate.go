@@ -133,11 +133,16 @@ func (env *environment) runCalibration(ctx context.Context, test calibration) (i
 	}
 	for i := range test.runs {
 		begun := time.Now()
-		id, end, err := runOnce(ctx, c, test)
+		id, err := submit(ctx, c, test)
 		if err != nil {
 			return nil, err
 		}
-		env.say("run %d of %d: %s in %s (%s)", i+1, test.runs, printable(end.Status), span(time.Since(begun)), id)
+		env.say("run %d of %d: job %s", i+1, test.runs, printable(id))
+		end, err := awaitJob(ctx, c, id)
+		if err != nil {
+			return nil, err
+		}
+		env.say("run %d of %d: %s in %s", i+1, test.runs, printable(end.Status), span(time.Since(begun)))
 		if end.Status != "completed" {
 			return nil, fmt.Errorf("run %s %s%s; see: kitt-agent logs %[1]s", id, printable(end.Status), because(end.Error))
 		}
@@ -156,28 +161,33 @@ func working(jobs []agent.JobStatus) (n int) {
 	return n
 }
 
-// runOnce runs the test once and waits for its end.
-func runOnce(ctx context.Context, c *client.Client, test calibration) (id string, end client.End, err error) {
+// submit has the agent run the test once, and returns the job's id.
+func submit(ctx context.Context, c *client.Client, test calibration) (id string, err error) {
 	raw, err := c.Command(ctx, client.Command{Type: agent.TypeRunTest, Payload: map[string]string{
 		"model_path": test.model, "engine_name": test.engine, "suite_name": test.suite, "engine_mode": test.mode,
 	}})
 	if err != nil {
-		return "", end, err
+		return "", err
 	}
 	var answer struct {
 		ID string `json:"command_id"`
 	}
 	if err := json.Unmarshal(raw, &answer); err != nil || answer.ID == "" {
-		return "", end, errors.New("the agent's answer names no job; is it an older one?")
+		return "", errors.New("the agent's answer names no job; update the agent")
 	}
-	end, err = c.Follow(ctx, answer.ID, func(client.Event) error { return nil })
-	if ctx.Err() != nil {
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		_, stopErr := c.Command(stopping, client.Command{ID: answer.ID, Type: agent.TypeCancel})
-		return "", end, errors.Join(context.Cause(ctx), stopErr)
+	return answer.ID, nil
+}
+
+// awaitJob waits for the end of a job, which it stops if ctx ends.
+func awaitJob(ctx context.Context, c *client.Client, id string) (client.End, error) {
+	end, err := c.Follow(ctx, id, func(client.Event) error { return nil })
+	if ctx.Err() == nil {
+		return end, err
 	}
-	return answer.ID, end, err
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	_, err = c.Command(stopping, client.Command{ID: id, Type: agent.TypeCancel})
+	return end, errors.Join(context.Cause(ctx), err)
 }
 
 // aloneOnly returns the runs during which no other run of this machine went on.

@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -322,4 +323,33 @@ func TestCalibrationIsAlone(t *testing.T) {
 	got = m.run("results", "calibrate", "x0", "x1", "x2")
 	require.Equal(t, exitFailure, got.code)
 	require.Contains(t, got.err, "there are 2 usable runs, and 3 are needed")
+}
+
+// onText calls do when a text is written.
+type onText struct {
+	text string
+	do   func()
+}
+
+func (o onText) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), o.text) {
+		o.do()
+	}
+	return len(p), nil
+}
+
+// Somebody who interrupts a calibration leaves no benchmark behind.
+func TestCalibrationIsInterrupted(t *testing.T) {
+	t.Parallel()
+	a := newTestedAgent(t)
+	a.run(t) // benchmarks that hang
+	ctx, cancel := context.WithCancel(t.Context())
+	env := &environment{stdout: io.Discard, stderr: onText{"run 1 of 10: job ", cancel}, getenv: func(name string) string {
+		return map[string]string{"KITT_HOME": a.home}[name]
+	}}
+	require.Equal(t, exitFailure, env.run(ctx, []string{"results", "calibrate", "--model", "qwen2.5:7b"}))
+	runs, err := results.Open(a.home).List(t.Context())
+	require.NoError(t, err)
+	require.Len(t, runs, 1)
+	require.Equal(t, "cancelled", runs[0].State)
 }

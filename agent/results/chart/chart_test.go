@@ -132,18 +132,19 @@ func TestSparklines(t *testing.T) {
 
 func TestNothingToDraw(t *testing.T) {
 	t.Parallel()
-	run := load(t, resultstest.Kept{})
-	require.ErrorIs(t, chart.SVG(io.Discard, run), chart.ErrNoSamples)
-	_, err := chart.Sparklines(run, 50)
-	require.ErrorIs(t, err, chart.ErrNoSamples)
+	for _, samples := range [][]integrity.Sample{nil, {{Time: noon}, {Time: noon.Add(time.Second)}}} { // none, or of a host without GPUs
+		run := load(t, resultstest.Kept{Samples: samples})
+		require.ErrorIs(t, chart.SVG(io.Discard, run), chart.ErrNoSamples)
+		_, err := chart.Sparklines(run, 50)
+		require.ErrorIs(t, err, chart.ErrNoSamples)
+	}
 }
 
 // Odd samples give a picture all the same.
 func TestOddSamples(t *testing.T) {
 	t.Parallel()
 	for name, samples := range map[string][]integrity.Sample{
-		"one":          {{Time: noon}},
-		"host alone":   {{Time: noon}, {Time: noon.Add(time.Second)}},
+		"one":          {{Time: noon, GPUs: []hwdetect.GPUTelemetry{{}}}},
 		"huge":         {{Time: noon, GPUs: []hwdetect.GPUTelemetry{{PowerW: new(1e300), TemperatureC: new(-1e9), SMClockMHz: new(1 << 40)}}}},
 		"backwards":    {{Time: noon.Add(time.Hour), GPUs: []hwdetect.GPUTelemetry{{PowerW: new(1.0)}}}, {Time: noon, GPUs: []hwdetect.GPUTelemetry{{PowerW: new(2.0)}}}},
 		"constant":     {{Time: noon, GPUs: []hwdetect.GPUTelemetry{{PowerW: new(0.0)}}}, {Time: noon.Add(time.Second), GPUs: []hwdetect.GPUTelemetry{{PowerW: new(0.0)}}}},
@@ -159,7 +160,7 @@ func TestOddSamples(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
-	run := load(t, resultstest.Kept{Samples: []integrity.Sample{{Time: noon.Add(-400 * 24 * time.Hour)}, {Time: noon}}})
+	run := load(t, resultstest.Kept{Samples: []integrity.Sample{{Time: noon.Add(-400 * 24 * time.Hour), GPUs: []hwdetect.GPUTelemetry{{}}}, {Time: noon}}})
 	require.ErrorContains(t, chart.SVG(io.Discard, run), "more than 90 days")
 }
 

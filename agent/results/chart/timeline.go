@@ -22,8 +22,8 @@ const (
 	gapAbove    = 3 * time.Second     // times without samples from which a line breaks
 )
 
-// ErrNoSamples is matched by the error for a run of which there are no samples.
-var ErrNoSamples = errors.New("the run has no samples")
+// ErrNoSamples is matched by the error for a run of whose GPUs there are no samples.
+var ErrNoSamples = errors.New("the run has no samples of GPUs")
 
 // A bin holds what was sampled in a short time.
 type bin struct {
@@ -77,11 +77,15 @@ func newTimeline(r *results.Run, bins int) (*timeline, error) {
 			t.include(r.Report.End.Time)
 		}
 	}
-	samples := 0
-	if err := eachSample(r, func(s integrity.Sample) { t.include(s.Time); samples++ }); err != nil {
+	sampled := false
+	err := eachSample(r, func(s integrity.Sample) {
+		t.include(s.Time)
+		sampled = sampled || len(s.GPUs) > 0
+	})
+	if err != nil {
 		return nil, err
 	}
-	if samples == 0 {
+	if !sampled {
 		return nil, ErrNoSamples
 	}
 	if t.to.Sub(t.from) > maxSpan {
@@ -89,7 +93,7 @@ func newTimeline(r *results.Run, bins int) (*timeline, error) {
 	}
 	t.step = max(t.to.Sub(t.from)/time.Duration(bins)+1, shortestBin)
 	n := int(t.to.Sub(t.from)/t.step) + 1
-	err := eachSample(r, func(s integrity.Sample) {
+	err = eachSample(r, func(s integrity.Sample) {
 		at := int(s.Time.Sub(t.from) / t.step)
 		for _, g := range s.GPUs {
 			if l := t.line(g.Index, n); l != nil {
