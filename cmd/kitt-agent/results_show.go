@@ -125,6 +125,9 @@ func showRun(w io.Writer, r *results.Run, said []string) error {
 		}
 		row("Energy", text)
 	}
+	if r.Report != nil && r.Report.PageCache != nil {
+		row("Model files", fmt.Sprintf("%.0f%% in memory before the run, which decides how long loading takes", 100*r.Report.PageCache.Resident))
+	}
 	row("Machine", verdictText(r))
 	if r.Report != nil {
 		for _, reason := range r.Report.Verdict.Reasons {

@@ -21,6 +21,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/results/baseline"
 	"github.com/kirizan/kitt-agent/agent/results/compare"
 	"github.com/kirizan/kitt-agent/agent/results/resultstest"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/runner/simulated"
 )
 
@@ -53,6 +54,7 @@ func newLab(t *testing.T) *machine {
 	m.keep("slow", resultsNoon, func(k *resultstest.Kept) { k.Report = resultstest.Report(k.Ended.Add(-time.Minute), k.Ended, 1500, 0) }, 80, 81, 79, 80)
 	m.keep("hot", resultsNoon, func(k *resultstest.Kept) {
 		k.Report = resultstest.Report(k.Ended.Add(-time.Minute), k.Ended, 1965, 9*time.Second)
+		k.Report.PageCache = &integrity.PageCache{Files: 1, Pages: 256, Resident: 0.934}
 	}, 50)
 	m.keep("other", resultsNoon, func(k *resultstest.Kept) { k.Image, k.Engine = "sha256:2", "ollama" }, 60, 61, 62, 63)
 	return m
@@ -113,7 +115,7 @@ func TestResultsShow(t *testing.T) {
 	require.Zero(t, got.code, got.err)
 	for _, want := range []string{
 		"Model", "qwen2.5:7b", "NVIDIA H100 80GB HBM3", "36 kJ, at most 6 J per token (6000 tokens", "invalid: hardware thermal slowdown for",
-		"improve the cooling", "throughput.avg_tps", "SM clock", "█", "345 to 1970 MHz",
+		"improve the cooling", "93% in memory", "throughput.avg_tps", "SM clock", "█", "345 to 1970 MHz",
 	} {
 		require.Contains(t, got.out, want)
 	}
