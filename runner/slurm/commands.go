@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,30 @@ import (
 type commands struct {
 	env   []string
 	limit time.Duration
+	slots chan struct{} // held by each that runs, so that a thousand jobs don't swamp the machine
+}
+
+// maxCommands is how many commands run at once.
+const maxCommands = 8
+
+func newCommands(env []string, limit time.Duration) commands {
+	return commands{env: env, limit: limit, slots: make(chan struct{}, maxCommands)}
+}
+
+// lookup returns the path of a command in the PATH of the commands' own environment.
+func (c commands) lookup(name string) string {
+	for _, v := range c.env {
+		dirs, found := strings.CutPrefix(v, "PATH=")
+		if !found {
+			continue
+		}
+		for _, dir := range filepath.SplitList(dirs) {
+			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil && filepath.IsAbs(path) {
+				return path
+			}
+		}
+	}
+	return name
 }
 
 // maxOutput is the most bytes that are read of a command: squeue prints about 150 a job.
@@ -62,9 +87,15 @@ var errDeadline = errors.New("no answer in time")
 
 // run runs a command with the text as its standard input and returns what it printed.
 func (c commands) run(ctx context.Context, input, name string, args ...string) (string, error) {
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.limit, errDeadline)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, c.lookup(name), args...)
 	// Times without a zone are then of UTC.
 	cmd.Env = append(slices.Clone(c.env), "TZ=UTC", "LC_ALL=C", "SLURM_TIME_FORMAT=standard")
 	cmd.WaitDelay = time.Second
@@ -81,17 +112,18 @@ func (c commands) run(ctx context.Context, input, name string, args ...string) (
 		err = fmt.Errorf("it printed more than %d bytes", maxOutput)
 	}
 	if err != nil {
-		return stdout.String(), &commandError{name, base.OneLine(base.Printable(strings.TrimSpace(stderr.String()), 500)), err}
+		return stdout.buf.String(), &commandError{name, base.OneLine(base.Printable(strings.TrimSpace(stderr.buf.String()), 500)), err}
 	}
-	return stdout.String(), nil
+	return stdout.buf.String(), nil
 }
 
-// cancel cancels one job by its ID.
-func (c commands) cancel(ctx context.Context, id string, options ...string) error {
+// cancel cancels one job by its ID. Slurm compares the name too: after its controller has
+// lost jobs it gives their IDs to others.
+func (c commands) cancel(ctx context.Context, id, name string, options ...string) error {
 	if !isID(id) {
 		return fmt.Errorf("%q is no job of Slurm's", id)
 	}
-	_, err := c.run(ctx, "", "scancel", append(options, id)...)
+	_, err := c.run(ctx, "", "scancel", slices.Concat([]string{"--name=" + name}, options, []string{id})...)
 	return err
 }
 
@@ -100,16 +132,17 @@ func isID(text string) bool {
 	return text != "" && len(text) <= 20 && strings.Trim(text, "0123456789") == ""
 }
 
-// limited keeps the first bytes that are written to it.
+// limited keeps the first bytes that are written to it. The buffer is a field: embedded,
+// its method ReadFrom would go round the limit.
 type limited struct {
-	bytes.Buffer
+	buf  bytes.Buffer
 	most int
 	cut  bool
 }
 
 func (l *limited) Write(p []byte) (int, error) {
-	keep := min(len(p), l.most-l.Len())
+	keep := min(len(p), l.most-l.buf.Len())
 	l.cut = l.cut || keep < len(p)
-	l.Buffer.Write(p[:keep])
+	l.buf.Write(p[:keep])
 	return len(p), nil
 }

@@ -333,6 +333,49 @@ func TestAWaitingJobIsCancelled(t *testing.T) {
 	require.Empty(t, s.out.Text())
 }
 
+// A job that has the ID of one of ours, and another name, is not cancelled: a controller
+// that lost jobs gives their IDs to others.
+func TestAnIDOfAnotherIsNotCancelled(t *testing.T) {
+	t.Parallel()
+	c, dir := sharedCluster(t), t.TempDir()
+	foreign, err := c.Output(t.Context(), "sbatch", "--parsable", "--output=/dev/null", "--wrap", "sleep 1000")
+	require.NoError(t, err)
+	id := strings.TrimSpace(foreign)
+	cfg := config(t, c, dir)
+	// squeue says that the foreign job is this runner's, as it was just before.
+	shim(t, &cfg, "squeue", `/usr/bin/squeue "$@" | sed 's/^'`+id+`'|\(.*\)|wrap$/'`+id+`'|\1|'"$(cat `+dir+`/name)"'/'`)
+	r := newRunner(t, cfg)
+	s := run(t, newRunner(t, config(t, c, dir)), dir, "fake:lines=1,hang")
+	s.printed("line 0\n")
+	text, err := os.ReadFile(filepath.Join(s.job.Dir, "slurm/intent.json"))
+	require.NoError(t, err)
+	var intent struct{ Name string }
+	require.NoError(t, json.Unmarshal(text, &intent))
+	s.stop(errStopped)
+	require.ErrorIs(t, s.ended(), errStopped)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "name"), []byte(intent.Name), 0o600))
+	ended, err := r.Sweep(t.Context(), func(string) bool { return false }, 0)
+	require.NoError(t, err)
+	require.Equal(t, []string{s.job.ID}, ended, "it was taken for ours")
+	state, err := c.Output(t.Context(), "squeue", "-h", "-j", id, "-o", "%T")
+	require.NoError(t, err)
+	require.Equal(t, "RUNNING\n", state)
+	_, err = c.Output(t.Context(), "scancel", id)
+	require.NoError(t, err)
+}
+
+// shim puts a shell script in front of one of Slurm's commands.
+func shim(t *testing.T, cfg *slurm.Config, name, script string) {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700))
+	for i, v := range cfg.Commands {
+		if path, ok := strings.CutPrefix(v, "PATH="); ok {
+			cfg.Commands[i] = "PATH=" + dir + ":" + path
+		}
+	}
+}
+
 // The node ends the benchmark by itself when Slurm is away.
 func TestACancelWithoutSlurm(t *testing.T) {
 	t.Parallel()

@@ -135,11 +135,14 @@ func describe(ctx context.Context, spec Spec, dir string, say func(string, ...an
 	cmd := exec.CommandContext(ctx, spec.Describe[0], spec.Describe[1:]...)
 	cmd.Stdout, cmd.WaitDelay = stdout, time.Second
 	err := cmd.Run()
-	if err == nil && !json.Valid(stdout.Bytes()) {
+	if err == nil && stdout.cut {
+		err = fmt.Errorf("it prints more than %d bytes", maxMachine)
+	}
+	if err == nil && !json.Valid(stdout.buf.Bytes()) {
 		err = errors.New("what it prints is not JSON")
 	}
 	if err == nil {
-		err = base.WriteFile(filepath.Join(dir, MachineFile), stdout.Bytes())
+		err = base.WriteFile(filepath.Join(dir, MachineFile), stdout.buf.Bytes())
 	}
 	if err != nil {
 		say("this node is not described: %s: %v", spec.Describe[0], err)

@@ -111,7 +111,7 @@ func (f *follower) cancelRest(ctx context.Context, outside bool) (requeued *entr
 			if !e.waiting() {
 				continue
 			}
-			if err := f.r.slurm.cancel(ctx, e.ID); err != nil {
+			if err := f.r.slurm.cancel(ctx, e.ID, f.intent.Name); err != nil {
 				f.say("job %s of Slurm waits in vain and could not be cancelled: %v", e.ID, err)
 			}
 			if ran != nil && ran.ID == e.ID && f.claimed() {

@@ -244,7 +244,7 @@ func New(cfg Config) (*Runner, error) {
 		return nil, fmt.Errorf("slurm: %w", err)
 	}
 	r := &Runner{cfg: cfg, prefix: prefixOf(cfg.Owner, cfg.SharedDir)}
-	r.slurm = commands{env: cfg.Commands, limit: cfg.Deadline}
+	r.slurm = newCommands(cfg.Commands, cfg.Deadline)
 	r.queue = newQueue(r.slurm, r.prefix)
 	return r, nil
 }
@@ -392,7 +392,7 @@ func (r *Runner) Sweep(ctx context.Context, claimed func(id string) bool, grace 
 			if e.over() || look.at.Sub(e.Submitted) < grace {
 				continue
 			}
-			if err := r.slurm.cancel(ctx, e.ID); err != nil {
+			if err := r.slurm.cancel(ctx, e.ID, name); err != nil {
 				errs = append(errs, err)
 				continue
 			}

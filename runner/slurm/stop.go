@@ -73,15 +73,15 @@ func (f *follower) stop() error {
 			var err error
 			switch {
 			case e.waiting():
-				err = f.r.slurm.cancel(ctx, e.ID)
+				err = f.r.slurm.cancel(ctx, e.ID, f.intent.Name)
 			case time.Now().After(kill):
 				if !killed {
 					f.say("the benchmark has not ended in its grace of %v; Slurm kills it", f.job.Grace())
 				}
 				killed = true
-				err = f.r.slurm.cancel(ctx, e.ID)
+				err = f.r.slurm.cancel(ctx, e.ID, f.intent.Name)
 			case !signalled[e.ID] && e.State == "RUNNING":
-				err = f.r.slurm.cancel(ctx, e.ID, "--full", "--signal=TERM")
+				err = f.r.slurm.cancel(ctx, e.ID, f.intent.Name, "--full", "--signal=TERM")
 				signalled[e.ID] = err == nil
 			}
 			last = errors.Join(last, err)
