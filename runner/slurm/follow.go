@@ -28,8 +28,9 @@ type follower struct {
 	output *supervisor.Follower
 	skew   func() time.Duration
 
-	ids   atomic.Pointer[[]string]
-	saved Status // in status.json; owned by watch
+	ids       atomic.Pointer[[]string]
+	saved     Status    // in status.json; owned by watch
+	submitted time.Time // by this program, zero if another one did; set before watch
 
 	last atomic.Pointer[entry]    // what squeue said last of the job
 	over atomic.Pointer[lastLook] // set while Slurm says that the job is not active
@@ -46,8 +47,18 @@ type follower struct {
 
 // A lastLook is what squeue said of a job that is not active.
 type lastLook struct {
-	entry entry // the newest of the job's; empty if squeue has none
-	since time.Time
+	entry entry     // the newest of the job's; empty if squeue has none
+	since time.Time // when squeue was asked that said so first
+	until time.Time // and last
+}
+
+// settled reports whether squeue has said for this long, and not only once, that a job
+// is not there, or has said before that long that it has ended.
+func (l *lastLook) settled(now time.Time, long time.Duration) bool {
+	if l.entry.ID == "" {
+		now = l.until
+	}
+	return now.Sub(l.since) >= long
 }
 
 func (r *Runner) newFollower(job runner.Job, in intent, from int64, out runner.Output) (*follower, error) {
@@ -156,7 +167,10 @@ func (f *follower) note(look *snapshot) (e entry, found bool) {
 		f.over.Store(nil)
 		return e, found
 	}
-	last := &lastLook{entry: e, since: look.at}
+	if !found && look.at.Before(f.submitted) {
+		return e, found // squeue was asked before the job was submitted
+	}
+	last := &lastLook{entry: e, since: look.at, until: look.at}
 	if before := f.over.Load(); before != nil {
 		last.since = before.since
 		if !found {
@@ -192,7 +206,7 @@ func (f *follower) gone() (bool, error) {
 	switch {
 	case !begun && over.entry.ID != "" && over.entry.Nodes == "" && over.entry.State == "CANCELLED":
 		return true, nil // it was cancelled while it waited, so that no node has it
-	case now.Sub(over.since) < f.r.cfg.Late:
+	case !over.settled(now, f.r.cfg.Late):
 		return false, nil
 	case begun && !f.beatAt.IsZero() && now.Sub(f.beatAt) < f.r.cfg.Late:
 		if !f.saidLost {

@@ -138,6 +138,7 @@ func (f *follower) submit(ctx context.Context, inDoubt bool) error {
 		switch {
 		case err == nil:
 			f.say("submitted to Slurm as job %s", id)
+			f.submitted = time.Now()
 			f.setIDs([]string{id})
 			f.saveIDs(ctx)
 			return nil
