@@ -40,8 +40,12 @@ func (c *Cluster) launchNode(node string) error {
 	if err != nil {
 		return err
 	}
-	// In a mount namespace of its own, an empty directory lies over the hidden one.
-	const script = `mount --make-rprivate / && mount -t tmpfs none "$1" && shift && exec "$@"`
+	// In a mount namespace of its own, another directory lies over the hidden one.
+	mount := "mount -t tmpfs none"
+	if c.cfg.Over != "" {
+		mount = `mount --bind "$OVER"`
+	}
+	script := `mount --make-rprivate / && ` + mount + ` "$1" && shift && exec "$@"`
 	return c.launchProgram("unshare", Node(node), append([]string{"--mount", "sh", "-c", script, "sh", c.cfg.Hidden, path}, args...)...)
 }
 
@@ -53,7 +57,7 @@ func (c *Cluster) launch(name string, args ...string) error {
 
 func (c *Cluster) launchProgram(program, name string, args ...string) error {
 	d := &daemon{program: program, args: args, log: c.path(strings.ReplaceAll(name, " ", "-") + ".log")}
-	d.env = append(os.Environ(), c.mark(), "SLURM_CONF="+c.path("slurm.conf"), "MYSQL_UNIX_PORT="+c.path("mariadb.sock"))
+	d.env = append(os.Environ(), c.mark(), "SLURM_CONF="+c.path("slurm.conf"), "MYSQL_UNIX_PORT="+c.path("mariadb.sock"), "OVER="+c.cfg.Over)
 	c.daemons[name] = d
 	c.order = append(c.order, name)
 	return d.start()

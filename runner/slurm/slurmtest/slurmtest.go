@@ -39,6 +39,10 @@ type Config struct {
 	// Hidden is an existing directory that the nodes don't see, as one that is not shared.
 	Hidden string
 
+	// Over is what the nodes see in place of the directory Hidden; empty for nothing. It
+	// may be another mount of the same file system.
+	Over string
+
 	// Lines are added to slurm.conf, and replace lines of the same key.
 	Lines []string
 }
