@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +23,8 @@ import (
 	"github.com/kirizan/kitt-agent/agent/webpage"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/hwdetect/hwdetecttest"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity"
+	"github.com/kirizan/kitt-agent/hwdetect/integrity/integritytest"
 	"github.com/kirizan/kitt-agent/internal/browser"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/simulated"
@@ -137,11 +137,17 @@ func TestTheTourOfAJob(t *testing.T) {
 				return runner.Result{}, context.Cause(ctx)
 			}
 		}
+		select {
+		case <-time.After(time.Second): // what is shorter says nothing of the machine
+		case <-ctx.Done():
+			return runner.Result{}, context.Cause(ctx)
+		}
 		return sim.Run(ctx, job, out)
 	})
+	thermal := &thermalMachine{begun: time.Now()}
 	var fullHour atomic.Bool
 	server := &agenttest.Server{}
-	s := serve(t, agent.Config{Name: "dgx-h100-03", Version: "0.1.0", Server: server, Runner: run, Storage: share, Detector: busyGPUs(t), Page: func(a *agent.Agent) http.Handler {
+	s := serve(t, agent.Config{Name: "dgx-h100-03", Version: "0.1.0", Server: server, Runner: run, Storage: share, Detector: busyGPUs(t), Integrity: agent.Integrity{Source: thermal}, Page: func(a *agent.Agent) http.Handler {
 		page := everything()
 		page.Agent = a
 		return anHour(t, webpage.New(page), &fullHour)
@@ -154,8 +160,11 @@ func TestTheTourOfAJob(t *testing.T) {
 		require.NoError(t, err)
 		return id
 	}
-	first, second, failed := ended("meta-llama/Llama-3.1-8B-Instruct"), ended("Qwen/Qwen2.5-7B-Instruct"), ended("models/fails-70B")
-	writeVerdicts(t, s.agent, first, second)
+	first := ended("meta-llama/Llama-3.1-8B-Instruct")
+	thermal.hot.Store(true)
+	second := ended("Qwen/Qwen2.5-7B-Instruct")
+	thermal.hot.Store(false)
+	failed := ended("models/fails-70B")
 	id := s.submit("copied/Llama-3.1-70B-Instruct")
 	s.submit("Qwen/Qwen2.5-72B-Instruct-AWQ")
 	s.submit("mistralai/Mixtral-8x7B-Instruct-v0.1")
@@ -183,7 +192,7 @@ func TestTheTourOfAJob(t *testing.T) {
 	require.Equal(t, 8, browser.Eval[int](b, `document.querySelectorAll("[data-chart='7'] .cap").length + document.querySelectorAll("[data-chart='2'] .slow").length + 3 * document.querySelectorAll("[data-chart='0'] rect.job").length`))
 	looks("5-jobs", "/jobs", `document.querySelectorAll("#ended tbody tr").length === 3`)
 	looks("6-models", "/models", `document.querySelectorAll("#copies tbody tr").length === 3`)
-	looks("8-settings", "/settings", `document.querySelectorAll("#own tbody tr").length === 3`)
+	looks("8-settings", "/settings", `document.querySelectorAll("#own tbody tr").length === 2 && document.querySelectorAll("#defaults tbody tr").length === 1`)
 	looks("9-failed", "/jobs/"+failed, `document.querySelector("[data-error-count]").innerText.includes("errors")`)
 	looks("10-result", "/jobs/"+first, `document.querySelector("#outcome").innerText.includes("avg_tps")`)
 	looks("11-comparison", "/compare?job="+first+"&job="+second, `document.querySelectorAll("tbody tr").length > 5`)
@@ -201,18 +210,21 @@ func TestTheTourOfAJob(t *testing.T) {
 	b.Contained(s.url)
 }
 
-// writeVerdicts gives ended jobs reports on the machine.
-func writeVerdicts(t *testing.T, a *agent.Agent, valid, invalid string) {
-	t.Helper()
-	for id, verdict := range map[string]string{
-		valid:   `{"verdict": "valid", "reasons": [], "judged": 40}`,
-		invalid: `{"verdict": "invalid", "reasons": [{"code": "hw_thermal", "severity": "invalid", "gpu": 3, "value": 7.2, "limit": 1, "text": "hardware thermal slowdown for 7.2% of 312 s on GPU 3", "remedy": "Check the fans and the inlet temperature."}], "judged": 40}`,
-	} {
-		j, err := a.Job(id)
-		require.NoError(t, err)
-		report := `{"schema": "kitt-agent/integrity/1", "start": {"time": "2026-11-29T11:00:00Z"}, "verdict": ` + verdict + `, "samples": {}, "rules": []}`
-		require.NoError(t, os.WriteFile(filepath.Join(j.Dir, "integrity.json"), []byte(report), 0o600))
+// A thermalMachine is throttled by its hardware while it is hot.
+type thermalMachine struct {
+	integritytest.Fake
+	hot   atomic.Bool
+	begun time.Time
+}
+
+func (m *thermalMachine) State(ctx context.Context) (integrity.State, error) {
+	s, err := m.Fake.State(ctx)
+	s.BootID = "b"
+	s.GPUs = []hwdetect.GPUCounters{{Index: 0, UUID: "GPU-0", HWThermal: new(time.Duration)}}
+	if m.hot.Load() {
+		*s.GPUs[0].HWThermal = time.Since(m.begun)
 	}
+	return s, err
 }
 
 // A hostile log is text: it runs nothing, turns nothing round, and stalls nothing.
@@ -297,7 +309,7 @@ func TestAHostileLog(t *testing.T) {
 	// Reloaded in mid-job it is all there, once.
 	b.Do(chromedp.Reload())
 	b.Until(all)
-	require.Equal(t, 3+many+1+len(hostile), browser.Eval[int](b, `document.querySelector("#log").textContent.split("\n").length - 1`))
+	require.Equal(t, many+1+len(hostile), browser.Eval[int](b, `document.querySelector("#log").textContent.split("\n").filter((line) => line && !line.startsWith("▸ ")).length`))
 	press("data-pause")
 	b.Until(`document.querySelector("[data-state]").innerText.includes("Paused")`)
 	b.Accessible()

@@ -20,23 +20,17 @@ import (
 // jobsPerPage is how many ended jobs one page of the history lists.
 const jobsPerPage = 50
 
-// A row is a job in a list.
-type row struct {
-	agent.JobStatus
-	Verdict *integrity.Verdict // nil if nothing was recorded
-}
-
 // A jobList is the queue, and one page of the history.
 type jobList struct {
 	Query             string
-	Current           []row // that hold a slot or wait, in the order in which they run
-	History           []row // that have ended, the latest first
-	Ended             int   // jobs that match
-	Page, Pages       int   // from 1
+	Current           []agent.JobStatus // that hold a slot or wait, in the order in which they run
+	History           []agent.JobStatus // that have ended, the latest first
+	Ended             int               // jobs that match
+	Page, Pages       int               // from 1
 	Previous, Further string
 }
 
-func (p *Page) jobs(r *http.Request) view {
+func (p *Page) jobs(r *http.Request, _ agent.Status) view {
 	query := strings.TrimSpace(r.URL.Query().Get("q"))
 	list := jobList{Query: query}
 	var ended []agent.JobStatus
@@ -46,10 +40,10 @@ func (p *Page) jobs(r *http.Request) view {
 		case j.State.Ended():
 			ended = append(ended, j)
 		default:
-			list.Current = append(list.Current, row{JobStatus: j})
+			list.Current = append(list.Current, j)
 		}
 	}
-	slices.SortStableFunc(list.Current, func(a, b row) int { return cmp.Compare(rank(b.State), rank(a.State)) })
+	slices.SortStableFunc(list.Current, func(a, b agent.JobStatus) int { return cmp.Compare(rank(b.State), rank(a.State)) })
 	slices.SortStableFunc(ended, func(a, b agent.JobStatus) int { return b.EndedAt.Compare(a.EndedAt) })
 	list.Ended, list.Pages = len(ended), max(1, (len(ended)+jobsPerPage-1)/jobsPerPage)
 	page, err := strconv.Atoi(r.URL.Query().Get("page"))
@@ -65,7 +59,7 @@ func (p *Page) jobs(r *http.Request) view {
 	}
 	list.Previous, list.Further = link(list.Page-1), link(list.Page+1)
 	from := (list.Page - 1) * jobsPerPage
-	list.History = p.rows(r.Context(), ended[from:min(from+jobsPerPage, len(ended))])
+	list.History = ended[from:min(from+jobsPerPage, len(ended))]
 	list.Current = list.Current[:min(len(list.Current), maxQueue)]
 	return view{name: "jobs", here: "jobs", data: list}
 }
@@ -86,39 +80,13 @@ func matches(j agent.JobStatus, query string) bool {
 	})
 }
 
-// rows returns jobs with their verdicts. Where the disk hangs there are none.
-func (p *Page) rows(ctx context.Context, jobs []agent.JobStatus) []row {
-	rows := make([]row, len(jobs))
-	for i, j := range jobs {
-		rows[i].JobStatus = j
-	}
-	verdicts, err := read(ctx, p.disk, func(ctx context.Context) ([]*integrity.Verdict, error) {
-		verdicts := make([]*integrity.Verdict, len(jobs))
-		for i, j := range jobs {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			if report, err := readReport(j); err == nil {
-				verdicts[i] = &report.Verdict
-			}
-		}
-		return verdicts, nil
-	})
-	if err == nil {
-		for i := range rows {
-			rows[i].Verdict = verdicts[i]
-		}
-	}
-	return rows
-}
-
 // readReport returns the report on the machine during a job's benchmark. The error
 // matches [fs.ErrNotExist] if nothing was recorded.
 func readReport(j agent.JobStatus) (integrity.Report, error) {
-	if !j.State.Ended() {
+	if j.Integrity == nil {
 		return integrity.Report{}, fs.ErrNotExist
 	}
-	return integrity.ReadReport(filepath.Join(j.Dir, "integrity.json"))
+	return integrity.ReadReport(filepath.Join(j.Dir, integrity.ReportFile))
 }
 
 // An ending is what is known of a job that has ended.
@@ -162,7 +130,7 @@ type jobPage struct {
 	ending
 }
 
-func (p *Page) job(r *http.Request) view {
+func (p *Page) job(r *http.Request, _ agent.Status) view {
 	j, err := p.a.Job(r.PathValue("id"))
 	if err != nil {
 		return view{status: http.StatusNotFound, name: "fault", here: "jobs", data: "There is no such job. Jobs whose reports were delivered are removed after some time (retention.max_age)."}
@@ -189,7 +157,7 @@ type figureRow struct {
 	Ratio string // B to A; empty if they are no numbers
 }
 
-func (p *Page) compare(r *http.Request) view {
+func (p *Page) compare(r *http.Request, _ agent.Status) view {
 	var c comparison
 	for _, id := range r.URL.Query()["job"] {
 		j, err := p.a.Job(id)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/heartbeat"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/preflight"
@@ -21,7 +22,7 @@ type modelsPage struct {
 	Fault  string
 }
 
-func (p *Page) models(r *http.Request) view {
+func (p *Page) models(r *http.Request, _ agent.Status) view {
 	m := modelsPage{Known: p.cfg.Models != nil}
 	if m.Known {
 		copies, err := read(r.Context(), p.disk, p.cfg.Models)
@@ -44,10 +45,10 @@ type machinePage struct {
 	Checks    checkRun
 }
 
-func (p *Page) machine(*http.Request) view {
+func (p *Page) machine(_ *http.Request, status agent.Status) view {
 	m := machinePage{Machine: p.a.Machine(), Engines: p.a.Engines(), HasChecks: p.cfg.Preflight != nil}
 	if m.HasChecks {
-		m.Checks = p.checks.latest(func() bool { return !p.a.Status().Running })
+		m.Checks = p.checks.latest(!status.Running)
 	}
 	return view{name: "machine", here: "machine", data: m}
 }
@@ -78,13 +79,12 @@ type checks struct {
 
 // latest returns the latest results, and begins a new round if they are old. None begins
 // while a job runs.
-func (c *checks) latest(idle func() bool) checkRun {
-	quiet := idle()
+func (c *checks) latest(idle bool) checkRun {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	due := !c.last.Running && (c.last.At.IsZero() || time.Since(c.last.At) >= checksFor)
-	c.last.Waits = due && !quiet
-	if due && quiet {
+	c.last.Waits = due && !idle
+	if due && idle {
 		c.last.Running = true
 		go c.round() // it ends by its limit; nobody waits for it
 	}
@@ -106,8 +106,9 @@ func (c *checks) round() {
 
 // A settingsPage is the settings that the server may change, and the program's own.
 type settingsPage struct {
-	Shared []Setting
-	Own    []Setting
+	Shared   []Setting
+	Own      []Setting // that somebody has set
+	Defaults []Setting // the others
 }
 
 // sharedMeanings says what the settings mean that a server can change.
@@ -122,18 +123,24 @@ var sharedMeanings = map[string]string{
 
 // sourceTexts says where the value of such a setting comes from.
 var sourceTexts = map[string]string{
-	"server": "the server", "remembered": "the server, before the agent was started", "machine": "this machine's configuration", "default": "default",
+	agent.SourceServer: "the server", agent.SourceRemembered: "the server, before the agent was started",
+	agent.SourceMachine: "this machine's configuration", agent.SourceDefault: "default",
 }
 
-func (p *Page) settings(*http.Request) view {
+func (p *Page) settings(_ *http.Request, status agent.Status) view {
 	var page settingsPage
-	status := p.a.Status()
 	for name, value := range status.Settings {
 		page.Shared = append(page.Shared, Setting{name, value, sourceTexts[status.SettingSources[name]], sharedMeanings[name]})
 	}
 	slices.SortFunc(page.Shared, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
 	if p.cfg.Settings != nil {
-		page.Own = p.cfg.Settings()
+		for _, s := range p.cfg.Settings() {
+			if s.Source == sourceTexts[agent.SourceDefault] {
+				page.Defaults = append(page.Defaults, s)
+			} else {
+				page.Own = append(page.Own, s)
+			}
+		}
 	}
 	return view{name: "settings", here: "settings", data: page}
 }

@@ -19,19 +19,19 @@ var viewNames = []string{"now", "gpus", "jobs", "job", "compare", "models", "mac
 // An overview is what the first view shows in addition to the status.
 type overview struct {
 	GPUs   []gpuCard
-	Recent []row
+	Recent []agent.JobStatus
 }
 
-func (p *Page) now(r *http.Request) view {
-	recent := p.a.Status().Recent
-	return view{name: "now", here: "now", data: overview{GPUs: p.gpuCards(), Recent: p.rows(r.Context(), recent[:min(len(recent), 5)])}}
+func (p *Page) now(_ *http.Request, status agent.Status) view {
+	recent := status.Recent
+	return view{name: "now", here: "now", data: overview{GPUs: p.gpuCards(status), Recent: recent[:min(len(recent), 5)]}}
 }
 
-func (p *Page) gpus(*http.Request) view {
-	return view{name: "gpus", here: "gpus", data: p.gpuCards()}
+func (p *Page) gpus(_ *http.Request, status agent.Status) view {
+	return view{name: "gpus", here: "gpus", data: p.gpuCards(status)}
 }
 
-func (p *Page) missing(*http.Request) view {
+func (p *Page) missing(*http.Request, agent.Status) view {
 	return view{status: http.StatusNotFound, name: "fault", data: "There is no such page."}
 }
 
@@ -47,9 +47,9 @@ type gpuCard struct {
 
 // gpuCards returns the GPUs of the machine, or of the latest reading where the machine
 // was not read yet.
-func (p *Page) gpuCards() (cards []gpuCard) {
+func (p *Page) gpuCards(status agent.Status) (cards []gpuCard) {
 	machine := p.a.Machine()
-	for _, g := range p.a.Status().Telemetry.GPUs {
+	for _, g := range status.Telemetry.GPUs {
 		card := gpuCard{Index: g.Index, Throttled: slowing(g.ThrottleReasons)}
 		var total int64
 		if machine != nil {

@@ -50,6 +50,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/internal/web"
 	"github.com/kirizan/kitt-agent/preflight"
@@ -85,7 +86,7 @@ type Config struct {
 type Setting struct {
 	Name    string
 	Value   string // as text; a secret is not shown, not even here
-	Source  string // where the value comes from, such as default or /etc/kitt/agent.yaml:3
+	Source  string // where the value comes from: default, or such as /etc/kitt/agent.yaml:3
 	Meaning string
 }
 
@@ -129,7 +130,7 @@ func New(cfg Config) *Page {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+cfg.Prefix+"/static/", http.StripPrefix(cfg.Prefix+"/static/", web.Files(static)))
-	for path, view := range map[string]func(*http.Request) view{
+	for path, view := range map[string]func(*http.Request, agent.Status) view{
 		"/{$}": p.now, "/gpus": p.gpus, "/jobs": p.jobs, "/jobs/{id}": p.job, "/compare": p.compare,
 		"/models": p.models, "/machine": p.machine, "/settings": p.settings, "/": p.missing,
 	} {
@@ -173,13 +174,12 @@ type frame struct {
 type state struct{ Class, Word string }
 
 func stateOf(s agent.Status) state {
+	_, blocked := health.Blocking(s.Problems)
 	switch {
 	case s.Draining:
 		return state{"draining", "stopping once idle"}
-	case s.Degraded != "":
+	case blocked:
 		return state{"degraded", "degraded"}
-	case s.State == "error":
-		return state{"error", "GPU trouble"}
 	case s.Running:
 		return state{"running", "running"}
 	}
@@ -197,19 +197,22 @@ func tabOf(f frame, here, path, text string) tab { return tab{f.Base + path, tex
 // A history is rows of ended jobs, which can be chosen for a comparison or not.
 type history struct {
 	Base   string
-	Rows   []row
+	Rows   []agent.JobStatus
 	Choose bool
 }
 
-func historyOf(f frame, rows []row, choose bool) history { return history{f.Base, rows, choose} }
+func historyOf(f frame, rows []agent.JobStatus, choose bool) history {
+	return history{f.Base, rows, choose}
+}
 
 // show serves a view to those who are let in, and sends others to the login.
-func (p *Page) show(collect func(*http.Request) view) http.HandlerFunc {
+func (p *Page) show(collect func(*http.Request, agent.Status) view) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s, ok := p.admit(r)
 		switch {
 		case ok:
-			p.render(w, collect(r), s)
+			status := p.a.Status()
+			p.render(w, collect(r, status), status, s)
 		case p.a.CallerToken() == "":
 			p.pages.Show(w, http.StatusUnauthorized, "login", p.loginFrame(r))
 		default:
@@ -218,8 +221,7 @@ func (p *Page) show(collect func(*http.Request) view) http.HandlerFunc {
 	}
 }
 
-func (p *Page) render(w http.ResponseWriter, v view, s session) {
-	status := p.a.Status()
+func (p *Page) render(w http.ResponseWriter, v view, status agent.Status, s session) {
 	if v.status == 0 {
 		v.status = http.StatusOK
 	}

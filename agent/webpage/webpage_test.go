@@ -1,6 +1,7 @@
 package webpage_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -460,4 +462,47 @@ func TestEvents(t *testing.T) {
 	require.Len(t, charts.GPUs, 8)
 	require.Equal(t, id, charts.Jobs[0]["id"])
 	require.NotEmpty(t, charts.Readings)
+}
+
+// Fifty viewers hear of one change, and a storm of reloads leaves nothing behind.
+func TestFiftyViewers(t *testing.T) {
+	t.Parallel()
+	s := serve(t, agent.Config{Detector: &hwdetect.Static{Machine: machine(t)}}, everything(), "")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var streams, heard sync.WaitGroup
+	for range 50 {
+		heard.Add(1)
+		streams.Go(func() {
+			told := sync.OnceFunc(heard.Done)
+			defer told()
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/events?gpus=1", nil)
+			if !assert.NoError(t, err) {
+				return
+			}
+			answer, err := s.client.Do(r)
+			if !assert.NoError(t, err) {
+				return
+			}
+			defer answer.Body.Close()
+			for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+				if lines.Text() == "event: change" {
+					told()
+				}
+			}
+		})
+	}
+	s.submit("m")
+	heard.Wait()
+	for range 200 {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/events", nil)
+		require.NoError(t, err)
+		answer, err := s.client.Do(r)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, answer.StatusCode)
+		require.NoError(t, answer.Body.Close())
+	}
+	s.stop() // while they look: the agent ends their streams
+	streams.Wait()
+	require.NoError(t, ctx.Err())
 }

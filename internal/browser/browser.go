@@ -120,7 +120,7 @@ func (b *Tab) Until(expression string) {
 		yes, err = chromedp.Run(b.Ctx, chromedp.Evaluate[bool](expression))
 		return err == nil && yes // between two pages it fails
 	}
-	for deadline := time.Now().Add(20 * time.Second); !is(); {
+	for deadline := time.Now().Add(45 * time.Second); !is(); {
 		if time.Now().After(deadline) || b.Ctx.Err() != nil {
 			require.FailNow(b.T, "it never came: "+expression, "%v on\n%s\ncomplaints: %q", err, Eval[string](b, `document.body.innerText`), b.Complaints())
 		}
