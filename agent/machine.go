@@ -9,11 +9,11 @@ import (
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
 
-// A GPUReading is one reading of all GPUs, and a GPUPoint that of one of them.
-type (
-	GPUReading = hostmonitor.GPUReading
-	GPUPoint   = hostmonitor.GPUPoint
-)
+// A GPUReading is one reading of all GPUs.
+type GPUReading = hostmonitor.GPUReading
+
+// A GPUPoint is what is kept of one reading of one GPU.
+type GPUPoint = hostmonitor.GPUPoint
 
 // Machine returns the description of the machine, as it was last read; nil before
 // there is one. It must not be changed.
