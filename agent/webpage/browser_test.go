@@ -145,6 +145,9 @@ func TestTheTourOfAJob(t *testing.T) {
 		return sim.Run(ctx, job, out)
 	})
 	thermal := &thermalMachine{begun: time.Now()}
+	busy, err := busyGPUs(t).Telemetry(t.Context())
+	require.NoError(t, err)
+	thermal.SetSample(integrity.Sample{GPUs: busy.GPUs}, nil)
 	var fullHour atomic.Bool
 	server := &agenttest.Server{}
 	s := serve(t, agent.Config{Name: "dgx-h100-03", Version: "0.1.0", Server: server, Runner: run, Storage: share, Detector: busyGPUs(t), Integrity: agent.Integrity{Source: thermal}, Page: func(a *agent.Agent) http.Handler {
@@ -196,7 +199,11 @@ func TestTheTourOfAJob(t *testing.T) {
 	looks("6-models", "/models", `document.querySelectorAll("#copies tbody tr").length === 3`)
 	looks("8-settings", "/settings", `document.querySelectorAll("#own tbody tr").length === 2 && document.querySelectorAll("#defaults tbody tr").length === 1`)
 	looks("9-failed", "/jobs/"+failed, `document.querySelector("[data-error-count]").innerText.includes("errors")`)
-	looks("10-result", "/jobs/"+first, `document.querySelector("#outcome").innerText.includes("avg_tps")`)
+	looks("10-result", "/jobs/"+second, `document.querySelector("#outcome").innerText.includes("avg_tps")`)
+	b.Do(chromedp.EmulateViewport(1280, 900))
+	browser.Eval[bool](b, `document.querySelector(".run").open = true`)
+	b.Until(`document.querySelector(".run img").complete && document.querySelector(".run img").naturalWidth > 0`)
+	b.Shoot("10-result-run")
 	looks("11-comparison", "/compare?job="+first+"&job="+second, `document.querySelectorAll("tbody tr").length > 5`)
 
 	// The job ends while somebody looks.

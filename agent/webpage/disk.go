@@ -14,20 +14,21 @@ type diskReader struct{ slots chan struct{} }
 const (
 	diskSlots = 4
 	diskWait  = 3 * time.Second
+	chartWait = 20 * time.Second // for a run of ten hours on eight GPUs, which is some 50 MB
 )
 
 var errDiskHangs = errors.New("the disk does not answer; reload the page to try again")
 
 func newDiskReader() diskReader { return diskReader{make(chan struct{}, diskSlots)} }
 
-// read returns what do returns. After diskWait the error is errDiskHangs.
-func read[T any](ctx context.Context, d diskReader, do func(context.Context) (T, error)) (T, error) {
+// read returns what do returns. After wait the error is errDiskHangs.
+func read[T any](ctx context.Context, d diskReader, wait time.Duration, do func(context.Context) (T, error)) (T, error) {
 	type answer struct {
 		value T
 		err   error
 	}
 	var none T
-	ctx, cancel := context.WithTimeout(ctx, diskWait)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	select {
 	case d.slots <- struct{}{}:
 	case <-ctx.Done():

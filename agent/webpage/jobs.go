@@ -1,6 +1,7 @@
 package webpage
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/results"
+	"github.com/kirizan/kitt-agent/agent/results/chart"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
 	"github.com/kirizan/kitt-agent/internal/web"
 )
@@ -101,7 +104,7 @@ func (p *Page) ending(ctx context.Context, j agent.JobStatus) ending {
 	if !j.State.Ended() {
 		return ending{}
 	}
-	e, err := read(ctx, p.disk, func(context.Context) (ending, error) {
+	e, err := read(ctx, p.disk, diskWait, func(context.Context) (ending, error) {
 		var e ending
 		report, reportErr := readReport(j)
 		if reportErr == nil {
@@ -136,6 +139,35 @@ func (p *Page) job(r *http.Request, _ agent.Status) view {
 		return view{status: http.StatusNotFound, name: "fault", here: "jobs", data: "There is no such job. Jobs whose reports were delivered are removed after some time (retention.max_age)."}
 	}
 	return view{name: "job", here: "jobs", data: jobPage{j, p.ending(r.Context(), j)}}
+}
+
+// getChart answers with the picture of a run: clocks, power and temperature over time.
+func (p *Page) getChart(w http.ResponseWriter, r *http.Request) {
+	j, err := p.a.Job(r.PathValue("id"))
+	if err != nil || j.Integrity == nil {
+		http.Error(w, "There is no record of the machine during this job", http.StatusNotFound)
+		return
+	}
+	picture, err := read(r.Context(), p.disk, chartWait, func(context.Context) ([]byte, error) {
+		run, err := results.Read(j.Dir)
+		if err != nil {
+			return nil, err
+		}
+		var picture bytes.Buffer
+		err = chart.SVG(&picture, run)
+		return picture.Bytes(), err
+	})
+	switch {
+	case errors.Is(err, chart.ErrNoSamples):
+		http.Error(w, "There are no samples of the machine during this job", http.StatusNotFound)
+	case err != nil:
+		p.cfg.Logger.WarnContext(r.Context(), "chart of a run not made", "job", j.CommandID, "err", err)
+		http.Error(w, "The picture could not be made: "+err.Error(), http.StatusServiceUnavailable)
+	default:
+		w.Header().Set("Content-Type", "image/svg+xml")
+		w.Header().Set("Cache-Control", "private, max-age=3600") // the run has ended
+		_, _ = w.Write(picture)                                  // the browser may be gone
+	}
 }
 
 // A comparison is two jobs side by side.

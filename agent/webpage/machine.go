@@ -25,7 +25,7 @@ type modelsPage struct {
 func (p *Page) models(r *http.Request, _ agent.Status) view {
 	m := modelsPage{Known: p.cfg.Models != nil}
 	if m.Known {
-		copies, err := read(r.Context(), p.disk, p.cfg.Models)
+		copies, err := read(r.Context(), p.disk, diskWait, p.cfg.Models)
 		if err != nil {
 			m.Fault = err.Error()
 		}

@@ -141,6 +141,7 @@ func New(cfg Config) *Page {
 	mux.HandleFunc("POST "+cfg.Prefix+"/logout", p.changes(p.postLogout))
 	mux.HandleFunc("POST "+cfg.Prefix+"/jobs/{id}/cancel", p.changes(p.postCancel))
 	mux.HandleFunc("GET "+cfg.Prefix+"/jobs/{id}/log", p.reads(p.getLog))
+	mux.HandleFunc("GET "+cfg.Prefix+"/jobs/{id}/chart.svg", p.reads(p.getChart))
 	mux.HandleFunc("GET "+cfg.Prefix+"/events", p.reads(p.getEvents))
 	mux.HandleFunc("GET "+cfg.Prefix+"/gpus.json", p.reads(p.getGPUs))
 	p.handler = p.a.Guard(web.Secure(mux))

@@ -218,6 +218,10 @@ func TestViewsAreWholeAndSmall(t *testing.T) {
 	require.Contains(t, s.get("/models"), "Qwen2.5-72B-Instruct-AWQ")
 	require.Contains(t, s.get("/settings"), "/etc/kitt/agent.yaml:1")
 	require.Contains(t, s.get("/machine"), "NVIDIA H100")
+	for _, path := range []string{"/jobs/none/chart.svg", "/jobs/" + id + "/chart.svg"} {
+		status, _, _ := s.do(http.MethodGet, path, "", nil)
+		require.Equal(t, http.StatusNotFound, status)
+	}
 	for _, path := range []string{"/nothing", "/jobs/none"} {
 		status, text, _ := s.do(http.MethodGet, path, "", nil)
 		require.Equal(t, http.StatusNotFound, status)
@@ -238,7 +242,7 @@ func TestWithoutATokenOnlyItsOwnOriginGetsAnything(t *testing.T) {
 		{"Host": "evil.example"}, {"Host": "evil.example:8090", "Origin": "http://evil.example:8090"},
 	}
 	for _, header := range foreign {
-		for _, path := range append(views, "/jobs/"+id, "/jobs/"+id+"/log", "/events", "/gpus.json", "/login", "/static/page.js") {
+		for _, path := range append(views, "/jobs/"+id, "/jobs/"+id+"/log", "/jobs/"+id+"/chart.svg", "/events", "/gpus.json", "/login", "/static/page.js") {
 			status, _, _ := s.do(http.MethodGet, path, "", header)
 			require.Equal(t, http.StatusForbidden, status, "%s %v", path, header)
 		}
@@ -290,7 +294,7 @@ func TestLogin(t *testing.T) {
 		require.Contains(t, head.Get("Location"), "/login?next=%2F")
 	}
 	s.client.CheckRedirect = follow
-	for _, path := range []string{"/events", "/gpus.json", "/jobs/" + id + "/log"} {
+	for _, path := range []string{"/events", "/gpus.json", "/jobs/" + id + "/log", "/jobs/" + id + "/chart.svg"} {
 		status, text, _ := s.do(http.MethodGet, path, "", nil)
 		require.Equal(t, http.StatusUnauthorized, status, path)
 		require.Contains(t, text, "log in")
