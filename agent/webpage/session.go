@@ -124,6 +124,10 @@ func (p *Page) postLogin(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Invalid JSON body", http.StatusBadRequest)
 		return
 	}
+	if p.a.CallerToken() == "" {
+		http.Error(w, "This agent has no token to log in with", http.StatusNotFound)
+		return
+	}
 	presented := r.Clone(r.Context())
 	presented.Header.Set("Authorization", "Bearer "+strings.TrimSpace(body.Token))
 	// That may also be what makes the agent read its token again. Only then is the token

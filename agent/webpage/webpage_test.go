@@ -262,6 +262,10 @@ func TestWithoutATokenOnlyItsOwnOriginGetsAnything(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, text, `"stopped":true`)
 
+	status, _, head := s.do(http.MethodPost, "/login", `{"token":""}`, nil)
+	require.Equal(t, http.StatusNotFound, status)
+	require.Empty(t, head.Get("Set-Cookie"))
+
 	// From another machine there is nothing to see.
 	away := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 	away.Host, away.RemoteAddr = host, "192.0.2.7:1234"
