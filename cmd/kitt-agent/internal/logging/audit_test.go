@@ -3,6 +3,7 @@ package logging
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,11 +57,12 @@ func TestTrailIsRotated(t *testing.T) {
 
 // drained returns a channel that is closed when the entries so far are written.
 func drained(trail *Trail) <-chan struct{} {
-	trail.mu.Lock()
-	defer trail.mu.Unlock()
-	trail.closed = true
-	close(trail.entries)
-	return trail.done
+	q := trail.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	close(q.lines)
+	return q.done
 }
 
 // stuck is a disk that hangs until it is released.
@@ -79,13 +81,13 @@ func (s *stuck) Close() error { return nil }
 func TestTrailWaitsForNoDisk(t *testing.T) {
 	t.Parallel()
 	disk := &stuck{release: make(chan struct{})}
-	trail := &Trail{file: disk, failed: func(err error) { t.Error(err) }, entries: make(chan []byte, 2), done: make(chan struct{})}
-	go trail.run()
+	failed := func(err error) { t.Error(err) }
+	trail := &Trail{queue: newLineQueue(disk, 2, lostEntries, failed), failed: failed}
 	for i := range 10 {
 		trail.Write(i)
 	}
 	close(disk.release)
-	for trail.lostNow() > 0 {
+	for trail.queue.lostNow() > 0 {
 		trail.Write("last")
 	}
 	require.NoError(t, trail.Close())
@@ -107,8 +109,26 @@ func TestTrailWaitsForNoDisk(t *testing.T) {
 	require.GreaterOrEqual(t, written+lost, 10, "each is written or counted")
 }
 
-func (t *Trail) lostNow() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.lost
+func (q *lineQueue) lostNow() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lost
+}
+
+// TestTheLogWaitsForNoDisk has a log file on a disk that hangs: who logs goes on, and the
+// file says what it lacks.
+func TestTheLogWaitsForNoDisk(t *testing.T) {
+	t.Parallel()
+	disk := &stuck{release: make(chan struct{})}
+	queue := newLineQueue(disk, 2, lostRecords, func(err error) { t.Error(err) })
+	log := slog.New(slog.NewJSONHandler(queue, nil))
+	for range 10 {
+		log.Info("said")
+	}
+	close(disk.release)
+	for queue.lostNow() > 0 {
+		log.Info("last")
+	}
+	require.NoError(t, queue.Close())
+	require.Regexp(t, `"msg":"records are missing here: the disk took too long","records":\d+}\n.*"msg":"last"`, disk.String())
 }

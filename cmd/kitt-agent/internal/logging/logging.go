@@ -7,6 +7,7 @@
 package logging
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -53,7 +54,8 @@ type Options struct {
 
 // New returns a logger and what closes its file. A file that cannot be written
 // does not keep the logger from logging to Output: it is said there once, and
-// the file is tried again with each record.
+// the file is tried again with each record. Nobody waits for the file's disk: a record
+// for which one that hangs leaves no room is counted, and missing in the file.
 func New(o Options) (*slog.Logger, io.Closer, error) {
 	level := o.Level
 	if level == nil {
@@ -70,9 +72,16 @@ func New(o Options) (*slog.Logger, io.Closer, error) {
 		return slog.New(out), nothing{}, err
 	}
 	rotated := &timberjack.Logger{Filename: o.File, MaxSize: maxMegabytes, MaxBackups: keptFiles, FileMode: 0o600, Compression: "none"}
-	file := &forgivingWriter{w: rotated, complain: slog.New(out)}
+	file := newLineQueue(&forgivingWriter{w: rotated, complain: slog.New(out)}, maxWaiting, lostRecords, func(error) {})
 	both := slog.NewMultiHandler(out, newJSONHandler(file, level))
-	return slog.New(both), rotated, nil
+	return slog.New(both), file, nil
+}
+
+// lostRecords returns the record that says how many are missing.
+func lostRecords(lost int) []byte {
+	var line bytes.Buffer
+	slog.New(slog.NewJSONHandler(&line, nil)).Warn("records are missing here: the disk took too long", "records", lost)
+	return line.Bytes()
 }
 
 func outputHandler(o Options, level slog.Leveler) slog.Handler {
@@ -119,7 +128,7 @@ func Color(w any, getenv func(string) string) bool {
 // first failure and the recovery are said elsewhere, and the caller is never
 // bothered: nobody stops working because its log can't be written.
 type forgivingWriter struct {
-	w        io.Writer
+	w        io.WriteCloser
 	complain *slog.Logger
 	failing  atomic.Bool
 }
@@ -134,6 +143,8 @@ func (f *forgivingWriter) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+func (f *forgivingWriter) Close() error { return f.w.Close() }
 
 // plain returns the reason at the bottom of err.
 func plain(err error) error {
