@@ -5,61 +5,29 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/agenttest"
+	"github.com/kirizan/kitt-agent/internal/base/basetest"
 	"github.com/kirizan/kitt-agent/runner"
-)
-
-// The requests that freeze and thaw a file system (ioctl_fifreeze(2), linux/fs.h).
-const (
-	fiFreeze = 0xc0045877
-	fiThaw   = 0xc0045878
 )
 
 // freezableDir returns a directory on a file system of its own, and what freezes it:
 // every write to it then hangs until thaw is called.
 func freezableDir(t *testing.T) (dir string, freeze, thaw func()) {
 	t.Helper()
-	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
-	f, err := os.Create(image)
-	require.NoError(t, err)
-	require.NoError(t, f.Truncate(64<<20))
-	require.NoError(t, f.Close())
-	for _, command := range [][]string{{"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, dir}} {
-		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("no file system of its own for the test: %v: %v: %s", command, err, out)
-		}
+	d, err := basetest.Freezable(t.TempDir())
+	if err != nil {
+		t.Skipf("no file system of its own for the test: %v", err)
 	}
-	root, err := os.Open(dir)
-	require.NoError(t, err)
-	frozen := false
-	request := func(code uint, freezes bool) func() {
-		return func() {
-			if frozen == freezes {
-				return
-			}
-			require.NoError(t, unix.IoctlSetInt(int(root.Fd()), code, 0))
-			frozen = freezes
-		}
-	}
-	thaw = request(fiThaw, false)
-	t.Cleanup(func() {
-		thaw()
-		require.NoError(t, root.Close())
-		require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH))
-	})
-	return dir, request(fiFreeze, true), thaw
+	t.Cleanup(func() { require.NoError(t, d.Close()) })
+	return d.Path, func() { require.NoError(t, d.Freeze()) }, func() { require.NoError(t, d.Thaw()) }
 }
 
 // The disk with the jobs hangs while a benchmark runs. Status answers, a cancel ends
