@@ -23,7 +23,8 @@ import (
 	"github.com/kirizan/kitt-agent/runner/runnertest"
 )
 
-// program is a built kitt-agent, and the directory of a program that plays kitt.
+// program is a built kitt-agent, with the programs that containers need next to it, and
+// the directory of a program that plays kitt.
 type program struct{ path, bin string }
 
 // builtIn is a directory that TestMain makes and removes.
@@ -34,8 +35,14 @@ var buildBoth = sync.OnceValue(func() error {
 	if out, err := exec.Command("go", "build", "-o", filepath.Join(builtIn, "kitt-agent"), ".").CombinedOutput(); err != nil {
 		return fmt.Errorf("build the daemon: %w: %s", err, out)
 	}
-	_, err := runnertest.BuildFakeKitt(builtIn)
-	return err
+	for _, build := range []func(dir string) (string, error){
+		runnertest.BuildFakeKitt, runnertest.BuildSupervisor, runnertest.BuildSocketProxy,
+	} {
+		if _, err := build(builtIn); err != nil {
+			return err
+		}
+	}
+	return nil
 })
 
 // buildProgram returns the daemon as it is shipped, under a path of the test's own.
@@ -47,8 +54,9 @@ func buildProgram(t testing.TB) program {
 	require.NoError(t, os.Mkdir(p.bin, 0o755))
 	// Links and no copies: a file that is open to be written while another test
 	// starts a process cannot be run.
-	require.NoError(t, os.Link(filepath.Join(builtIn, "kitt-agent"), p.path))
-	require.NoError(t, os.Link(filepath.Join(builtIn, "kitt"), filepath.Join(p.bin, "kitt")))
+	for name, dir := range map[string]string{"kitt-agent": dir, "kitt-supervise": dir, "kitt-socket-proxy": dir, "kitt": p.bin} {
+		require.NoError(t, os.Link(filepath.Join(builtIn, name), filepath.Join(dir, name)))
+	}
 	return p
 }
 
