@@ -46,6 +46,18 @@ func proxyDir(job runner.Job) string { return filepath.Join(job.Dir, "proxy") }
 // hadProxy reports whether a job was given a socket proxy, be it running or not.
 func hadProxy(job runner.Job) bool { return base.Exists(proxyDir(job)) }
 
+// endProxy ends the socket proxy of a job whose benchmark was not begun: a program that
+// was killed has left it.
+func endProxy(ctx context.Context, job runner.Job) error {
+	if !hadProxy(job) || claimed(job) {
+		return nil
+	}
+	if err := socketproxy.End(ctx, proxyDir(job)); err != nil {
+		return fmt.Errorf("end the socket proxy of an earlier start: %w", err)
+	}
+	return nil
+}
+
 // checkSocket returns why benchmarks can't get a socket.
 func (r *Runner) checkSocket() error {
 	if host := r.engine.DaemonHost(); r.proxied() && !strings.HasPrefix(host, "unix://") && !strings.HasPrefix(host, "tcp://") {

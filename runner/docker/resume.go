@@ -16,6 +16,16 @@ import (
 // Resume follows the container that was begun for job. One that was created and
 // not started is started.
 func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
+	result, err := r.resume(ctx, job, from, out)
+	if errors.Is(err, runner.ErrNotStarted) {
+		if err := endProxy(ctx, job); err != nil {
+			return result, fmt.Errorf("%w: %w", runner.ErrStillRunning, err)
+		}
+	}
+	return result, err
+}
+
+func (r *Runner) resume(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
 	if cause := context.Cause(ctx); errors.Is(cause, runner.ErrDetach) {
 		return runner.Result{}, cause
 	}

@@ -30,6 +30,9 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if err := cmp.Or(r.CheckJob(job), checkPaths(job)); err != nil {
 		return runner.Result{}, err
 	}
+	if err := endProxy(ctx, job); err != nil {
+		return runner.Result{}, base.JoinCause(ctx, err)
+	}
 	program, err := r.program.Find(ctx)
 	if err != nil {
 		return runner.Result{}, base.JoinCause(ctx, err)
