@@ -40,6 +40,9 @@ func TestConnectionsTakeNoFilesFromTheAgent(t *testing.T) {
 	defer cancel()
 	require.NoError(t, server.WaitForAgent(ctx, "chaos"), tail(d))
 
+	// The agent knows a little later than its server that it was accepted.
+	require.Eventually(t, func() bool { return undelivered(d) == 0 }, time.Minute, 50*time.Millisecond, tail(d))
+
 	var flood sync.WaitGroup
 	flooding, stop := context.WithCancel(ctx)
 	for range 120 {

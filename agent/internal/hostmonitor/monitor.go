@@ -139,8 +139,9 @@ func (m *Monitor) Run(ctx context.Context, idle func() bool, changed func()) {
 	defer tick.Stop()
 	var reading sync.WaitGroup
 	reading.Go(func() { // concurrently with the description, which a driver may hold up
-		m.read(ctx, idle())
+		m.readForBeats(ctx)
 		close(m.readOnce)
+		m.readForStatus(ctx, idle())
 	})
 	_, err := m.describe(ctx)
 	close(m.detected)
@@ -164,7 +165,8 @@ func (m *Monitor) Run(ctx context.Context, idle func() bool, changed func()) {
 			}
 			again.Reset(detectEvery)
 		}
-		m.read(ctx, idle())
+		m.readForBeats(ctx)
+		m.readForStatus(ctx, idle())
 	}
 }
 
@@ -185,12 +187,19 @@ func (m *Monitor) describe(ctx context.Context) (differs bool, err error) {
 	return before == nil || before.Fingerprint() != what.Fingerprint(), nil
 }
 
-// read takes one reading of everything. What does not answer in time leaves the
-// reading of before.
+// readForBeats takes one reading of what heartbeats hold. What does not answer in time
+// leaves the reading of before.
+func (m *Monitor) readForBeats(ctx context.Context) {
+	readInto(ctx, m, "storage", m.usage, func(now *Readings, v storage.Usage) { now.Usage = &v })
+	readInto(ctx, m, "telemetry", m.gpus, m.keepLocked)
+	readInto(ctx, m, "engines", m.engines, func(now *Readings, v []engine.Status) { now.Engines = v })
+}
+
+// readForStatus takes one reading of everything else. No registration waits for it.
 //
 // Whether a job can be started is not asked while one runs: it needs nothing then, and is
 // not to be disturbed.
-func (m *Monitor) read(ctx context.Context, idle bool) {
+func (m *Monitor) readForStatus(ctx context.Context, idle bool) {
 	readInto(ctx, m, "state directory", m.free, func(now *Readings, v int64) { now.FreeBytes = &v })
 	if idle {
 		readInto(ctx, m, "runner", m.start, func(now *Readings, v error) { now.Start = v })
@@ -199,10 +208,7 @@ func (m *Monitor) read(ctx context.Context, idle bool) {
 		m.now.Start = nil
 		m.mu.Unlock()
 	}
-	readInto(ctx, m, "storage", m.usage, func(now *Readings, v storage.Usage) { now.Usage = &v })
-	readInto(ctx, m, "telemetry", m.gpus, m.keepLocked)
 	readInto(ctx, m, "gpu counters", m.count, func(now *Readings, v hwdetect.Counters) { now.Counters = v })
-	readInto(ctx, m, "engines", m.engines, func(now *Readings, v []engine.Status) { now.Engines = v })
 }
 
 // Warnings returns the warnings of the program that embeds the agent: those of now, or
