@@ -51,9 +51,10 @@ const (
 
 	Degraded  Event = "degraded"  // a problem of package health began
 	Recovered Event = "recovered" // such a problem is over
+	Test      Event = "test"      // of Notifier.Test; always sent
 )
 
-// Events returns all events.
+// Events returns all events that Config.Events may name.
 func Events() []Event {
 	return []Event{JobFailed, JobCompleted, JobCancelled, IntegrityInvalid, Degraded, Recovered}
 }
@@ -202,6 +203,15 @@ func (n *Notifier) Run(ctx context.Context, a Agent, events iter.Seq[agent.Event
 	running.Go(func() { n.watchProblems(ctx, a) })
 	running.Go(func() { n.sendAll(ctx) })
 	running.Wait()
+}
+
+// Test sends a notification that says that it is a test, for the agent with this name,
+// and returns why the receiver did not take it. It is sent once, and needs no Run.
+func (n *Notifier) Test(ctx context.Context, name string) error {
+	note := n.note(Test, name, "", time.Now())
+	note.Title = name + ": test"
+	note.Cause = "somebody wants to know whether notifications of this agent arrive"
+	return n.send(ctx, n.redacted(note), 0)
 }
 
 // Warnings returns a sentence if the receiver does not take notifications.

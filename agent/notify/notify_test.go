@@ -543,6 +543,20 @@ func TestBrokenFile(t *testing.T) {
 	}
 }
 
+// A test is sent at once, and says why it was not taken.
+func TestTest(t *testing.T) {
+	t.Parallel()
+	r := &receiver{}
+	n, err := notify.New(notify.Config{URL: hook, Dir: t.TempDir(), Transport: r})
+	require.NoError(t, err)
+	require.NoError(t, n.Test(t.Context(), "gpu-1"))
+	require.Equal(t, []string{"gpu-1: test"}, titles(r.got(t)))
+	r.set(func(int) (*http.Response, error) { return status(403, "invalid_token"), nil })
+	require.EqualError(t, n.Test(t.Context(), "gpu-1"), "the receiver answered HTTP 403: invalid_token")
+	r.set(func(int) (*http.Response, error) { return nil, errors.New("connection refused") })
+	require.EqualError(t, n.Test(t.Context(), "gpu-1"), "connection refused")
+}
+
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	_, err := notify.New(notify.Config{URL: "ftp://secret-host/x", Key: "whsec_!", Format: "xml", Events: []notify.Event{"x"}, PerHour: -1})

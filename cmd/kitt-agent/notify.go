@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/spf13/cobra"
+
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/agent/notify"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
@@ -34,6 +36,41 @@ func (env *environment) openNotifier(cfg *config.Config, to *agent.Config, log *
 	warnings := to.Warnings
 	to.Warnings = func(ctx context.Context) []string { return slices.Concat(warnings(ctx), n.Warnings()) }
 	return &notifier{n}, nil
+}
+
+// newNotifyCommand returns `kitt-agent notify`.
+func newNotifyCommand(env *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "notify",
+		Short: "Send the web hook in agent.yaml a test",
+		Long: `Send the web hook of notify.url a notification that says that it is a test, and show
+whether it was taken. The running agent is not asked.`,
+		Example: "  kitt-agent notify\n  kitt-agent notify --config /etc/kitt/agent.yaml",
+		Args:    exactly(0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := env.config(nil)
+			if err != nil {
+				return err
+			}
+			if cfg.Notify.URL.IsZero() {
+				return &codedError{exitFailure, "there is no web hook\ntry: set notify.url in " + cfg.Path}
+			}
+			settings, err := env.notifyConfig(cfg)
+			if err != nil {
+				return err
+			}
+			settings.Secrets = env.secretsOf(cfg)
+			n, err := notify.New(settings)
+			if err != nil {
+				return err
+			}
+			if err := n.Test(cmd.Context(), cfg.Name); err != nil {
+				return fmt.Errorf("the web hook did not take the test: %w; check notify in %s", err, cfg.Path)
+			}
+			_, err = fmt.Fprintln(env.stdout, "The web hook took the test.")
+			return err
+		},
+	}
 }
 
 // notifyConfig returns what agent.yaml says of notifications.

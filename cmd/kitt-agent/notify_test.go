@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,62 @@ func TestDaemonNotifies(t *testing.T) {
 	require.NoError(t, err)
 	require.NotContains(t, string(text), "secret-path")
 	require.Contains(t, string(text), `"waiting":[]`)
+}
+
+// TestNotificationsOutliveAKill kills the agent while the web hook is broken. The next
+// start tells it once.
+func TestNotificationsOutliveAKill(t *testing.T) {
+	t.Parallel()
+	var works atomic.Bool
+	asked, took := make(chan struct{}, 100), make(chan string, 100)
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !works.Load() {
+			http.Error(w, "broken", http.StatusInternalServerError)
+			asked <- struct{}{}
+			return
+		}
+		took <- r.Header.Get("webhook-id")
+	}))
+	defer hook.Close()
+	ctx, d := startLocalDaemon(t, time.Minute, "notify:\n  url: "+hook.URL)
+	d.command(`{"type":"run_test","command_id":"failing","payload":{"model_path":"fake:lines.3_exit.3"}}`)
+	select {
+	case <-asked:
+	case <-ctx.Done():
+		t.Fatal("the web hook was told nothing: ", tail(d))
+	}
+	d.kill()
+	works.Store(true)
+	d.start()
+	select {
+	case <-took:
+	case <-ctx.Done():
+		t.Fatal("the next start told the web hook nothing: ", tail(d))
+	}
+	d.stop()
+	d.start()
+	d.stop()
+	require.Empty(t, took, "it is told once")
+}
+
+// The command sends a test, and says what is wrong without the address.
+func TestNotifyCommand(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.write("name: gpu-1\n")
+	require.Contains(t, m.run("notify").err, "there is no web hook")
+	var status atomic.Int64
+	status.Store(http.StatusOK)
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(status.Load())) }))
+	defer hook.Close()
+	m.write("name: gpu-1\nnotify:\n  url: " + hook.URL + "/secret-path\n  format: slack\n")
+	got := m.run("notify")
+	require.Equal(t, exitOK, got.code, got.err)
+	status.Store(http.StatusNotFound)
+	got = m.run("notify")
+	require.Equal(t, exitFailure, got.code)
+	require.Contains(t, got.err, "the web hook did not take the test: the receiver answered HTTP 404; check notify in ")
+	require.NotContains(t, got.err, "secret-path")
 }
 
 // A web hook that cannot be one keeps the agent from starting, and says where to look.

@@ -63,6 +63,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newHardwareCommand(env),
 		newPreflightCommand(env),
 		newDoctorCommand(env),
+		newNotifyCommand(env),
 		newBuildCommand(env),
 		newUpdateCommand(env),
 		newVersionCommand(env),
