@@ -141,12 +141,16 @@ func (f *fake) Problems() []health.Problem {
 
 func (f *fake) LogTail(context.Context, string, int) ([]string, error) { return f.log, nil }
 
+// add adds a job that has ended.
+func (f *fake) add(j agent.JobStatus) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.jobs = append(f.jobs, j)
+}
+
 // end ends a job, with an event unless nobody hears of it.
 func (f *fake) end(id string, state agent.State, heard bool) {
-	j := agent.JobStatus{CommandID: id, Model: "model-" + id, Engine: "vllm", Suite: "quick", State: state, Error: "Exit 1", Fix: "look at the log", StartedAt: time.Now().Add(-time.Minute), EndedAt: time.Now()}
-	f.mu.Lock()
-	f.jobs = append(f.jobs, j)
-	f.mu.Unlock()
+	f.add(agent.JobStatus{CommandID: id, Model: "model-" + id, Engine: "vllm", Suite: "quick", State: state, Error: "Exit 1", Fix: "look at the log", StartedAt: time.Now().Add(-time.Minute), EndedAt: time.Now()})
 	if heard {
 		f.events <- agent.Event{Kind: agent.EventEnded, JobID: id, State: state}
 	}
@@ -242,7 +246,7 @@ func TestInvalidRun(t *testing.T) {
 		_, stop := run(t, f, r, t.TempDir(), nil)
 		defer stop()
 		for verdict, state := range map[string]agent.State{"valid": agent.StateCompleted, "invalid": agent.StateCompleted} {
-			f.jobs = append(f.jobs, agent.JobStatus{CommandID: verdict, Model: "m", State: state, EndedAt: time.Now(),
+			f.add(agent.JobStatus{CommandID: verdict, Model: "m", State: state, EndedAt: time.Now(),
 				Integrity: &agent.JobIntegrity{Verdict: verdict, Text: "Machine: INVALID - hardware thermal slowdown"}})
 			f.events <- agent.Event{Kind: agent.EventEnded, JobID: verdict}
 		}

@@ -18,7 +18,7 @@ import (
 )
 
 // maxSection bounds the text of a section, in bytes. Of a longer one the end is kept.
-const maxSection = 4 << 20
+const maxSection = 2 << 20
 
 // A Section is one text of a report.
 type Section struct {
