@@ -72,7 +72,7 @@ func newCounted() *counted {
 		judged: prometheus.NewCounterVec(count("runs_judged_total",
 			"Benchmarks, by whether the machine was fit to be measured meanwhile."), []string{"verdict"}),
 		duration: prometheus.NewHistogramVec(histogram("job_duration_seconds",
-			"Time from the start of a benchmark to the end of its job, by outcome.",
+			"Time from the start of a benchmark to the end of its job, by outcome. Other jobs, such as starts of engines, are left out.",
 			[]float64{10, 30, 60, 300, 600, 1800, 3600, 2 * 3600, 4 * 3600, 12 * 3600, 24 * 3600}), []string{"outcome"}),
 		queued: prometheus.NewHistogram(histogram("job_queue_seconds",
 			"Time from a job's acceptance to the start of its benchmark, the copy of its model included.",
@@ -151,7 +151,7 @@ func (c *counted) copyAdvanced(id string, done int64) {
 
 // started counts the start of a benchmark.
 func (c *counted) started(a Agent, id string) {
-	if j, err := a.Job(id); err == nil && !j.StartedAt.IsZero() {
+	if j, err := a.Job(id); err == nil && j.Type == agent.TypeRunTest && !j.StartedAt.IsZero() {
 		c.queued.Observe(max(0, j.StartedAt.Sub(j.AcceptedAt).Seconds()))
 	}
 	c.mu.Lock()
@@ -183,7 +183,7 @@ func (c *counted) jobEnded(a Agent, id string) {
 	if j.Integrity != nil && slices.Contains(verdicts, integrity.Grade(j.Integrity.Verdict)) {
 		c.judged.WithLabelValues(j.Integrity.Verdict).Inc()
 	}
-	if !j.StartedAt.IsZero() {
+	if j.Type == agent.TypeRunTest && !j.StartedAt.IsZero() {
 		c.duration.WithLabelValues(outcome).Observe(max(0, j.EndedAt.Sub(j.StartedAt).Seconds()))
 	}
 	c.countLinesLocked(p, j)

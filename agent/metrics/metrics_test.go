@@ -192,7 +192,7 @@ func followed(f *fake, events ...agent.Event) *metrics.Metrics {
 // everything returns metrics each of which has a sample.
 func everything() *metrics.Metrics {
 	f := &fake{status: full(), jobs: map[string]agent.JobStatus{
-		"z": {CommandID: "z", State: agent.StateFailed, Class: "oom", AcceptedAt: time.Now(), StartedAt: time.Now(), EndedAt: time.Now(), LogLines: 3,
+		"z": {CommandID: "z", Type: agent.TypeRunTest, State: agent.StateFailed, Class: "oom", AcceptedAt: time.Now(), StartedAt: time.Now(), EndedAt: time.Now(), LogLines: 3,
 			Integrity: &agent.JobIntegrity{Verdict: "invalid"}},
 	}}
 	joules, watts, n, hot := 1234.5, 300.0, int64(3), 90*time.Second
@@ -299,6 +299,22 @@ func TestResumedJob(t *testing.T) {
 	require.InDelta(t, 0, samples(t, h)["kitt_agent_log_lines_total"], 0)
 	f.status.Jobs[0].LogLines = 12
 	require.InDelta(t, 5, samples(t, h)["kitt_agent_log_lines_total"], 0)
+}
+
+// Only benchmarks have durations: an engine's start would hide theirs.
+func TestDurationsAreThoseOfBenchmarks(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	f := &fake{jobs: map[string]agent.JobStatus{}}
+	var events []agent.Event
+	for _, kind := range []string{agent.TypeRunTest, agent.TypeStartEngine, agent.TypeCleanupStorage} {
+		f.jobs[kind] = agent.JobStatus{CommandID: kind, Type: kind, State: agent.StateCompleted, AcceptedAt: now, StartedAt: now, EndedAt: now.Add(time.Minute)}
+		events = append(events, agent.Event{Kind: agent.EventState, JobID: kind, State: agent.StateRunning}, agent.Event{Kind: agent.EventEnded, JobID: kind})
+	}
+	got := samples(t, followed(f, events...).Handler())
+	require.InDelta(t, 1, got[`kitt_agent_job_duration_seconds_count{outcome="completed"}`], 0)
+	require.InDelta(t, 1, got["kitt_agent_job_queue_seconds_count"], 0)
+	require.InDelta(t, 3, got[`kitt_agent_jobs_ended_total{outcome="completed"}`], 0)
 }
 
 func TestClassesAreBounded(t *testing.T) {

@@ -47,6 +47,7 @@ type Notification struct {
 type Job struct {
 	CommandID   string  `json:"command_id"`
 	TestID      string  `json:"test_id,omitempty"`
+	Type        string  `json:"type"` // run_test for a benchmark; see the commands of the KITT protocol
 	Model       string  `json:"model"`
 	Engine      string  `json:"engine,omitempty"`
 	Suite       string  `json:"suite,omitempty"`

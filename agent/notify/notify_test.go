@@ -150,7 +150,7 @@ func (f *fake) add(j agent.JobStatus) {
 
 // end ends a job, with an event unless nobody hears of it.
 func (f *fake) end(id string, state agent.State, heard bool) {
-	f.add(agent.JobStatus{CommandID: id, Model: "model-" + id, Engine: "vllm", Suite: "quick", State: state, Error: "Exit 1", Fix: "look at the log", StartedAt: time.Now().Add(-time.Minute), EndedAt: time.Now()})
+	f.add(agent.JobStatus{CommandID: id, Type: agent.TypeRunTest, Model: "model-" + id, Engine: "vllm", Suite: "quick", State: state, Error: "Exit 1", Fix: "look at the log", StartedAt: time.Now().Add(-time.Minute), EndedAt: time.Now()})
 	if heard {
 		f.events <- agent.Event{Kind: agent.EventEnded, JobID: id, State: state}
 	}
@@ -225,6 +225,20 @@ func TestJobFails(t *testing.T) {
 	})
 }
 
+// Other jobs than benchmarks have no model, and are told as what they are.
+func TestEngineFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, r := newFake(), &receiver{}
+		_, stop := run(t, f, r, t.TempDir(), nil)
+		defer stop()
+		f.add(agent.JobStatus{CommandID: "a", Type: agent.TypeStartEngine, Engine: "ollama", State: agent.StateFailed, EndedAt: time.Now()})
+		f.events <- agent.Event{Kind: agent.EventEnded, JobID: "a"}
+		time.Sleep(time.Second)
+		require.Equal(t, []string{"gpu-1: start_engine failed: ollama"}, titles(r.got(t)))
+	})
+}
+
 func TestAllEvents(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -246,7 +260,7 @@ func TestInvalidRun(t *testing.T) {
 		_, stop := run(t, f, r, t.TempDir(), nil)
 		defer stop()
 		for verdict, state := range map[string]agent.State{"valid": agent.StateCompleted, "invalid": agent.StateCompleted} {
-			f.add(agent.JobStatus{CommandID: verdict, Model: "m", State: state, EndedAt: time.Now(),
+			f.add(agent.JobStatus{CommandID: verdict, Type: agent.TypeRunTest, Model: "m", State: state, EndedAt: time.Now(),
 				Integrity: &agent.JobIntegrity{Verdict: verdict, Text: "Machine: INVALID - hardware thermal slowdown"}})
 			f.events <- agent.Event{Kind: agent.EventEnded, JobID: verdict}
 		}

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -64,13 +65,13 @@ func (n *Notifier) jobEnded(ctx context.Context, a Agent, j agent.JobStatus) {
 	}
 	s := a.Status()
 	note := n.note(event, s.Name, j.CommandID, j.EndedAt)
-	note.Title = fmt.Sprintf("%s: %s: %s", s.Name, title, j.Model)
+	note.Title = fmt.Sprintf("%s: %s: %s", s.Name, title, cmp.Or(j.Model, j.Engine, j.CommandID))
 	note.Cause, note.Remedy = j.Error, j.Fix
 	if event == IntegrityInvalid {
 		note.Cause, note.Remedy = j.Integrity.Text, "do not use the figures of this run; integrity.json in its results has the reasons and what to do about them"
 	}
 	note.Job = &Job{
-		CommandID: j.CommandID, TestID: j.TestID, Model: j.Model, Engine: j.Engine, Suite: j.Suite,
+		CommandID: j.CommandID, TestID: j.TestID, Type: j.Type, Model: j.Model, Engine: j.Engine, Suite: j.Suite,
 		State: string(j.State), Class: j.Class, CancelledBy: j.CancelledBy,
 	}
 	if j.Integrity != nil {
@@ -91,15 +92,19 @@ func (n *Notifier) jobEnded(ctx context.Context, a Agent, j agent.JobStatus) {
 
 // describe returns what is told of a job that ended, and a few words for it.
 func describe(j agent.JobStatus) (Event, string) {
+	what := "job"
+	if j.Type != agent.TypeRunTest {
+		what = j.Type // such as start_engine
+	}
 	switch {
 	case j.State == agent.StateFailed:
-		return JobFailed, "job failed"
+		return JobFailed, what + " failed"
 	case j.State == agent.StateCancelled:
-		return JobCancelled, "job cancelled"
+		return JobCancelled, what + " cancelled"
 	case j.Integrity != nil && integrity.Grade(j.Integrity.Verdict) == integrity.Invalid:
 		return IntegrityInvalid, "figures are invalid"
 	}
-	return JobCompleted, "job completed"
+	return JobCompleted, what + " completed"
 }
 
 // watchProblems makes notifications of problems that begin and end, until ctx is done.
@@ -192,7 +197,7 @@ func (n *Notifier) redacted(note Notification) *Notification {
 	}
 	if note.Job != nil {
 		j := *note.Job
-		for _, text := range []*string{&j.Model, &j.Engine, &j.Suite, &j.Class, &j.TestID, &j.CancelledBy, &j.Integrity} {
+		for _, text := range []*string{&j.Type, &j.Model, &j.Engine, &j.Suite, &j.Class, &j.TestID, &j.CancelledBy, &j.Integrity} {
 			*text = clean(*text, maxLine)
 		}
 		note.Job = &j
