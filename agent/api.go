@@ -97,7 +97,7 @@ type route struct {
 
 // routes returns all of them. None waits for the disk with the jobs without a limit.
 func (a *api) routes() []route {
-	all := []route{
+	return []route{
 		{"POST /api/commands", a.authorized(a.postCommand)},
 		{"GET /api/logs/{id}", a.authorized(a.getLogs)},
 		{"GET /api/engines", a.authorized(a.getEngines)},
@@ -106,11 +106,8 @@ func (a *api) routes() []route {
 		{"GET /api/status", a.getStatus},
 		{"GET /healthz", a.getHealth},
 		{"GET /readyz", a.getReady},
+		{"GET /metrics", a.getMetrics},
 	}
-	if a.cfg.Metrics != nil {
-		all = append(all, route{"GET /metrics", a.cfg.Metrics.ServeHTTP})
-	}
-	return all
 }
 
 // authorized lets only those callers through to next that present the token.
@@ -455,6 +452,16 @@ func (a *api) getHealth(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{"status": "ok"})
+}
+
+// getMetrics serves Config.Metrics. Without them Config.Page does not get the path either:
+// a Prometheus would take its page for metrics.
+func (a *api) getMetrics(w http.ResponseWriter, r *http.Request) {
+	if a.cfg.Metrics == nil {
+		fail(w, http.StatusNotFound, "This agent serves no metrics here; see metrics and metrics_listen in agent.yaml")
+		return
+	}
+	a.cfg.Metrics.ServeHTTP(w, r)
 }
 
 // serve serves the API on listener, if there is one, until ctx is done. The

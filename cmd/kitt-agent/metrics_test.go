@@ -51,6 +51,7 @@ func TestDaemonServesMetrics(t *testing.T) {
 			_, d := startLocalDaemon(t, time.Minute, tt.setting)
 			code, body := scrape(t, fmt.Sprintf("127.0.0.1:%d", d.port))
 			require.Equal(t, tt.atAPI, code == http.StatusOK, body)
+			require.True(t, tt.atAPI || code == http.StatusNotFound, "the page for people is not for Prometheus")
 			if tt.atOwn {
 				code, body = scrape(t, own)
 				require.Equal(t, http.StatusOK, code)
