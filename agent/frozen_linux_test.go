@@ -100,6 +100,7 @@ func TestEveryRouteAnswersWhileTheDiskHangs(t *testing.T) {
 		"GET /api/status":     {{"", []int{200}}},
 		"GET /healthz":        {{"", []int{200}}},
 		"GET /readyz":         {{"", []int{200}}},
+		"GET /metrics":        {{"", []int{404}}},
 		"GET /api/engines":    {{"", []int{200}}},
 		"GET /api/logs/{id}":  {{"", []int{200}}},
 		"POST /api/heartbeat": {{"", []int{200}}},
