@@ -208,6 +208,13 @@ func (j Job) Arguments() []string {
 	return args
 }
 
+// PhaseVar is the variable of a benchmark's environment that names its [Job.PhaseFile].
+const PhaseVar = "KITT_PHASE_FILE"
+
+// PhaseFile returns the file to which a benchmark that knows its phases may append a line
+// when one begins, such as "measure throughput".
+func (j Job) PhaseFile() string { return filepath.Join(j.ResultsDir, "phases.txt") }
+
 // An Image is the container image of a run.
 type Image struct {
 	Name   string // by which it was chosen

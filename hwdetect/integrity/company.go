@@ -33,12 +33,19 @@ func newCompany(rec *Recording, resumed bool) *company {
 	return c
 }
 
-// run looks every few seconds until ctx is done.
+// run looks every second for phases, and every few seconds for the rest, until ctx is
+// done.
 func (c *company) run(ctx context.Context) {
-	ticker := time.NewTicker(processPause)
+	ticker := time.NewTicker(phasePause)
 	defer ticker.Stop()
+	var again time.Time
 	for {
-		if c.look(ctx) {
+		news := c.lookForPhases()
+		if now := time.Now(); !now.Before(again) {
+			news = c.look(ctx) || news
+			again = now.Add(processPause - phasePause/2)
+		}
+		if news {
 			if err := c.rec.write(); err != nil {
 				c.rec.recorder.cfg.Logger.Warn("report on the machine not written", "err", err)
 			}
@@ -132,6 +139,17 @@ func (c *company) watch(ctx context.Context, now time.Time) (news bool) {
 		(*list)[i].Last = &now
 	}
 	return news
+}
+
+// lookForPhases notes the phases that the benchmark has named since the last look, and
+// reports whether there are any.
+func (c *company) lookForPhases() (news bool) {
+	if c.rec.run.PhaseFile == "" {
+		return false
+	}
+	// A benchmark that names none has no such file.
+	names, _ := readPhases(c.rec.run.PhaseFile, len(c.rec.report.Phases))
+	return c.rec.report.addPhases(names, time.Now().Round(0))
 }
 
 // lookForNeighbours notes the other runs, and reports whether one is new.

@@ -93,6 +93,10 @@ type Run struct {
 	// much was in memory before the run. Empty for a model that an engine fetches.
 	Model []string
 
+	// PhaseFile is a file to which the benchmark may append a line when a phase of it
+	// begins, such as "measure throughput": at most 1,000 of 200 bytes. Empty for none.
+	PhaseFile string
+
 	// Neighbours returns the names of other runs on this machine at the moment. It
 	// returns at once. Nil means that there are none.
 	Neighbours func() []string
@@ -271,6 +275,7 @@ func (rec *Recording) evidence(end *State, samples Summary) Evidence {
 // filled returns report with what NewReport does not know.
 func (rec *Recording) filled(report Report) Report {
 	report.Gaps, report.Neighbours, report.Observed = rec.report.Gaps, rec.report.Neighbours, rec.report.Observed
+	report.Phases = rec.report.Phases
 	report.ForeignKnown, report.PageCache = rec.report.ForeignKnown, rec.report.PageCache
 	report.IntervalNS = rec.recorder.cfg.Interval
 	return report
@@ -317,6 +322,7 @@ func (rec *Recording) End(ctx context.Context, ended time.Time, identity map[str
 	}
 	r := rec.recorder
 	end := r.state(ctx)
+	rec.company.lookForPhases()
 	rec.company.look(ctx)
 	if late := end.Time.Sub(ended); !ended.IsZero() && late > lateEnd {
 		rec.gap(Gap{What: gapEnd, Reason: fmt.Sprintf("the state after the run was read %s late", late.Round(time.Second)), From: &ended, To: new(end.Time)})
@@ -334,6 +340,7 @@ func (rec *Recording) End(ctx context.Context, ended time.Time, identity map[str
 	summary.Finish()
 	e := rec.evidence(&end, summary)
 	rec.report = rec.filled(NewReport(&e, merged, r.cfg.Rules, r.cfg.Judges...))
+	rec.report.endPhases(end.Time)
 	return rec.report, rec.Save()
 }
 

@@ -26,6 +26,8 @@ type Report struct {
 	Delta    []GPUDelta        `json:"delta,omitempty"` // what the GPUs' counters advanced by
 	Samples  Summary           `json:"samples"`
 
+	Phases []Phase `json:"phases,omitempty"` // in their order
+
 	PageCache *PageCache `json:"page_cache,omitempty"` // of the model, before the run; nil if unknown
 
 	Foreign []ForeignProcess `json:"foreign,omitempty"`

@@ -49,7 +49,7 @@ func (r *Runner) describe(ctx context.Context, job runner.Job, image string, p p
 	for _, path := range job.ModelPaths() {
 		binds = append(binds, bind{from: path, to: path, readOnly: true})
 	}
-	env := append([]string(nil), r.config.Env...)
+	env := append(slices.Clone(r.config.Env), runner.PhaseVar+"="+job.PhaseFile())
 	if host != "" {
 		env = append(env, "DOCKER_HOST="+host)
 	}

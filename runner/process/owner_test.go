@@ -65,3 +65,16 @@ echo $$ >> DIR/pids.new; mv DIR/pids.new DIR/pids; exec sleep 1000
 	require.NoError(t, err)
 	require.ElementsMatch(t, pids, own)
 }
+
+// A benchmark knows where to say which phase begins.
+func TestPhaseFile(t *testing.T) {
+	t.Parallel()
+	job := newJob(t, "m")
+	kitt := filepath.Join(t.TempDir(), "kitt")
+	require.NoError(t, os.WriteFile(kitt, []byte("#!/bin/sh\necho measure throughput >> $KITT_PHASE_FILE\n"), 0o700))
+	_, err := process.New(process.Config{Command: kitt}).Run(t.Context(), job, &runnertest.Recorder{})
+	require.NoError(t, err)
+	text, err := os.ReadFile(job.PhaseFile())
+	require.NoError(t, err)
+	require.Equal(t, "measure throughput\n", string(text))
+}

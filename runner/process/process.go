@@ -103,7 +103,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	dir := directory(job)
 	group := makeGroup(dir)
 	s := spec{
-		Version: version, Job: job.ID, Path: path, Args: r.config.Arguments(job), Env: r.environment(dir), Group: string(group),
+		Version: version, Job: job.ID, Path: path, Args: r.config.Arguments(job), Env: append(r.environment(dir), runner.PhaseVar+"="+job.PhaseFile()), Group: string(group),
 		Supervised: len(r.config.Supervisor) > 0, Limit: supervisor.LimitOf(r.config.LogLimit), At: time.Now().UTC(),
 	}
 	defer group.Remove() // if nothing was started in it

@@ -57,7 +57,7 @@ func (x *execution) record(ctx context.Context, resume bool) {
 	}
 	x.detachRecording()
 	rec, err := begin(context.WithoutCancel(ctx), integrity.Run{
-		Dir: x.job.Dir, Identity: x.comparable(), Model: x.runnerJob().ModelPaths(), Neighbours: x.neighbours, Foreign: x.foreign, Watch: x.watchEngine(),
+		Dir: x.job.Dir, Identity: x.comparable(), Model: x.runnerJob().ModelPaths(), PhaseFile: x.runnerJob().PhaseFile(), Neighbours: x.neighbours, Foreign: x.foreign, Watch: x.watchEngine(),
 	})
 	if err != nil {
 		x.log.Warn("state of the machine not written; a restart of the agent would lose it", "job", x.job.ID, "err", err)
