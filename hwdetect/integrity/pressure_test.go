@@ -24,7 +24,7 @@ func TestPressure(t *testing.T) {
 		require.Equal(t, Info, r.Severity)
 		told = append(told, r.Text)
 	}
-	require.ElementsMatch(t, []string{"a task waited for a CPU for 30% of 100 s", "a task waited for a disk for 40% of 100 s"}, told)
+	require.Subset(t, told, []string{"a task waited for a CPU for 30% of 100 s", "a task waited for a disk for 40% of 100 s"})
 
 	rules, err := SetLimits(DefaultRules(), map[string]Limit{"cpu_pressure": {Invalid: new(20.0)}})
 	require.NoError(t, err)
