@@ -18,14 +18,19 @@ type line chan struct{}
 
 func newLine() line { return make(line, 1) }
 
-// ask calls f and waits for its answer for limit, and a moment more. A call that does
-// not return is abandoned. Until it returns, ask makes no other one and returns at once.
+// ask calls f and waits for its answer for limit, and a moment more. It waits for its turn
+// first, likewise. A call that does not return is abandoned; until it returns, ask makes
+// no other one.
 func ask[T any](ctx context.Context, l line, limit time.Duration, f func(context.Context) (T, error)) (T, error) {
 	var none T
+	turn := time.NewTimer(limit)
+	defer turn.Stop()
 	select {
 	case l <- struct{}{}:
-	default:
+	case <-turn.C:
 		return none, errHangs
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	type answer struct {

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/kirizan/kitt-agent/hwdetect"
 )
@@ -34,9 +32,6 @@ type MachineConfig struct {
 type Machine struct {
 	cfg  MachineConfig
 	host host
-
-	mu   sync.Mutex
-	last time.Time // of the newest reading that a Sample had; guarded by mu
 }
 
 var (
@@ -102,13 +97,7 @@ func (m *Machine) Sample(ctx context.Context) (Sample, error) {
 	if err != nil {
 		return s, err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !reading.Time.IsZero() && !reading.Time.After(m.last) && len(reading.GPUs) > 0 {
-		return s, errNoNewReading
-	}
-	m.last = reading.Time
-	s.GPUs = reading.GPUs
+	s.GPUs, s.GPUTime = reading.GPUs, reading.Time
 	return s, nil
 }
 
@@ -130,8 +119,6 @@ func (m *Machine) Processes(ctx context.Context) ([]hwdetect.GPUProcess, error) 
 	}
 	return list, nil
 }
-
-var errNoNewReading = errors.New("the GPUs have given no new reading")
 
 // noLibrary begins the reason of a gap for GPUs that nothing can read.
 const noLibrary = "no library for them"

@@ -320,3 +320,46 @@ func TestRecorderConfig(t *testing.T) {
 	_, err = integrity.NewRecorder(integrity.RecorderConfig{Source: &integritytest.Fake{}, Interval: time.Hour})
 	require.ErrorContains(t, err, "Interval 1h0m0s is not from 100ms to 1m0s")
 }
+
+// Several runs at once share one source, and each has all samples.
+func TestRecordingsOfRunsAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h100, _ := hwdetect.Profile("h100-8")
+		gpus := hwdetect.Static{Machine: h100}
+		machine := integrity.NewMachine(integrity.MachineConfig{Telemetry: gpus, Counters: gpus})
+		recorder := newRecorder(t, integrity.RecorderConfig{Source: machine})
+		var all []*integrity.Recording
+		for range 4 {
+			rec, err := recorder.Begin(t.Context(), integrity.Run{Dir: t.TempDir()})
+			require.NoError(t, err)
+			all = append(all, rec)
+		}
+		<-time.After(29500 * time.Millisecond)
+		for _, rec := range all {
+			report, err := rec.End(t.Context(), time.Time{}, nil)
+			require.NoError(t, err)
+			require.Equal(t, 30, report.Samples.Count)
+			require.Equal(t, 30, report.Samples.GPUs[7].Samples)
+		}
+	})
+}
+
+// A reading that an earlier sample had is none.
+func TestOldReadingsAreNoSamples(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var source integritytest.Fake
+		sample := busy(99)
+		sample.GPUTime = time.Now()
+		source.SetSample(sample, nil)
+		rec, err := newRecorder(t, integrity.RecorderConfig{Source: &source}).Begin(t.Context(), integrity.Run{Dir: t.TempDir()})
+		require.NoError(t, err)
+		<-time.After(9500 * time.Millisecond)
+		report, err := rec.End(t.Context(), time.Time{}, nil)
+		require.NoError(t, err)
+		require.Equal(t, 10, report.Samples.Count)
+		require.Equal(t, 1, report.Samples.GPUs[0].Samples)
+		require.Equal(t, "the GPUs have given no new reading", report.Gaps[0].Reason)
+	})
+}

@@ -16,6 +16,7 @@ type sampler struct {
 	file     *SampleFile
 	refused  error     // why the file lacks samples; the first reason
 	since    time.Time // of the first sample that it lacks
+	newest   time.Time // reading of the GPUs
 	silent   string    // why the GPUs have given no reading; empty if the last one is there
 	quiet    time.Time // since when
 	fileFull bool
@@ -52,6 +53,9 @@ func (s *sampler) take(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	if err == nil {
+		err = s.dropOld(&sample)
+	}
 	switch {
 	case err == nil:
 		s.silent = ""
@@ -73,6 +77,21 @@ func (s *sampler) take(ctx context.Context) {
 		s.fileFull = errors.Is(err, ErrSampleFileFull)
 		s.refuse(err)
 	}
+}
+
+var errNoNewReading = errors.New("the GPUs have given no new reading")
+
+// dropOld removes readings of the GPUs that an earlier sample had.
+func (s *sampler) dropOld(sample *Sample) error {
+	switch {
+	case len(sample.GPUs) == 0 || sample.GPUTime.IsZero():
+		return nil
+	case !sample.GPUTime.After(s.newest):
+		sample.GPUs = nil
+		return errNoNewReading
+	}
+	s.newest = sample.GPUTime
+	return nil
 }
 
 // refuse notes that the file lacks samples because of err.

@@ -28,7 +28,8 @@ type Sample struct {
 	Uptime *time.Duration // at the same moment; it shows whether the clock was set
 	Pressure
 
-	// GPUs are readings that no Sample before this one had. Empty without GPUs, and
-	// if there is no new reading.
-	GPUs []hwdetect.GPUTelemetry
+	// GPUs are the latest readings, and GPUTime is when they were taken. They are used
+	// if they are newer than those of the sample before. A zero GPUTime is now.
+	GPUs    []hwdetect.GPUTelemetry
+	GPUTime time.Time
 }
