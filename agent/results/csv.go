@@ -1,6 +1,7 @@
 package results
 
 import (
+	"context"
 	"encoding/csv"
 	"io"
 	"strconv"
@@ -11,28 +12,62 @@ import (
 // WriteCSV writes the metrics of runs as CSV with a header: one row for each run and
 // metric. A run without metrics has one row.
 func WriteCSV(w io.Writer, runs []*Run) error {
+	out := newMetricsCSV(w)
+	for _, r := range runs {
+		out.add(r)
+	}
+	return out.flush()
+}
+
+// WriteCSV writes the metrics of runs as the function of that name does, and holds one of
+// them in memory at a time.
+func (s *Store) WriteCSV(ctx context.Context, w io.Writer, runs []Summary) error {
+	out := newMetricsCSV(w)
+	for _, sum := range runs {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		r, err := s.Load(sum)
+		if err != nil {
+			return err
+		}
+		out.add(r)
+	}
+	return out.flush()
+}
+
+// metricsCSV writes metrics as CSV.
+type metricsCSV struct{ out *csv.Writer }
+
+func newMetricsCSV(w io.Writer) metricsCSV {
 	out := csv.NewWriter(w)
 	_ = out.Write([]string{
 		"run", "origin", "agent", "agent_version", "model", "engine", "suite", "state", "ended", "verdict", "reason", "sm_clock_mhz", "joules",
 		FieldGPU, FieldDriver, FieldImage, FieldModelHash, FieldPowerLimit, "metric", "value", "repetitions",
 	})
-	for _, r := range runs {
-		row := []string{
-			r.ID, r.Origin, r.Agent, r.AgentVersion, r.Model, r.Engine, r.Suite, r.State, instant(r.Ended), string(r.Verdict), r.Reason, number(r.SMClockMHz()),
-			optional(r.Energy.Joules), r.Identity[FieldGPU], r.Identity[FieldDriver], r.Identity[FieldImage], r.Identity[FieldModelHash], r.Identity[FieldPowerLimit],
-		}
-		for i := range row {
-			row[i] = Cell(row[i])
-		}
-		if len(r.Metrics) == 0 {
-			_ = out.Write(append(row, "", "", ""))
-		}
-		for _, m := range r.Metrics {
-			_ = out.Write(append(row[:len(row):len(row)], Cell(m.Name), strconv.FormatFloat(m.Value, 'g', -1, 64), strconv.Itoa(m.Repetitions)))
-		}
+	return metricsCSV{out}
+}
+
+// add writes the rows of a run. Errors come with flush.
+func (m metricsCSV) add(r *Run) {
+	row := []string{
+		r.ID, r.Origin, r.Agent, r.AgentVersion, r.Model, r.Engine, r.Suite, r.State, instant(r.Ended), string(r.Verdict), r.Reason, number(r.SMClockMHz()),
+		optional(r.Energy.Joules), r.Identity[FieldGPU], r.Identity[FieldDriver], r.Identity[FieldImage], r.Identity[FieldModelHash], r.Identity[FieldPowerLimit],
 	}
-	out.Flush()
-	return out.Error()
+	for i := range row {
+		row[i] = Cell(row[i])
+	}
+	if len(r.Metrics) == 0 {
+		_ = m.out.Write(append(row, "", "", ""))
+	}
+	for _, each := range r.Metrics {
+		_ = m.out.Write(append(row[:len(row):len(row)], Cell(each.Name), strconv.FormatFloat(each.Value, 'g', -1, 64), strconv.Itoa(each.Repetitions)))
+	}
+}
+
+func (m metricsCSV) flush() error {
+	m.out.Flush()
+	return m.out.Error()
 }
 
 // Cell returns a text that no spreadsheet takes for a formula.

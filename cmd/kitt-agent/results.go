@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,21 @@ func selected[T any](example string, found T, err error) (T, error) {
 		return found, usageError(example, "%s", odd.Text)
 	}
 	return found, err
+}
+
+// maxLoaded is the most runs that are held in memory at once with all their figures.
+const maxLoaded = 1000
+
+// loadRuns returns the runs that words select. example is a right command line.
+func loadRuns(ctx context.Context, store *results.Store, example string, words []string) ([]*results.Run, error) {
+	found, err := store.Find(ctx, words...)
+	if found, err = selected(example, found, err); err != nil {
+		return nil, err
+	}
+	if len(found) > maxLoaded {
+		return nil, fmt.Errorf("these are %d runs, and at most %d can be used at once; choose fewer, such as with since=7d", len(found), maxLoaded)
+	}
+	return store.LoadAll(ctx, found)
 }
 
 // outputFlags are how a command prints what it has.

@@ -67,11 +67,7 @@ measured one after another.` + selectors,
 					return err
 				}
 			}
-			found, err := store.Find(cmd.Context(), args...)
-			if found, err = selected("kitt-agent results calibrate 1111 2222 3333 4444", found, err); err != nil {
-				return err
-			}
-			runs, err := store.LoadAll(cmd.Context(), found)
+			runs, err := loadRuns(cmd.Context(), store, "kitt-agent results calibrate 1111 2222 3333 4444", args)
 			if err != nil {
 				return err
 			}

@@ -60,11 +60,7 @@ is worse, or different, after the correction for the number of metrics.` + selec
 			}
 			var sets [2][]*results.Run
 			for i, words := range [][]string{first, second} {
-				found, err := store.Find(cmd.Context(), words...)
-				if found, err = selected(example, found, err); err != nil {
-					return err
-				}
-				if sets[i], err = store.LoadAll(cmd.Context(), found); err != nil {
+				if sets[i], err = loadRuns(cmd.Context(), store, example, words); err != nil {
 					return err
 				}
 			}

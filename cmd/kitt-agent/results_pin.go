@@ -46,11 +46,7 @@ stays when the runs are removed by age.` + selectors,
 					err = fmt.Errorf("no baseline has a run %s; kitt-agent results pin --list shows them", quote(strings.Join(args, " ")))
 				}
 			default:
-				found, findErr := store.Find(cmd.Context(), args...)
-				if found, err = selected("kitt-agent results pin 1111", found, findErr); err != nil {
-					return err
-				}
-				runs, loadErr := store.LoadAll(cmd.Context(), found)
+				runs, loadErr := loadRuns(cmd.Context(), store, "kitt-agent results pin 1111", args)
 				if loadErr != nil {
 					return loadErr
 				}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -354,4 +355,42 @@ func TestCalibrationIsInterrupted(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, runs, 1)
 	require.Equal(t, "cancelled", runs[0].State)
+}
+
+// So many runs that their figures don't belong into memory at once are refused, and can
+// be listed and exported all the same.
+func TestResultsOfManyRuns(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	dir := filepath.Join(m.home, "analysis", "imported")
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	for i := range maxLoaded + 1 {
+		run := fmt.Sprintf(`{"run":{"id":"r%d","origin":"gpu-07","state":"completed","ended":"2026-11-29T12:00:00Z"},"result_data":{"tps":3}}`, i)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.json", i)), []byte(run), 0o600))
+	}
+	for _, args := range [][]string{{"compare", "origin=gpu-07", "--", "gpu-07/r1"}, {"pin", "origin=gpu-07"}, {"calibrate", "origin=gpu-07"}} {
+		got := m.run(append([]string{"results"}, args...)...)
+		require.Equal(t, exitFailure, got.code, args)
+		require.Contains(t, got.err, "these are 1001 runs, and at most 1000 can be used at once")
+	}
+	rows, err := csv.NewReader(strings.NewReader(m.run("results", "export", "--csv", "-o", "-").out)).ReadAll()
+	require.NoError(t, err)
+	require.Len(t, rows, maxLoaded+2)
+}
+
+// The agent that the program starts holds new runs against the baseline.
+func TestTheAgentKnowsBaselines(t *testing.T) {
+	t.Parallel()
+	m := newLab(t)
+	require.Zero(t, m.run("results", "pin", "aaa0").code)
+	getenv := func(name string) string { return map[string]string{"HOME": m.home, "KITT_HOME": m.home}[name] }
+	env := &environment{getenv: getenv, stderr: io.Discard}
+	cfg, err := env.config(nil)
+	require.NoError(t, err)
+	composed, closer, err := env.compose(cfg, slog.New(slog.DiscardHandler), nil)
+	require.NoError(t, err)
+	defer closer.Close()
+	said, err := composed.Remarks(t.Context(), filepath.Join(m.home, "jobs", "bbb0"))
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(said, "\n"), "Baseline of 2026-11-29: throughput.avg_tps is 103, 3% above 100")
 }

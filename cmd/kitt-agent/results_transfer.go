@@ -47,11 +47,7 @@ holds no token, no log and no path of a file to write.` + selectors,
 				to = f
 			}
 			if asCSV {
-				runs, err := store.LoadAll(cmd.Context(), found)
-				if err != nil {
-					return err
-				}
-				return results.WriteCSV(to, runs)
+				return store.WriteCSV(cmd.Context(), to, found)
 			}
 			omitted, err := store.Export(cmd.Context(), to, cfg.Name, found, !withoutSamples)
 			for _, text := range omitted {
