@@ -234,7 +234,7 @@ func TestEngineCommandsOverTheAPI(t *testing.T) {
 
 // A benchmark and a running engine never share the GPUs.
 func TestABenchmarkThatNeedsTheGPUsOfAnEngine(t *testing.T) {
-	startOllama := func(t *testing.T, srv *agenttest.Server) {
+	startLlama := func(t *testing.T, srv *agenttest.Server) {
 		t.Helper()
 		endsAs(t, srv, engineCommand(srv, agent.TypeStartEngine, `{"engine_name":"llama_cpp","model_path":"/models/m.gguf","runtime_config":{"port":8090}}`), "completed")
 	}
@@ -243,7 +243,7 @@ func TestABenchmarkThatNeedsTheGPUsOfAnEngine(t *testing.T) {
 			srv, run := &agenttest.Server{}, &play{run: prints(1, 0)}
 			_, stop := start(t, agent.Config{Server: srv, Runner: run, Engines: &enginetest.Fake{}})
 			defer stop()
-			startOllama(t, srv)
+			startLlama(t, srv)
 			reason := endsAs(t, srv, srv.Launch("m"), "failed")
 			require.Contains(t, reason, "the engine llama_cpp (PID 4242, port 8081) holds the GPUs (kitt-agent engines stop llama_cpp, or set engines.on_conflict in agent.yaml)")
 			require.Empty(t, run.ran())
@@ -254,7 +254,7 @@ func TestABenchmarkThatNeedsTheGPUsOfAnEngine(t *testing.T) {
 			srv, run := &agenttest.Server{}, &play{run: prints(1, 0)}
 			_, stop := start(t, agent.Config{Server: srv, Runner: run, Engines: &enginetest.Fake{}, OnConflict: agent.EngineConflict{Wait: 30 * time.Minute}})
 			defer stop()
-			startOllama(t, srv)
+			startLlama(t, srv)
 			benchmark := srv.Launch("m")
 			time.Sleep(10 * time.Minute)
 			require.Empty(t, run.ran())
@@ -262,7 +262,7 @@ func TestABenchmarkThatNeedsTheGPUsOfAnEngine(t *testing.T) {
 			endsAs(t, srv, benchmark, "completed")
 			require.Contains(t, strings.Join(srv.Lines(benchmark), "\n"), "Waiting to start: the engine llama_cpp (PID 4242, port 8081) holds the GPUs")
 
-			startOllama(t, srv)
+			startLlama(t, srv)
 			begun := time.Now()
 			require.Contains(t, endsAs(t, srv, srv.Launch("m"), "failed"), "holds the GPUs after a wait of 30m0s")
 			require.InDelta(t, 30, time.Since(begun).Minutes(), 2)
@@ -278,8 +278,8 @@ func TestABenchmarkThatNeedsTheGPUsOfAnEngine(t *testing.T) {
 				return prints(1, time.Minute)(ctx, job, out)
 			}}
 			cfg := agent.Config{Server: srv, Runner: run, Engines: engines, Dir: dir, OnConflict: agent.EngineConflict{Restart: true}}
-			a, stop := start(t, cfg)
-			startOllama(t, srv)
+			_, stop := start(t, cfg)
+			startLlama(t, srv)
 			first, second := srv.Launch("m"), srv.Launch("m2")
 			endsAs(t, srv, first, "completed")
 			endsAs(t, srv, second, "completed")
@@ -301,9 +301,8 @@ func TestABenchmarkThatNeedsTheGPUsOfAnEngine(t *testing.T) {
 			time.Sleep(time.Second)
 			stop()
 			began := engines.Began()
-			a, stop = start(t, cfg)
+			_, stop = start(t, cfg)
 			defer stop()
-			<-a.Ready()
 			time.Sleep(5 * time.Minute)
 			require.Equal(t, began+1, engines.Began())
 			require.True(t, running(srv, "llama_cpp"))

@@ -23,15 +23,14 @@ import (
 	"strings"
 
 	"github.com/kirizan/kitt-agent/internal/base"
+	"github.com/kirizan/kitt-agent/runner/engine"
 )
 
-// defaults are the engines' ports in KITT 1.7, in containers and on the machine itself.
-var defaults = map[string]int{"ollama": 11434, "llama_cpp": 8081, "vllm": 8000, "exllamav2": 8082}
-
-// Default returns the port on which KITT starts an engine, and whether it is known.
-func Default(engine string) (port int, known bool) {
-	port, known = defaults[engine]
-	return port, known
+// Default returns the port on which KITT 1.7 starts an engine, in a container and on the
+// machine itself, and whether it is known.
+func Default(name string) (port int, known bool) {
+	spec, known := engine.Lookup(name)
+	return spec.Port, known && spec.Port > 0
 }
 
 // A Holder is what listens on a port.
