@@ -62,7 +62,7 @@ func TestAMachineWithoutEngines(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, 3, "exllamav2 and mlx are reported where they are found")
 	for _, s := range all {
-		require.False(t, s.Installed || s.Running, s.Name)
+		require.False(t, s.Installed, s.Name) // other tests may run one
 		require.NotZero(t, s.Port)
 	}
 	_, err = f.Find(spec(t, "llama_cpp"))
