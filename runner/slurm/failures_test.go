@@ -2,9 +2,11 @@ package slurm_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/runner/runnertest"
@@ -466,4 +469,73 @@ func TestCheckStartWithoutSlurm(t *testing.T) {
 	t.Parallel()
 	r := newRunner(t, slurm.Config{Owner: "a", SharedDir: "/s", Wrapper: wrapper, Commands: []string{"SLURM_CONF=/nonexistent"}, Deadline: time.Second})
 	require.ErrorIs(t, r.CheckStart(t.Context()), runner.ErrNotReady)
+}
+
+// A shared directory without room keeps a job waiting, and does not fail it.
+func TestAFullSharedDirectory(t *testing.T) {
+	t.Parallel()
+	c := sharedCluster(t)
+	dir := t.TempDir()
+	require.NoError(t, unix.Mount("none", dir, "tmpfs", 0, "size=8m"))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	r := newRunner(t, config(t, c, dir))
+	job, err := newJob(dir, "fake:lines=3")
+	require.NoError(t, err)
+	full := filepath.Join(dir, "full")
+	file, err := os.Create(full)
+	require.NoError(t, err)
+	_, err = io.Copy(file, rand.Reader) // until there is no room
+	require.ErrorIs(t, err, unix.ENOSPC)
+	require.NoError(t, file.Close())
+	s := &started{t: t, job: job, out: &runnertest.Recorder{}}
+	s.follow(r.Run)
+	s.said("waiting to start")
+	require.NoError(t, os.Remove(full))
+	require.NoError(t, s.ended())
+	require.Equal(t, lines(3), s.out.Text())
+}
+
+// What the benchmark has started elsewhere is ended before the job counts as ended.
+func TestAfterTheBenchmark(t *testing.T) {
+	t.Parallel()
+	c, dir := sharedCluster(t), t.TempDir()
+	cfg := config(t, c, dir)
+	cfg.After = []string{"/bin/sh", "-c", `echo "$0" >"$1/after"`, "{job}", "{results}"}
+	s := run(t, newRunner(t, cfg), dir, "fake:lines=1,exit=3")
+	require.ErrorContains(t, s.ended(), "Exit 3")
+	text, err := os.ReadFile(filepath.Join(s.job.ResultsDir, "after"))
+	require.NoError(t, err)
+	require.Equal(t, s.job.ID+"\n", string(text))
+}
+
+// Without Slurm a job that waits can't be taken out of the queue. The runner says so, and
+// does it once Slurm is back.
+func TestACancelOfAWaitingJobWithoutSlurm(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("KITT_TEST_SLURM") != "1" {
+		t.Skip("SKIPPED: it takes most of a minute, and runs with KITT_TEST_SLURM=1")
+	}
+	c, dir := ownCluster(t, slurmtest.Config{Nodes: 1}), t.TempDir()
+	_, err := c.Output(t.Context(), "scontrol", "update", "nodename=n1", "state=drain", "reason=test")
+	require.NoError(t, err)
+	cfg := config(t, c, dir)
+	cfg.Deadline = time.Second
+	r := newRunner(t, cfg)
+	s := run(t, r, dir, "fake:lines=1")
+	s.said("waiting in Slurm's queue")
+	require.NoError(t, c.Freeze(slurmtest.Controller))
+	s.stop(errStopped)
+	err = s.ended()
+	require.ErrorIs(t, err, errStopped)
+	require.ErrorIs(t, err, runner.ErrStillRunning)
+	require.NoError(t, c.Thaw(slurmtest.Controller))
+	require.NoError(t, c.Await(t.Context()))
+	ctx, stop := context.WithCancelCause(t.Context())
+	stop(errStopped)
+	_, err = r.Resume(ctx, s.job, 0, s.out)
+	require.ErrorIs(t, err, errStopped)
+	require.NotErrorIs(t, err, runner.ErrStillRunning)
+	left, err := c.Output(t.Context(), "squeue", "-h")
+	require.NoError(t, err)
+	require.Empty(t, left)
 }

@@ -1,7 +1,10 @@
 package slurm
 
 import (
+	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +157,18 @@ func TestTeller(t *testing.T) {
 	require.Equal(t, "Slurm answers again", told.slurm(nil))
 }
 
+// On many clusters the path of a home directory leads through a link.
+func TestTheSharedDirectoryMayBeALink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "real"), 0o700))
+	require.NoError(t, os.Symlink("real", filepath.Join(dir, "home")))
+	require.True(t, isShared(filepath.Join(dir, "home"), filepath.Join(dir, "real/jobs/1")))
+	require.True(t, isShared(filepath.Join(dir, "real")+"/", filepath.Join(dir, "real/jobs/1")))
+	require.False(t, isShared(filepath.Join(dir, "home"), filepath.Join(dir, "other/1")))
+	require.False(t, isShared("/absent", dir))
+}
+
 func TestSettingsAreChecked(t *testing.T) {
 	t.Parallel()
 	_, err := New(Config{SharedDir: "rel", Partition: "a b", GPUs: -1, Poll: 1, Args: []string{"--wrap=x"}, Fetch: []string{""}, Time: -1})
@@ -219,4 +234,8 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q gave %+v", text, end)
 		}
 	})
+}
+
+func noWrapper(context.Context) (program, argument string, err error) {
+	return "", "", errors.New("no program for nodes")
 }

@@ -277,7 +277,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	if ctx.Err() != nil {
 		return runner.Result{}, context.Cause(ctx)
 	}
-	if !base.Within(filepath.Clean(r.cfg.SharedDir), job.Dir) {
+	if !isShared(r.cfg.SharedDir, job.Dir) {
 		return runner.Result{}, &runner.Error{
 			Class: runner.ClassPath, Err: runner.ErrUnavailable,
 			Text: fmt.Sprintf("the directory of the job, %s, is not below the shared directory %s, so that no node sees it", job.Dir, r.cfg.SharedDir),
@@ -301,6 +301,16 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 		return f.unsubmitted(ctx, err)
 	}
 	return f.follow(ctx)
+}
+
+// isShared reports whether dir, a path without links, is in the shared directory, whose
+// path may have some.
+func isShared(shared, dir string) bool {
+	if base.Within(filepath.Clean(shared), dir) {
+		return true
+	}
+	real, err := filepath.EvalSymlinks(shared)
+	return err == nil && base.Within(real, dir)
 }
 
 // begin writes the files of the run. With an error nothing was begun.

@@ -111,7 +111,8 @@ func (c *Cluster) Kill(name string) error {
 	return d.kill()
 }
 
-// Restart starts a daemon again after Kill. The controller keeps its state.
+// Restart starts a daemon again after Kill. The controller keeps its state. It returns at
+// once, but for slurmdbd, which then answers.
 func (c *Cluster) Restart(name string) error {
 	d, err := c.daemon(name)
 	if err != nil {
@@ -120,7 +121,17 @@ func (c *Cluster) Restart(name string) error {
 	if name == Controller {
 		d.args = []string{"-D", "-f", c.path("slurm.conf")} // without -c, which forgets
 	}
-	return d.start()
+	if err := d.start(); err != nil || name != Accounting {
+		return err
+	}
+	// A controller that is started before slurmdbd answers, and has saved nothing yet,
+	// ends at once.
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	return c.await(ctx, name, func() error {
+		_, err := c.Output(ctx, "sacctmgr", "-n", "list", "cluster")
+		return err
+	})
 }
 
 // Freeze stops a daemon with SIGSTOP, as a machine that swaps seems to.
