@@ -2,6 +2,7 @@ package slurm_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,6 +24,11 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == slurm.NodeWord {
 		os.Exit(slurm.RunOnNode(os.Args[2:], os.Stdout))
+	}
+	// Tests wait for Slurm, and use no processor meanwhile.
+	flag.Parse()
+	if n := flag.Lookup("test.parallel"); n.Value.String() == n.DefValue {
+		_ = flag.Set("test.parallel", "10")
 	}
 	code := m.Run()
 	if cluster := common.cluster; cluster != nil {
