@@ -101,7 +101,7 @@ func nodeCommand(cfg *config.Config) (command, after []string) {
 		return []string{"kitt"}, nil
 	}
 	const name = "kitt-{job}"
-	command = []string{engine, "run", "--rm", "--name=" + name, "--network=host", "--ipc=host", "{volumes}"}
+	command = []string{engine, "run", "--rm", "--name=" + name, "--network=host", "--ipc=host", "--entrypoint=kitt", "{volumes}"}
 	if uid := os.Getuid(); uid != 0 && engine == "docker" { // podman maps this user to root
 		command = append(command, fmt.Sprintf("--user=%d:%d", uid, os.Getgid()))
 	}

@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
 
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
@@ -149,7 +152,7 @@ func TestNodeCommands(t *testing.T) {
 	command, after := nodeCommand(cfg)
 	require.NoError(t, slurm.CheckCommand(command))
 	require.NoError(t, slurm.CheckCommand(after))
-	require.Equal(t, "podman run --rm --name=kitt-1 --network=host --ipc=host --volume=/r:/r --volume=/models:/models:ro "+
+	require.Equal(t, "podman run --rm --name=kitt-1 --network=host --ipc=host --entrypoint=kitt --volume=/r:/r --volume=/models:/models:ro "+
 		"--device=nvidia.com/gpu=0 --device=nvidia.com/gpu=3 kitt:1 run -m /models/qwen -e vllm -s quick -o /r", strings.Join(slurm.Command(command, job), " "))
 	cfg.Slurm.Container = "docker"
 	command, _ = nodeCommand(cfg)
@@ -172,4 +175,41 @@ func TestMachineOfAPartition(t *testing.T) {
 	require.Empty(t, machineOf(nil, "login").GPUs)
 	require.True(t, isAmong(&hwdetect.Machine{Hostname: "n2", GPUs: m.GPUs}, nodes))
 	require.False(t, isAmong(&hwdetect.Machine{Hostname: "n3", GPUs: m.GPUs}, nodes))
+}
+
+// With slurm.container: docker the node runs kitt_image, and a cancel leaves no container.
+func TestAContainerOnANode(t *testing.T) {
+	t.Parallel()
+	e := dockerEngine(t)
+	if _, err := exec.LookPath("docker"); err != nil {
+		t.Skip("SKIPPED for want of the command docker")
+	}
+	c, prog := slurmCluster(t), buildProgram(t)
+	image := fmt.Sprintf("kitt-agent-slurm-test:%d", os.Getpid())
+	require.NoError(t, e.Build(t.Context(), image, filepath.Join(prog.bin, "kitt"), ""))
+	t.Cleanup(func() { require.NoError(t, e.Remove(context.Background(), image)) })
+	server, err := kittapitest.NewServer(kittapitest.Config{})
+	require.NoError(t, err)
+	defer server.Close()
+	server.AddAgent("chaos")
+	first, _, err := server.Launch("chaos", "fake:lines.5")
+	require.NoError(t, err)
+	second, commandID, err := server.Launch("chaos", "fake:lines.1_hang_ignore-term")
+	require.NoError(t, err)
+	d := newDaemon(t, prog, server.URL, "slurm", "slurm: {partition: gpu, gpus: 0, container: docker}", "kitt_image: "+image)
+	d.env = c.Env()
+	d.start()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	require.NoError(t, server.WaitForEnd(ctx, first), tail(d))
+	row, _ := server.Test(first)
+	require.Equal(t, "completed", row.Status, "%s\n%s", row.Error, strings.Join(server.Lines(first), "\n"))
+	require.Len(t, numbersOf(server.Lines(first)), 5)
+	require.NoError(t, waitForLines(ctx, server, second, 1), tail(d))
+	d.command(`{"type":"cancel","test_id":"` + second + `"}`)
+	require.NoError(t, server.WaitForEnd(ctx, second), tail(d))
+	list, err := e.Client.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("name", "kitt-"+commandID)})
+	require.NoError(t, err)
+	require.Empty(t, list.Items)
+	d.stop()
 }
