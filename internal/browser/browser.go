@@ -60,7 +60,7 @@ func NewTab(t *testing.T, more ...chromedp.ExecAllocatorOption) *Tab {
 		// visits nothing here but this test's own server.
 		chromedp.NoSandbox,
 	)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
@@ -120,7 +120,7 @@ func (b *Tab) Until(expression string) {
 		yes, err = chromedp.Run(b.Ctx, chromedp.Evaluate[bool](expression))
 		return err == nil && yes // between two pages it fails
 	}
-	for deadline := time.Now().Add(45 * time.Second); !is(); {
+	for deadline := time.Now().Add(90 * time.Second); !is(); {
 		if time.Now().After(deadline) || b.Ctx.Err() != nil {
 			require.FailNow(b.T, "it never came: "+expression, "%v on\n%s\ncomplaints: %q", err, Eval[string](b, `document.body.innerText`), b.Complaints())
 		}

@@ -38,6 +38,7 @@ export class LogView {
     this.atError = -1;
     this.ended = "";
     this.flushing = false;
+    this.flushed = -100; // when lines were shown last
     const on = (name, event, act) => part(name).addEventListener(event, act);
     on("find", "input", () => this.find());
     on("find", "keydown", (e) => {
@@ -64,7 +65,9 @@ export class LogView {
     this.waiting.push([line, kind, joins]);
     if (!this.flushing && !this.paused) {
       this.flushing = true;
-      requestAnimationFrame(() => this.flush());
+      // In a flood ten times a second is as good as sixty, and costs a sixth.
+      const soon = this.flushed + 100 - performance.now();
+      setTimeout(() => requestAnimationFrame(() => this.flush()), Math.max(0, soon));
     }
     if (this.paused && this.waiting.length % 100 === 1) this.tell();
   }
@@ -82,6 +85,7 @@ export class LogView {
     }
     this.waiting.splice(0, n);
     for (const block of touched) this.draw(block);
+    this.flushed = performance.now();
     this.drop();
     if (follow) this.box.scrollTop = this.box.scrollHeight;
     if (this.waiting.length) {
@@ -231,10 +235,15 @@ export class LogView {
     range.setEnd(block.element.firstChild, from + (found >= 0 && wanted ? Math.min(found + wanted.length, line.length) : line.length));
     this.following = false;
     block.element.scrollIntoView({ block: "nearest" }); // it has a real height from here on
-    for (let tries = 0; tries < 3; tries++) {
+    // Blocks that come into sight get their real height in the frames that follow.
+    let frames = 0;
+    const settle = () => {
       const at = range.getBoundingClientRect(), box = this.box.getBoundingClientRect();
-      this.box.scrollTop += at.top - box.top - box.height / 3;
-    }
+      const off = at.top - box.top - this.box.clientHeight / 3;
+      if (Math.abs(off) > 1) this.box.scrollTop += off;
+      if (++frames < 6) requestAnimationFrame(settle);
+    };
+    settle();
     this.mark(range);
   }
 
