@@ -204,7 +204,7 @@ func TestTheTourOfAJob(t *testing.T) {
 	browser.Eval[bool](b, `document.querySelector(".run").open = true`)
 	b.Until(`document.querySelector(".run img").complete && document.querySelector(".run img").naturalWidth > 0`)
 	b.Shoot("10-result-run")
-	looks("11-comparison", "/compare?job="+first+"&job="+second, `document.querySelectorAll("tbody tr").length > 5`)
+	looks("11-comparison", "/compare?job="+first+"&job="+second, `document.querySelectorAll("tbody tr").length > 5 && document.querySelectorAll(".trend").length > 0`)
 
 	// The job ends while somebody looks.
 	b.Do(chromedp.Navigate(s.url + "/"))

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -170,70 +171,97 @@ func (p *Page) getChart(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A comparison is two jobs side by side.
+// A comparison is two runs side by side. [compare.Runs] of agent/results is for sets of
+// runs, which tell chance from change.
 type comparison struct {
-	Jobs   []jobPage // two
-	Groups []figureGroup
+	Jobs    []agent.JobStatus // two
+	Differs []figureRow       // on what they were measured, where it is not the same
+	Groups  []figureGroup
+	Fault   string // why one of them could not be read
 }
 
-// A figureGroup is the figures of one benchmark that both jobs have.
+// A figureGroup is the figures of one benchmark that both runs have.
 type figureGroup struct {
 	Name string
 	Rows []figureRow
 }
 
-// A figureRow is one figure of two jobs.
+// A figureRow is one figure of two runs.
 type figureRow struct {
-	Name  string
-	A, B  any
-	Ratio string // B to A; empty if they are no numbers
+	Name, A, B string
+	Ratio      string // B to A; empty if A is 0
+	Trend      string // better or worse; empty where neither is known
 }
 
 func (p *Page) compare(r *http.Request, _ agent.Status) view {
-	var c comparison
-	for _, id := range r.URL.Query()["job"] {
-		j, err := p.a.Job(id)
-		if err != nil || len(c.Jobs) == 2 {
-			continue
+	var (
+		c    comparison
+		runs []*results.Run
+	)
+	ids := r.URL.Query()["job"]
+	for _, id := range ids[:min(len(ids), 3)] {
+		if j, err := p.a.Job(id); err == nil {
+			c.Jobs = append(c.Jobs, j)
 		}
-		c.Jobs = append(c.Jobs, jobPage{j, p.ending(r.Context(), j)})
 	}
-	if len(c.Jobs) != 2 || len(r.URL.Query()["job"]) != 2 {
+	if len(c.Jobs) != 2 || len(ids) != 2 {
 		return view{status: http.StatusBadRequest, name: "fault", here: "jobs", data: "Choose two jobs to compare: tick them in the history, then press Compare."}
 	}
-	c.Groups = compareOutcomes(c.Jobs[0].Outcome, c.Jobs[1].Outcome)
+	for _, j := range c.Jobs {
+		run, err := read(r.Context(), p.disk, diskWait, func(context.Context) (*results.Run, error) { return results.Read(j.Dir) })
+		if err != nil {
+			c.Fault = err.Error()
+			return view{name: "compare", here: "jobs", data: c}
+		}
+		runs = append(runs, run)
+	}
+	c.Differs, c.Groups = differences(runs[0].Identity, runs[1].Identity), figures(runs[0], runs[1])
 	return view{name: "compare", here: "jobs", data: c}
 }
 
-// compareOutcomes pairs the figures of two results by their names.
-func compareOutcomes(a, b *web.Outcome) (groups []figureGroup) {
-	if a == nil || b == nil {
-		return nil
+// differences returns the fields in which two identities differ, in their order.
+func differences(a, b results.Identity) (rows []figureRow) {
+	both := results.Identity{}
+	maps.Copy(both, a)
+	maps.Copy(both, b)
+	for _, field := range slices.Sorted(maps.Keys(both)) {
+		if a[field] != b[field] {
+			rows = append(rows, figureRow{Name: strings.ReplaceAll(field, "_", " "), A: cmp.Or(a[field], "–"), B: cmp.Or(b[field], "–")})
+		}
 	}
-	for _, one := range a.Benchmarks {
-		i := slices.IndexFunc(b.Benchmarks, func(other web.Benchmark) bool { return other.Name == one.Name })
-		if i < 0 {
+	return rows
+}
+
+// figures pairs the figures of two runs by their names, in groups by benchmark.
+func figures(a, b *results.Run) (groups []figureGroup) {
+	for _, m := range a.Metrics[:min(len(a.Metrics), maxFigures)] {
+		other := b.Metric(m.Name)
+		if other == nil {
 			continue
 		}
-		group := figureGroup{Name: one.Name}
-		for _, m := range one.Metrics {
-			k := slices.IndexFunc(b.Benchmarks[i].Metrics, func(other web.Metric) bool { return other.Name == m.Name })
-			if k >= 0 {
-				other := b.Benchmarks[i].Metrics[k].Value
-				group.Rows = append(group.Rows, figureRow{m.Name, m.Value, other, ratio(m.Value, other)})
-			}
+		group, name, found := strings.Cut(m.Name, ".")
+		if !found {
+			group, name = "", m.Name
 		}
-		groups = append(groups, group)
+		if n := len(groups); n == 0 || groups[n-1].Name != group {
+			groups = append(groups, figureGroup{Name: group})
+		}
+		row := figureRow{Name: name, A: web.MetricText(m.Value), B: web.MetricText(other.Value)}
+		if m.Value != 0 {
+			row.Ratio = strconv.FormatFloat(other.Value/m.Value, 'f', 3, 64)
+		}
+		switch {
+		case m.Better == "" || m.Value == other.Value:
+		case (m.Better == results.Higher) == (other.Value > m.Value):
+			row.Trend = "better"
+		default:
+			row.Trend = "worse"
+		}
+		last := &groups[len(groups)-1]
+		last.Rows = append(last.Rows, row)
 	}
 	return groups
 }
 
-// ratio returns b to a, such as 1.04.
-func ratio(a, b any) string {
-	x, isX := a.(float64)
-	y, isY := b.(float64)
-	if !isX || !isY || x == 0 {
-		return ""
-	}
-	return strconv.FormatFloat(y/x, 'f', 3, 64)
-}
+// maxFigures is how many figures are compared.
+const maxFigures = 2000

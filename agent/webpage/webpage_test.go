@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -391,6 +393,30 @@ func TestBelowAPrefix(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, status)
 	status, _, _ = s.do(http.MethodGet, "/", "", nil)
 	require.Equal(t, http.StatusNotFound, status)
+}
+
+// Two runs stand side by side, with what is better and on what they were measured.
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	s := serve(t, agent.Config{Runner: runnerFunc(func(_ context.Context, job runner.Job, _ runner.Output) (runner.Result, error) {
+		figures := `{"avg_tps": 100, "p50_latency_ms": 10}`
+		if job.Model == "b" {
+			figures = `{"avg_tps": 110, "p50_latency_ms": 11}`
+		}
+		text := `{"model": "m", "engine": "vllm", "timestamp": "2026-11-23T16:17:04", "passed": true, "results": [{"test_name": "throughput", "passed": true, "metrics": ` + figures + `}]}`
+		return runner.Result{Runner: "play"}, os.WriteFile(filepath.Join(job.ResultsDir, runner.MetricsFile), []byte(text), 0o600)
+	})}, everything(), "")
+	a, b := s.submit("a"), s.submit("b")
+	s.awaitState(a, agent.StateCompleted)
+	s.awaitState(b, agent.StateCompleted)
+	text := s.get("/compare?job=" + a + "&job=" + b)
+	require.Regexp(t, `avg_tps</th><td class="number">100</td><td class="number">110</td><td class="number">1.100 <span class="trend better">better`, text)
+	require.Regexp(t, `p50_latency_ms</th>.*1.100 <span class="trend worse">worse`, text)
+	for _, query := range []string{"", "?job=" + a, "?job=" + a + "&job=none", "?job=" + a + "&job=" + b + "&job=" + b} {
+		status, text, _ := s.do(http.MethodGet, "/compare"+query, "", nil)
+		require.Equal(t, http.StatusBadRequest, status)
+		require.Contains(t, text, "Choose two jobs")
+	}
 }
 
 // A thousand kept jobs are a history of pages.
