@@ -25,6 +25,7 @@ import (
 // server's pages.
 func TestAResultNamesTheModelAlikeOnEveryMachine(t *testing.T) {
 	t.Parallel()
+	hashes := map[string]bool{}
 	for _, requested := range []string{"org/Model", "SHARE/org/Model"} {
 		for _, name := range []string{"one", "two"} {
 			share, dir := t.TempDir(), t.TempDir()
@@ -41,8 +42,12 @@ func TestAResultNamesTheModelAlikeOnEveryMachine(t *testing.T) {
 			data := srv.Results()[0].Data
 			require.Equal(t, "org/Model", data["model"])
 			require.Equal(t, filepath.Join(dir, "org/Model"), data["model_path"])
+			hash, _ := data["agent"].(map[string]any)["model_hash"].(string)
+			require.NotEmpty(t, hash)
+			hashes[hash] = true
 		}
 	}
+	require.Len(t, hashes, 1, "the same files have the same hash everywhere")
 }
 
 // A result says what the agent knows about its run, apart from what was measured.

@@ -211,6 +211,10 @@ func (a *acquisition) leaseCopy(ctx context.Context, from source) (*Lease, error
 	}
 	l := from.in(target).lease(a.dir.dir, OriginCopied, a.releaser(taken, a.auto()))
 	l.Name = from.rel
+	// That it can't be read now is no reason to do without the copy.
+	if m, err := a.dir.copies.at(target); err == nil && m != nil {
+		l.Hash = m.Hash
+	}
 	return l, nil
 }
 

@@ -71,6 +71,9 @@ func (a *acquisition) copyLease(ctx context.Context, m *manifest, rel string, ta
 		return nil, err
 	}
 	lease := whole.lease(a.dir.dir, OriginLocal, a.releaser(taken, a.auto()))
+	if rel == path.Join(m.Path, string(m.Main)) {
+		lease.Hash = m.Hash
+	}
 	if lease.Name = whole.rel; beneath.Inside(m.Path, rel) && m.Main != "" {
 		lease.Name = m.Path
 	}

@@ -108,6 +108,11 @@ type Lease struct {
 	// Origin is one of the Origin constants.
 	Origin string
 
+	// Hash is the hash of the copy that Path is, as [Copy] has it: the same for the same
+	// files on every machine whose Config.Streams is 16 or less. It is empty if
+	// Path is no copy of the storage's, or a part of one.
+	Hash string
+
 	once    sync.Once
 	release func() error
 	err     error

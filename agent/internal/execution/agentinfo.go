@@ -43,6 +43,7 @@ type agentInfo struct {
 	Model       string `json:"model"`                // as requested
 	ModelPath   string `json:"model_path,omitempty"` // what the benchmark ran on
 	ModelOrigin string `json:"model_origin,omitempty"`
+	ModelHash   string `json:"model_hash,omitempty"`
 	Engine      string `json:"engine,omitempty"`
 	EngineMode  string `json:"engine_mode,omitempty"` // as requested
 	Suite       string `json:"suite,omitempty"`
@@ -77,7 +78,7 @@ func (x *execution) agentInfo() map[string]any {
 	id, spec, rec := x.cfg.Identity(), x.job.Command.Spec, x.job.Record()
 	info := agentInfo{
 		Schema: AgentSchema, Name: id.Name, ID: id.ID, Version: id.Version, CommandID: x.job.ID, TestID: rec.TestID,
-		Model: spec.Model, ModelPath: rec.ModelPath, ModelOrigin: rec.ModelOrigin, Engine: spec.Engine, EngineMode: spec.Mode, Suite: spec.Suite,
+		Model: spec.Model, ModelPath: rec.ModelPath, ModelOrigin: rec.ModelOrigin, ModelHash: rec.ModelHash, Engine: spec.Engine, EngineMode: spec.Mode, Suite: spec.Suite,
 		Benchmark: spec.Benchmark, Profile: string(spec.Profile),
 	}
 	if o := rec.Outcome; o != nil {
@@ -130,7 +131,7 @@ func (info agentInfo) cut(limit int) agentInfo {
 	}
 	info.GPUs = slices.Clone(info.GPUs[:min(len(info.GPUs), maxGPUs, limit)])
 	texts := []*string{
-		&info.Name, &info.ID, &info.Version, &info.CommandID, &info.TestID, &info.Model, &info.ModelPath, &info.ModelOrigin, &info.Engine,
+		&info.Name, &info.ID, &info.Version, &info.CommandID, &info.TestID, &info.Model, &info.ModelPath, &info.ModelOrigin, &info.ModelHash, &info.Engine,
 		&info.EngineMode, &info.Suite, &info.Benchmark, &info.Profile, &info.Runner, &info.Fingerprint, &image.Name, &image.ID, &image.Digest,
 		&machine.Text,
 	}

@@ -122,7 +122,7 @@ func (x *execution) neighbours() (names []string) {
 func (x *execution) comparable() map[string]string {
 	id, spec, rec := x.cfg.Identity(), x.job.Command.Spec, x.job.Record()
 	of := map[string]string{
-		"agent": id.Name, "agent_version": id.Version, "model": cmp.Or(rec.ModelName, spec.Model), "model_path": rec.ModelPath,
+		"agent": id.Name, "agent_version": id.Version, "model": cmp.Or(rec.ModelName, spec.Model), "model_path": rec.ModelPath, "model_hash": rec.ModelHash,
 		"engine": spec.Engine, "engine_mode": spec.Mode, "suite": spec.Suite,
 	}
 	if m := id.Machine; m != nil {

@@ -71,6 +71,7 @@ func (x *execution) prepare(ctx context.Context) {
 		rec.ModelName = lease.Name
 		rec.ModelFiles = lease.Files
 		rec.ModelOrigin = lease.Origin
+		rec.ModelHash = lease.Hash
 		rec.Image = x.cfg.Image()
 	})
 }

@@ -22,6 +22,7 @@ type Record struct {
 	ModelName   string        `json:"model_name,omitempty"`  // what results call it; empty means as requested
 	ModelFiles  []string      `json:"model_files,omitempty"` // all of it, if it is several files
 	ModelOrigin string        `json:"model_origin,omitempty"`
+	ModelHash   string        `json:"model_hash,omitempty"` // see storage.Lease
 	Image       string        `json:"image,omitempty"`
 	Config      string        `json:"config,omitempty"`      // name of the file among the results that configures the engine
 	Mode        string        `json:"mode,omitempty"`        // engine_mode, if an engine profile decided it

@@ -16,7 +16,7 @@ import (
 func TestColdModel(t *testing.T) {
 	t.Parallel()
 	// Its end is in the middle of a sector, and its last piece is small.
-	data := noise(90<<20+1234, 7)
+	data := noise(170<<20+1234, 7)
 	for _, kind := range []string{"ext4", "xfs", "btrfs", "tmpfs"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

@@ -57,9 +57,14 @@ const (
 	MaxPiece = 4 << 20
 )
 
+// usualWorkers is a number of workers for which a piece is never too large, so that
+// machines with fewer of them come to the same hash of the same model.
+const usualWorkers = 16
+
 // pieceFor returns the size of a model's pieces: small enough that the pieces
 // which all workers lose when they are killed are at most a fortieth of the model.
 func pieceFor(bytes int64, workers int) int64 {
+	workers = max(workers, usualWorkers)
 	piece := int64(MinPiece)
 	for piece < MaxPiece && piece*2*int64(workers)*40 <= bytes {
 		piece *= 2
