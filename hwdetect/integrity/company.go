@@ -2,6 +2,7 @@ package integrity
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -75,7 +76,7 @@ func (c *company) look(ctx context.Context) (news bool) {
 	}
 	report := &c.rec.report
 	if err != nil {
-		if !c.failed {
+		if !c.failed && !errors.Is(err, hwdetect.ErrAbsent) { // the verdict says that nobody can list them
 			r.cfg.Logger.Debug("gpu processes not listed", "err", err)
 			c.rec.gap(Gap{What: gapProcesses, Reason: gapReason(err), From: &now})
 		}
