@@ -111,8 +111,23 @@ func chaosRound(t *testing.T, c *slurmtest.Cluster, cfg slurm.Config, dir string
 		}
 	}
 	require.NoError(t, c.Await(t.Context()))
+	// A controller that has lost a job drains the node that still runs it, until somebody
+	// resumes the node.
+	operator := time.NewTicker(5 * time.Second)
+	defer operator.Stop()
 	for _, j := range all {
-		j.judge(t, j.endedIn(5*time.Minute), total)
+		limit := time.After(5 * time.Minute)
+		for ended := false; !ended; {
+			select {
+			case err := <-j.end:
+				j.judge(t, err, total)
+				ended = true
+			case <-operator.C:
+				_, _ = c.Output(t.Context(), "scontrol", "update", "nodename=n[1-2]", "state=resume") // an error if they are not drained
+			case <-limit:
+				require.Fail(t, "the run has not ended", "messages: %s", j.out.Messages())
+			}
+		}
 	}
 }
 

@@ -242,6 +242,24 @@ func TestAKilledControllerLeavesTheTruth(t *testing.T) {
 	t.Logf("after %d lines: %v", strings.Count(text, "\n"), err)
 }
 
+// A controller that is killed just after a submission has not saved it. The job is
+// submitted again.
+func TestAJobThatTheControllerLostIsSubmittedAgain(t *testing.T) {
+	t.Parallel()
+	c, dir := ownCluster(t, slurmtest.Config{Nodes: 1}), t.TempDir()
+	_, err := c.Output(t.Context(), "scontrol", "update", "nodename=n1", "state=drain", "reason=test")
+	require.NoError(t, err)
+	s := run(t, newRunner(t, config(t, c, dir)), dir, "fake:lines=5")
+	s.id()
+	require.NoError(t, c.Kill(slurmtest.Controller))
+	require.NoError(t, os.RemoveAll(filepath.Join(c.Dir(), "state"))) // whatever it had saved
+	require.NoError(t, os.Mkdir(filepath.Join(c.Dir(), "state"), 0o700))
+	require.NoError(t, c.Restart(slurmtest.Controller))
+	require.NoError(t, s.ended())
+	require.Equal(t, lines(5), s.out.Text())
+	require.Contains(t, s.out.Messages(), "submitting it again")
+}
+
 // Row 6: without accounting, Slurm forgets a job soon after its end.
 func TestAForgottenJobIsToldByItsFiles(t *testing.T) {
 	t.Parallel()
@@ -292,7 +310,7 @@ func TestAForeignCancelIsNamed(t *testing.T) {
 			e, ok := errors.AsType[*runner.Error](err)
 			require.True(t, ok, "%v", err)
 			require.Equal(t, slurm.ClassCancelled, e.Class)
-			require.ErrorContains(t, err, "not by this agent")
+			require.ErrorContains(t, err, "and not by this agent")
 			require.Equal(t, lines(1), s.out.Text())
 		})
 	}

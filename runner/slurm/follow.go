@@ -84,21 +84,51 @@ func (f *follower) say(format string, args ...any) {
 	_ = f.out.WriteMessage(fmt.Sprintf(format, args...))
 }
 
-// follow returns when the job has ended, or was stopped, or detached from.
+// maxLosses is how often a job that Slurm has lost is submitted again.
+const maxLosses = 3
+
+// follow returns when the job has ended, or was stopped, or detached from. A job that a
+// killed controller has lost before it began is submitted again: its claim keeps it from
+// running twice.
 func (f *follower) follow(ctx context.Context) (runner.Result, error) {
+	for losses := 0; ; losses++ {
+		if err := f.pump(ctx); err != nil {
+			if ctx.Err() == nil {
+				return f.begun(), errors.Join(err, f.stop())
+			}
+			return f.stopped(ctx)
+		}
+		if losses == maxLosses || !f.forgotten(ctx) {
+			return f.ended(ctx)
+		}
+		f.say("Slurm has lost the job before it began, as its controller does when it is killed; submitting it again")
+		f.over.Store(nil)
+		if err := f.submit(ctx, true); err != nil {
+			return f.unsubmitted(ctx, err)
+		}
+	}
+}
+
+// forgotten reports whether Slurm knows nothing of a job that has not begun, and that
+// this program has watched since it was submitted: nobody has cancelled it.
+func (f *follower) forgotten(ctx context.Context) bool {
+	over := f.over.Load()
+	if f.exit != nil || f.claimed() || f.submitted.IsZero() || over == nil || over.entry.ID != "" {
+		return false
+	}
+	_, known := f.r.accounting(ctx, f.intent.Name, f.intent.At)
+	return !known && ctx.Err() == nil
+}
+
+// pump passes the output on until nothing of the job writes any more.
+func (f *follower) pump(ctx context.Context) error {
 	watchCtx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { f.watch(watchCtx) })
 	err := f.output.Pump(ctx, time.Time{})
 	cancel()
 	watching.Wait()
-	switch {
-	case err == nil:
-		return f.ended(ctx)
-	case ctx.Err() == nil:
-		return f.begun(), errors.Join(err, f.stop())
-	}
-	return f.stopped(ctx)
+	return err
 }
 
 // stopped returns what follows from the end of ctx.

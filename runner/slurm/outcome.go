@@ -193,7 +193,10 @@ func (e ending) cause() *runner.Error {
 		if e.By != "" {
 			by = " by user " + base.Printable(e.By, 40)
 		}
-		return fail(ClassCancelled, e.where()+" was cancelled at Slurm"+by+", not by this agent", "")
+		if e.By == "0" {
+			by += ", which is also what a restarted controller says of jobs that it lost,"
+		}
+		return fail(ClassCancelled, e.where()+" was cancelled at Slurm"+by+" and not by this agent", "")
 	}
 	if e.Code == "0:53" {
 		return fail(ClassShared, "Slurm could not write the log of "+e.where()+" (status 0:53): the node does not see the job's directory, or may not write there",
