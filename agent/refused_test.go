@@ -264,6 +264,7 @@ func TestAStatusThatAloneIsRefused(t *testing.T) {
 		require.NoError(t, srv.Wait(within(t, 2*time.Minute), id, "failed"))
 		_, reason := srv.Status(id)
 		require.Contains(t, reason, "the agent's log")
+		synctest.Wait() // until the agent has noted down what the server answered
 		require.Contains(t, a.Jobs()[0].Refused, "the reason of the failure")
 	})
 }
