@@ -163,6 +163,10 @@ func (j *chaosJob) judge(t *testing.T, err error, v *verdict) {
 		t.Errorf("%s ran %d times", j.job.ID, len(starts)/2)
 	}
 	d, derr := supervisor.OpenDir(filepath.Join(j.job.Dir, "slurm"))
+	if errors.Is(derr, os.ErrNotExist) { // it was stopped before it was begun
+		require.ErrorIs(t, err, errStopped)
+		return
+	}
 	require.NoError(t, derr)
 	defer d.Close()
 	exit, found, _ := d.Exit()
