@@ -16,6 +16,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent/internal/enginejobs"
 	"github.com/kirizan/kitt-agent/agent/internal/execution"
+	"github.com/kirizan/kitt-agent/agent/internal/gpusets"
 	"github.com/kirizan/kitt-agent/agent/internal/hostmonitor"
 	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/agent/internal/notices"
@@ -41,6 +42,7 @@ type Agent struct {
 	token      *callerToken
 	host       *hostmonitor.Monitor
 	registry   *registry
+	sets       *gpusets.Allocator // nil if each benchmark has all GPUs
 	queue      *execution.Queue
 	outbox     *outbox.Outbox
 	logs       *execution.Logs
@@ -84,13 +86,21 @@ func New(cfg Config) (*Agent, error) {
 	a = &Agent{
 		cfg: cfg, secrets: secrets, settings: settings, token: &callerToken{now: cfg.Token, readAgain: cfg.ReadToken}, ready: make(chan struct{}),
 		audit:   &auditor{write: cfg.Audit, secrets: secrets},
-		notices: &notices.Board{Secrets: secrets}, registry: newRegistry(), examined: make(chan struct{}), queue: execution.NewQueue(cfg.MaxConcurrentJobs),
+		notices: &notices.Board{Secrets: secrets}, registry: newRegistry(), examined: make(chan struct{}),
 		host: hostmonitor.New(hostmonitor.Config{
 			Detector: cfg.Detector, Usage: cfg.Storage.Usage, Engines: cfg.Engines.Detect, Warnings: cfg.Warnings, Logger: cfg.Logger,
 			Problems: cfg.Problems, Start: cfg.checkStart(), Free: cfg.freeBytes,
 		}),
 	}
 	var err error
+	if a.sets, err = gpusets.New(cfg.GPUSets, a.host.Description); err != nil {
+		return nil, fmt.Errorf("agent: GPUSets: %w", err)
+	}
+	queue := execution.QueueConfig{Slots: cfg.MaxConcurrentJobs, Exclusive: cfg.Exclusive, OnePort: cfg.CheckEnginePort}
+	if a.sets != nil {
+		queue.GPUs = a.sets
+	}
+	a.queue = execution.NewQueue(queue)
 	a.beats, err = heartbeat.New(heartbeat.Config{
 		Client:   beatClient{a},
 		Name:     cfg.Name,
@@ -141,7 +151,7 @@ func (a *Agent) compose(recorder *integrity.Recorder) {
 		Engines: a.engines, Profiles: profiles, ProfileKey: a.cfg.Policy.CheckProfileKey,
 		Runner: a.cfg.Runner, Storage: a.cfg.Storage, Reporter: a.cfg.Reporter,
 		MaxJobDuration: a.cfg.MaxJobDuration, StopGrace: a.cfg.StopGrace,
-		GPUs: a.gpus, Image: a.settings.image, Refusals: a.settings.refusals, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
+		GPUs: a.gpus, OwnGPUs: a.sets != nil, Image: a.settings.image, Refusals: a.settings.refusals, Nudge: a.beats.Nudge, CopyAdvanced: a.events.copyAdvanced,
 		Remarks: a.cfg.Remarks, Identity: a.identity, CheckEnginePort: a.cfg.CheckEnginePort,
 		Integrity: execution.Integrity{
 			Recorder: recorder, FailInvalid: a.cfg.Integrity.FailInvalid,
@@ -324,7 +334,9 @@ func (a *Agent) run(ctx context.Context, store *jobs.Store, found finding, recov
 	defer stopBeats()
 
 	var maintaining, delivering, asking, beating, background sync.WaitGroup
-	background.Go(func() { a.host.Run(ctx, a.queue.Idle, a.machineChanged) })
+	background.Go(func() {
+		a.host.Run(ctx, a.queue.Idle, hostmonitor.Changes{Described: a.queue.Look, Differs: a.machineChanged})
+	})
 	background.Go(func() { a.watchEngines(ctx) })
 	maintaining.Go(func() { a.maintainer.run(ctx, a.examined) })
 	delivering.Go(func() { a.outbox.Run(deliverCtx, drainCtx) })

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent/health"
 	"github.com/kirizan/kitt-agent/agent/internal/connlimit"
+	"github.com/kirizan/kitt-agent/agent/internal/gpusets"
 	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/agent/reporter"
 	"github.com/kirizan/kitt-agent/hwdetect"
@@ -118,6 +119,14 @@ type Config struct {
 	// GPUs says whether a benchmark is given the machine's GPUs.
 	GPUs GPUPolicy
 
+	// GPUSets gives each benchmark GPUs of its own, so that several run at once. The
+	// default gives each one all GPUs.
+	GPUSets GPUSets
+
+	// Exclusive has each benchmark wait until no other one runs, as the key exclusive
+	// of a command's payload does for one benchmark.
+	Exclusive bool
+
 	// AllowedImages are the container images that the server may choose, as
 	// patterns of path.Match, such as registry.example/kitt*. Empty allows any
 	// image that is on the machine.
@@ -135,7 +144,8 @@ type Config struct {
 	Audit func(policy.Entry)
 
 	// MaxConcurrentJobs is how many benchmarks run at once, from 1 to 1024.
-	// Defaults to 1: benchmarks that share a machine disturb each other.
+	// Defaults to 1, since benchmarks that share a machine disturb each other, or with
+	// GPUSets to as many as there are sets.
 	MaxConcurrentJobs int
 
 	// Integrity says whether and how the state of the machine is recorded during
@@ -204,6 +214,17 @@ type Config struct {
 	// Logger receives what an operator wants to know. Defaults to none.
 	Logger *slog.Logger
 }
+
+// GPUSets says which sets of GPUs there are: either a list of them, whose elements are
+// UUIDs of GPUs or MIG instances, or indexes of GPUs; or how many devices each benchmark
+// gets, which are then as close to each other as possible.
+type GPUSets = gpusets.Config
+
+// MaxGPUsPerJob is the most devices that GPUSets.PerJob may name.
+const MaxGPUsPerJob = gpusets.MaxPerJob
+
+// CheckGPUName returns what is wrong with the name of a device in GPUSets.Sets.
+func CheckGPUName(name string) error { return gpusets.CheckName(name) }
 
 // Integrity says how the state of the machine is recorded during benchmarks, so that
 // each result says whether the machine was fit to be measured. The files integrity.json
@@ -286,6 +307,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.MaxConcurrentJobs == 0 {
 		cfg.MaxConcurrentJobs = 1
+		if cfg.GPUSets.Enabled() {
+			cfg.MaxConcurrentJobs = rules.MaxJobs
+		}
 	}
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = connlimit.DefaultConnections
@@ -356,6 +380,9 @@ func (cfg Config) validate() error {
 	case GPUAuto, GPUAll, GPUNone:
 	default:
 		fault("GPUs is %q, not auto, all or none", cfg.GPUs)
+	}
+	if cfg.GPUs == GPUNone && cfg.GPUSets.Enabled() {
+		fault("GPUs is none, and GPUSets gives benchmarks some")
 	}
 	if cfg.Port < 0 || cfg.Port > 65535 {
 		fault("Port is %d, not from 1 to 65535", cfg.Port)

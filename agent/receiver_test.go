@@ -24,7 +24,7 @@ func TestManyCommandsHoldNothingUp(t *testing.T) {
 		var accepted []string
 		var later []time.Duration
 		r := &receiver{
-			log: slog.New(slog.DiscardHandler), notices: &notices.Board{}, queue: execution.NewQueue(1),
+			log: slog.New(slog.DiscardHandler), notices: &notices.Board{}, queue: execution.NewQueue(execution.QueueConfig{Slots: 1}),
 			accept: func(_ context.Context, cmd heartbeat.Command, _ jobs.Source) {
 				<-time.After(11 * time.Millisecond)
 				accepted = append(accepted, cmd.ID)

@@ -105,14 +105,19 @@ type JobStatus struct {
 	Class       string            `json:"class,omitempty"`
 	Fix         string            `json:"fix,omitempty"`
 	CancelledBy string            `json:"cancelled_by,omitempty"`
-	Integrity   *JobIntegrity     `json:"integrity,omitempty"` // once the benchmark has ended; nil if nothing was recorded
-	Refused     string            `json:"refused,omitempty"`   // which reports the server did not take, though it takes others, and why
+	GPUs        []string          `json:"gpus,omitempty"`       // that it has for itself, by UUID; none if benchmarks have all of them
+	Neighbours  []Neighbour       `json:"neighbours,omitempty"` // benchmarks that run, or ran, at the same time
+	Integrity   *JobIntegrity     `json:"integrity,omitempty"`  // once the benchmark has ended; nil if nothing was recorded
+	Refused     string            `json:"refused,omitempty"`    // which reports the server did not take, though it takes others, and why
 	Dir         string            `json:"dir"`
 }
 
 // A JobIntegrity says whether the machine was fit to be measured during a benchmark.
 // The reasons are in the file integrity.json in the job's directory.
 type JobIntegrity = jobs.Machine
+
+// A Neighbour is another benchmark of the agent that ran while a job's did.
+type Neighbour = jobs.Neighbour
 
 // A State is a step in a job's life:
 //
@@ -203,6 +208,9 @@ func (a *Agent) Status() Status {
 	if telemetry.Fault != "" {
 		s.Warnings = append(s.Warnings, "GPU trouble: "+telemetry.Fault)
 	}
+	if text := a.sharing(); text != "" {
+		s.Warnings = append(s.Warnings, text)
+	}
 	for _, refusal := range a.settings.refusals() {
 		s.Warnings = append(s.Warnings, "The setting "+refusal)
 	}
@@ -211,6 +219,15 @@ func (a *Agent) Status() Status {
 	s.Draining = a.stopWhenIdle.Load()
 	s.Warnings = append(s.Warnings, a.notices.Warnings()...)
 	return s
+}
+
+// sharing says that benchmarks share GPUs, empty if they don't.
+func (a *Agent) sharing() string {
+	if a.cfg.MaxConcurrentJobs == 1 || a.sets != nil || a.cfg.GPUs == GPUNone || a.cfg.Exclusive || len(a.gpus()) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Up to %d benchmarks run at once on the same GPUs and disturb each other; gpus_per_job or gpu_sets in agent.yaml gives each its own",
+		a.cfg.MaxConcurrentJobs)
 }
 
 // refusedWarnings says of which jobs the server did not take all reports.
@@ -281,6 +298,8 @@ func (a *Agent) jobStatus(j *jobs.Job) JobStatus {
 		LogLines:   max(rec.LogLines, j.Log.Lines()),
 		LogRefused: max(rec.LogRefused, j.Log.Refused()),
 		Refused:    a.outbox.Refused(j),
+		GPUs:       rec.GPUs,
+		Neighbours: rec.Neighbours,
 		Dir:        j.Dir,
 	}
 	if rec.Outcome != nil {

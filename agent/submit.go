@@ -35,6 +35,9 @@ type Benchmark struct {
 	Mode   string // docker or native; empty leaves the choice to kitt
 	Name   string // shown in the log; defaults to throughput
 
+	// Exclusive has it wait until no other benchmark runs, and others wait for it.
+	Exclusive bool
+
 	// ID is the job's id: letters, digits, dots, underscores and hyphens, at most
 	// 64. Of several benchmarks with one ID only the first runs, also after a
 	// restart. Defaults to a random one.
@@ -53,7 +56,7 @@ type Benchmark struct {
 func (a *Agent) Submit(b Benchmark) (id string, err error) {
 	c := jobs.Command{
 		ID: b.ID, TestID: b.TestID, Type: TypeRunTest,
-		Spec: jobs.Spec{Model: b.Model, Engine: b.Engine, Suite: b.Suite, Mode: b.Mode, Benchmark: b.Name},
+		Spec: jobs.Spec{Model: b.Model, Engine: b.Engine, Suite: b.Suite, Mode: b.Mode, Benchmark: b.Name, Exclusive: jobs.Flag(b.Exclusive)},
 	}
 	id, err = a.intake.submit(c, jobs.FromProgram)
 	a.audit.submitted(c, orDefault(id, b.ID), err)

@@ -81,6 +81,8 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		Page:              page(cfg, parts, log),
 		Settings:          agentSettings(cfg),
 		GPUs:              agent.GPUPolicy(cfg.GPUs),
+		GPUSets:           agent.GPUSets{Sets: cfg.GPUSets, PerJob: cfg.GPUsPerJob},
+		Exclusive:         cfg.Exclusive,
 		AllowedImages:     cfg.AllowedImages,
 		Policy:            policyOf(cfg),
 		MaxConcurrentJobs: cfg.MaxConcurrentJobs,

@@ -70,6 +70,7 @@ type gpuInfo struct {
 	UUID        string `json:"uuid,omitempty"`
 	Model       string `json:"model"`
 	MemoryBytes int64  `json:"memory_bytes"`
+	MIG         string `json:"mig,omitempty"` // the profile, of an instance
 }
 
 // agentInfo returns what the agent knows about the run, as decoded JSON of at most
@@ -89,7 +90,7 @@ func (x *execution) agentInfo() map[string]any {
 	}
 	if id.Machine != nil {
 		info.Fingerprint = id.Machine.Fingerprint()
-		info.GPUs = gpusOf(id.Machine, x.cfg.GPUs())
+		info.GPUs = gpusOf(id.Machine, x.gpus())
 	}
 	return info.bounded()
 }
@@ -98,7 +99,15 @@ func (x *execution) agentInfo() map[string]any {
 func gpusOf(m *hwdetect.Machine, got []string) (list []gpuInfo) {
 	for _, g := range m.GPUs {
 		if slices.Contains(got, runner.AllGPUs) || slices.Contains(got, g.UUID) || slices.Contains(got, strconv.Itoa(g.Index)) {
-			list = append(list, gpuInfo{g.Index, g.UUID, g.Model, g.MemoryBytes})
+			list = append(list, gpuInfo{Index: g.Index, UUID: g.UUID, Model: g.Model, MemoryBytes: g.MemoryBytes})
+		}
+		if g.MIG == nil {
+			continue
+		}
+		for _, i := range g.MIG.Instances {
+			if slices.Contains(got, i.UUID) {
+				list = append(list, gpuInfo{g.Index, i.UUID, g.Model, i.MemoryBytes, i.Profile})
+			}
 		}
 	}
 	return list

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/kirizan/kitt-agent/agent/internal/gpusets"
 	"github.com/kirizan/kitt-agent/runner"
 )
 
@@ -148,6 +149,8 @@ func (x *execution) runnerJob() runner.Job {
 	if rec.Config != "" {
 		config = filepath.Join(x.job.ResultsDir(), rec.Config)
 	}
+	gpus := x.gpus()
+	place := gpusets.Place(x.cfg.Identity().Machine, gpus)
 	return runner.Job{
 		ID:         x.job.ID,
 		Dir:        x.job.Dir,
@@ -159,9 +162,21 @@ func (x *execution) runnerJob() runner.Job {
 		Mode:       cmp.Or(spec.Mode, rec.Mode),
 		Config:     config,
 		Image:      rec.Image,
-		GPUs:       x.cfg.GPUs(),
+		GPUs:       gpus,
+		GPUFiles:   max(place.Files, min(len(gpus), 1)),
+		GPUsOnly:   x.cfg.OwnGPUs && len(rec.GPUs) > 0,
+		Host:       place.Host,
 		StopGrace:  x.cfg.StopGrace,
 	}
+}
+
+// gpus returns the GPUs that the job has, as its runner gets them: its own, or those of
+// every benchmark.
+func (x *execution) gpus() []string {
+	if own := x.job.Record().GPUs; len(own) > 0 {
+		return own
+	}
+	return x.cfg.GPUs()
 }
 
 // isContextError reports whether err is what a run returns because ctx ended, and

@@ -14,6 +14,7 @@
 //	metrics.go    what the benchmark measured
 //	remarks.go    what the program remarks on that
 //	machine.go    whether the machine was fit to be measured
+//	neighbours.go which other benchmarks ran at the same time
 //	outcome.go    how the job ended
 //	logs.go       the job's log, as runners and the storage write to it
 //
@@ -57,6 +58,10 @@ type Config struct {
 	GPUs  func() []string // what a benchmark gets, as runner.Job names them
 	Image func() string   // the container image in force; empty leaves it to the runner
 	Nudge func()          // asks for a heartbeat now
+
+	// OwnGPUs says that each benchmark has GPUs of its own, in its record, and may see
+	// no others.
+	OwnGPUs bool
 
 	// Refusals returns a sentence for each setting of the server's that is not in
 	// force, for the logs of jobs.
@@ -241,7 +246,12 @@ func (x *execution) startPreparing(ctx context.Context) {
 			x.jobLog.Note("The setting " + refusal)
 		}
 	}
-	if x.transition(ctx, jobs.StatePreparing, nil) {
+	gpus := x.cfg.Queue.gpus(x.job)
+	if len(gpus) > 0 {
+		x.jobLog.Note("GPUs: " + strings.Join(gpus, ", "))
+	}
+	// Nothing starts before the disk has what the job holds: the next start has to know.
+	if x.transition(ctx, jobs.StatePreparing, func(rec *jobs.Record) { rec.GPUs = gpus }) {
 		x.cfg.Nudge()
 	}
 }
@@ -278,10 +288,14 @@ func (x *execution) isFinishing() bool { return x.job.State() == jobs.StateFinis
 // recordOutcome records how the job's work ended. What is left is its report.
 func (x *execution) recordOutcome(o jobs.Outcome) {
 	o = x.withoutSecrets(o)
-	err := x.job.Transition(jobs.StateFinishing, false, func(rec *jobs.Record) { rec.Outcome = &o })
+	err := x.job.Transition(jobs.StateFinishing, false, func(rec *jobs.Record) {
+		rec.Outcome = &o
+		rec.Neighbours = partedFrom(rec.Neighbours, "", time.Now())
+	})
 	if err != nil {
 		x.log.Error("state not written", "job", x.job.ID, "err", err)
 	}
+	x.part()
 }
 
 // finish makes the report of a job that ended, releases its lease on the model and

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kirizan/kitt-agent/agent/internal/engineport"
+	"github.com/kirizan/kitt-agent/agent/internal/jobs"
 	"github.com/kirizan/kitt-agent/hwdetect"
 	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
@@ -192,9 +193,13 @@ func (x *execution) checkPort() error {
 
 // enginePort returns the port on which the engine of the job listens, and whether it is
 // known: that of its profile, or the engine's usual one.
-func (x *execution) enginePort() (port int, known bool) {
-	if port := x.job.Record().EnginePort; port > 0 {
+func (x *execution) enginePort() (port int, known bool) { return portOf(x.job) }
+
+// portOf returns the port on which the engine of j listens, as enginePort does. Of a job
+// that waits, the profile is not known yet.
+func portOf(j *jobs.Job) (port int, known bool) {
+	if port := j.Record().EnginePort; port > 0 {
 		return port, true
 	}
-	return engineport.Default(x.job.Command.Spec.Engine)
+	return engineport.Default(j.Command.Spec.Engine)
 }

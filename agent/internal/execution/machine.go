@@ -111,7 +111,11 @@ func (x *execution) judge(ctx context.Context, result runner.Result, o *jobs.Out
 func (x *execution) neighbours() (names []string) {
 	for _, j := range x.cfg.Queue.Active() {
 		if j != x.job && j.IsBenchmark() && j.State() == jobs.StateRunning {
-			names = append(names, "job "+j.ID)
+			name := "job " + j.ID
+			if overlap := x.overlap(j); overlap != "" {
+				name += ", which uses " + overlap + " too"
+			}
+			names = append(names, name)
 		}
 	}
 	return names
@@ -129,7 +133,7 @@ func (x *execution) comparable() map[string]string {
 		of["fingerprint"], of["driver"], of["cuda"], of["cuda_driver"] = m.Fingerprint(), m.DriverVersion, m.CUDAVersion, m.CUDADriver
 		of["os"], of["cpu"] = m.OS, m.CPU.Model
 		var models, uuids []string
-		for _, g := range gpusOf(m, x.cfg.GPUs()) {
+		for _, g := range gpusOf(m, x.gpus()) {
 			models, uuids = append(models, g.Model), append(uuids, g.UUID)
 		}
 		of["gpus"], of["gpu_uuids"] = strings.Join(models, ", "), strings.Join(uuids, ", ")

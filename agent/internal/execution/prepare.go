@@ -65,7 +65,7 @@ func (x *execution) prepare(ctx context.Context) {
 		return
 	}
 	// The intent is on disk before the runner hears of the job.
-	x.transition(ctx, jobs.StateRunning, func(rec *jobs.Record) {
+	begun := x.transition(ctx, jobs.StateRunning, func(rec *jobs.Record) {
 		rec.StartedAt = time.Now()
 		rec.ModelPath = lease.Path
 		rec.ModelName = lease.Name
@@ -74,6 +74,9 @@ func (x *execution) prepare(ctx context.Context) {
 		rec.ModelHash = lease.Hash
 		rec.Image = x.cfg.Image()
 	})
+	if begun {
+		x.meet()
+	}
 }
 
 // checkJob returns why the runner has nothing to run the job with, if it knows that

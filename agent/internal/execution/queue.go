@@ -2,6 +2,7 @@ package execution
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -10,16 +11,38 @@ import (
 	"github.com/kirizan/kitt-agent/runner"
 )
 
+// A GPUAllocator gives benchmarks GPUs that no other one has. Its methods are safe for
+// concurrent use, return at once, and call nothing of the queue's.
+type GPUAllocator interface {
+	// Take gives a job GPUs, and the same ones when it is called again. The error says
+	// why there are none now.
+	Take(job string) ([]string, error)
+
+	// Hold has a job hold GPUs again after a restart; none stands for all of them.
+	Hold(job string, gpus []string)
+
+	Release(job string)
+}
+
+// A QueueConfig says which benchmarks run at once.
+type QueueConfig struct {
+	Slots     int          // how many
+	GPUs      GPUAllocator // nil if each benchmark has all GPUs
+	Exclusive bool         // whether each one waits until no other runs
+	OnePort   bool         // whether all use the ports of one network, so that none with the same engine's port run at once
+}
+
 // A Queue holds the jobs that wait, in the order in which they were accepted, and
 // those that hold a slot. Its methods are safe for concurrent use.
 type Queue struct {
-	slots int // benchmarks that run at once
+	cfg QueueConfig
 
 	mu      sync.Mutex
 	waiting []*jobs.Job                           // guarded by mu, like all that follows
 	running map[*jobs.Job]context.CancelCauseFunc // what stops each; nil before it has begun
 	blocked map[*jobs.Job]string                  // why jobs in running can't start now
 	closed  bool                                  // no job gets a slot any more
+	denied  denial                                // why the next benchmark gets no slot
 
 	changes base.Broadcast
 }
@@ -28,10 +51,16 @@ type Queue struct {
 // at the queue.
 func (q *Queue) Changed() <-chan struct{} { return q.changes.Wait() }
 
-// NewQueue returns a queue with so many slots for benchmarks.
-func NewQueue(slots int) *Queue {
+// A denial says why a job that waits gets no slot, though one is free.
+type denial struct {
+	job    *jobs.Job // nil if there is no such job
+	reason string
+}
+
+// NewQueue returns an empty queue.
+func NewQueue(cfg QueueConfig) *Queue {
 	return &Queue{
-		slots: slots, running: map[*jobs.Job]context.CancelCauseFunc{}, blocked: map[*jobs.Job]string{},
+		cfg: cfg, running: map[*jobs.Job]context.CancelCauseFunc{}, blocked: map[*jobs.Job]string{},
 	}
 }
 
@@ -87,13 +116,19 @@ func (q *Queue) Take() *jobs.Job {
 	if q.closed {
 		return nil
 	}
-	free := map[lane]int{laneGPU: q.slots, laneInstall: 1, laneStop: 1}
+	free := map[lane]int{laneGPU: q.cfg.Slots, laneInstall: 1, laneStop: 1}
 	for j := range q.running {
 		free[laneOf(j)]--
 	}
+	full := false // no benchmark overtakes another
 	for i, j := range q.waiting {
 		if l := laneOf(j); l != laneNone && free[l] <= 0 {
 			continue
+		}
+		if j.IsBenchmark() {
+			if full = full || !q.admitLocked(j); full {
+				continue
+			}
 		}
 		q.waiting = slices.Delete(q.waiting, i, i+1)
 		q.running[j] = nil
@@ -102,12 +137,64 @@ func (q *Queue) Take() *jobs.Job {
 	return nil
 }
 
+// admitLocked reports whether the benchmark j, which is the next one, can have a slot,
+// and takes its GPUs then. q.mu must be held.
+func (q *Queue) admitLocked(j *jobs.Job) bool {
+	q.denied = denial{}
+	port, known := portOf(j)
+	for other := range q.running {
+		if !other.IsBenchmark() {
+			continue
+		}
+		if theirs, _ := portOf(other); q.cfg.OnePort && known && port == theirs {
+			q.denied = denial{j, fmt.Sprintf("job %s has port %d of their engine; with policy.container.network: job each has a network of its own", other.ID, port)}
+		}
+		if q.exclusive(other) || q.exclusive(j) {
+			q.denied = denial{j, fmt.Sprintf("it runs apart from others (exclusive), and job %s is running", other.ID)}
+			if q.exclusive(other) {
+				q.denied.reason = fmt.Sprintf("job %s runs apart from others (exclusive)", other.ID)
+			}
+		}
+	}
+	if q.denied.job != nil || q.cfg.GPUs == nil {
+		return q.denied.job == nil
+	}
+	if _, err := q.cfg.GPUs.Take(j.ID); err != nil {
+		q.denied = denial{j, err.Error()}
+		return false
+	}
+	return true
+}
+
+// exclusive reports whether the benchmark j runs at the same time as no other one.
+func (q *Queue) exclusive(j *jobs.Job) bool { return q.cfg.Exclusive || bool(j.Command.Spec.Exclusive) }
+
 // Admit gives j a slot although it never waited, as after a restart.
 func (q *Queue) Admit(j *jobs.Job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.running[j] = nil
+	if q.cfg.GPUs != nil && j.IsBenchmark() {
+		q.cfg.GPUs.Hold(j.ID, j.Record().GPUs)
+	}
 }
+
+// gpus returns the GPUs that j holds for itself; none if benchmarks have all of them. j
+// holds a slot.
+func (q *Queue) gpus(j *jobs.Job) []string {
+	if q.cfg.GPUs == nil || !j.IsBenchmark() {
+		return nil
+	}
+	set, err := q.cfg.GPUs.Take(j.ID)
+	if err != nil {
+		return nil
+	}
+	return set
+}
+
+// Look has the jobs that wait looked at again, since something outside of the queue has
+// changed.
+func (q *Queue) Look() { q.changes.Send() }
 
 // begin says how to stop j, which holds a slot.
 func (q *Queue) begin(j *jobs.Job, stop context.CancelCauseFunc) {
@@ -131,6 +218,9 @@ func (q *Queue) release(j *jobs.Job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.running, j)
+	if q.cfg.GPUs != nil {
+		q.cfg.GPUs.Release(j.ID)
+	}
 	q.changes.Send()
 }
 
@@ -186,11 +276,16 @@ func (q *Queue) block(j *jobs.Job, reason string) {
 	}
 }
 
-// Blocked returns why j, which holds a slot, can't start its benchmark now; empty if
-// nothing keeps it from that.
+// Blocked returns why j, whose turn has come, can't start its benchmark now; empty if
+// nothing but the number of benchmarks keeps it from that.
 func (q *Queue) Blocked(j *jobs.Job) string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.denied.job == j {
+		if _, runs := q.running[j]; !runs {
+			return q.denied.reason
+		}
+	}
 	return q.blocked[j]
 }
 

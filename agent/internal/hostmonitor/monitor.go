@@ -130,9 +130,15 @@ func New(cfg Config) *Monitor {
 	return m
 }
 
+// Changes are called by Run, in its goroutine.
+type Changes struct {
+	Described func() // there is a description, or a new one
+	Differs   func() // it has another fingerprint than before; not while jobs run
+}
+
 // Run describes the machine, then reads it now and then until ctx is done. While
-// idle, it looks at the whole of it again, and calls changed if it differs.
-func (m *Monitor) Run(ctx context.Context, idle func() bool, changed func()) {
+// idle, it looks at the whole of it again, and also when a GPU has failed or recovered.
+func (m *Monitor) Run(ctx context.Context, idle func() bool, changes Changes) {
 	again := time.NewTimer(detectEvery)
 	defer again.Stop()
 	tick := time.NewTicker(readingEvery)
@@ -145,10 +151,18 @@ func (m *Monitor) Run(ctx context.Context, idle func() bool, changed func()) {
 	})
 	_, err := m.describe(ctx)
 	close(m.detected)
+	changes.Described()
 	reading.Wait()
 	m.logRead(ctx, "machine", err)
 	if what := m.Description(); what != nil && what.Incomplete() {
 		again.Reset(detectSoon)
+	}
+	fault, differs := m.Latest().Telemetry.Fault, false
+	look := func() {
+		changed, err := m.describe(ctx)
+		m.logRead(ctx, "machine", err)
+		differs = differs || changed
+		changes.Described()
 	}
 	for {
 		select {
@@ -157,16 +171,20 @@ func (m *Monitor) Run(ctx context.Context, idle func() bool, changed func()) {
 		case <-tick.C:
 		case <-again.C:
 			if idle() {
-				differs, err := m.describe(ctx)
-				m.logRead(ctx, "machine", err)
-				if differs {
-					changed()
-				}
+				look()
 			}
 			again.Reset(detectEvery)
 		}
 		m.readForBeats(ctx)
 		m.readForStatus(ctx, idle())
+		if now := m.Latest().Telemetry.Fault; now != fault {
+			fault = now
+			look() // which GPU it is
+		}
+		if differs && idle() {
+			differs = false
+			changes.Differs()
+		}
 	}
 }
 

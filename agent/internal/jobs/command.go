@@ -40,10 +40,20 @@ type Spec struct {
 	Suite     string `json:"suite_name,omitempty"`
 	Mode      string `json:"engine_mode,omitempty"`    // docker, native or empty
 	Benchmark string `json:"benchmark_name,omitempty"` // shown to people; it doesn't reach `kitt run`
+	Exclusive Flag   `json:"exclusive,omitempty"`      // whether it runs at the same time as no other benchmark
 	Profile   Text   `json:"profile_id,omitempty"`     // of an engine profile of the server's; see package profile
 
 	// RuntimeConfig configures an engine that is started; see engine.Spec.
 	RuntimeConfig json.RawMessage `json:"runtime_config,omitempty"`
+}
+
+// A Flag is a yes or no of a command. Anything but true counts as no.
+type Flag bool
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (f *Flag) UnmarshalJSON(data []byte) error {
+	*f = string(data) == "true"
+	return nil
 }
 
 // A Text is a text of a command that is of no consequence. A value of another kind

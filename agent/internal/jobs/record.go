@@ -27,6 +27,8 @@ type Record struct {
 	Config      string        `json:"config,omitempty"`      // name of the file among the results that configures the engine
 	Mode        string        `json:"mode,omitempty"`        // engine_mode, if an engine profile decided it
 	EnginePort  int           `json:"engine_port,omitempty"` // of its engine profile; 0 if that names none
+	GPUs        []string      `json:"gpus,omitempty"`        // that it has for itself, by UUID; none if benchmarks have all of them
+	Neighbours  []Neighbour   `json:"neighbours,omitempty"`  // benchmarks of this agent that ran at the same time
 	LogLines    int64         `json:"log_lines,omitempty"`   // once it has ended
 	LogRefused  int64         `json:"log_refused,omitempty"` // lines that the disk refused; once it has ended
 	Outcome     *Outcome      `json:"outcome,omitempty"`     // once it is known; not changed after that
@@ -35,6 +37,14 @@ type Record struct {
 	// LeftoversSince is when a benchmark was started that may have left something
 	// running, which is still to be ended; zero if nothing is.
 	LeftoversSince time.Time `json:"leftovers_since,omitzero"`
+}
+
+// A Neighbour is another benchmark of this agent that ran while a job's did.
+type Neighbour struct {
+	Job     string    `json:"job"`
+	Overlap string    `json:"overlap,omitempty"` // what both used, for a person; empty for nothing but the machine
+	From    time.Time `json:"from"`
+	To      time.Time `json:"to,omitzero"` // zero while both run
 }
 
 // A Cancellation is a request to stop a job.

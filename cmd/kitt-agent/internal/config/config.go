@@ -63,9 +63,12 @@ type Config struct {
 	Simulated         Simulated
 	Slurm             Slurm
 	GPUs              string // auto, all or none
+	GPUSets           [][]string
+	GPUsPerJob        int // 0 for all
+	Exclusive         bool
 	AllowedImages     []string
 	Policy            Policy
-	MaxConcurrentJobs int
+	MaxConcurrentJobs int // 0 for the agent's default
 	StopGrace         time.Duration
 	MaxJobDuration    time.Duration // 0 for no limit
 	DrainTimeout      time.Duration

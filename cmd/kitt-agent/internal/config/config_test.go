@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, 8090, c.Port)
 	require.Equal(t, "auto", c.Runner)
 	require.Equal(t, "auto", c.GPUs)
-	require.Equal(t, 1, c.MaxConcurrentJobs)
+	require.Zero(t, c.MaxConcurrentJobs, "the agent decides: 1, or one for each set of GPUs")
 	require.Equal(t, 10*time.Second, c.StopGrace)
 	require.Equal(t, 30*24*time.Hour, c.Retention.MaxAge)
 	require.EqualValues(t, 2<<30, c.Retention.MaxSize)

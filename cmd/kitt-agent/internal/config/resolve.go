@@ -110,25 +110,24 @@ func (s Sources) Resolve() (*Config, []string, error) {
 // defaults returns the settings of an agent that is told nothing.
 func defaults() *Config {
 	c := &Config{
-		Port:              8090,
-		Models:            Models{Streams: 16, ShareTimeout: 30 * time.Second},
-		DiskLow:           2 << 30,
-		Notify:            Notify{Format: string(notify.JSON), PerHour: notify.DefaultPerHour},
-		Runner:            "auto",
-		Simulated:         Simulated{Speed: 1},
-		Slurm:             Slurm{GPUs: 1, Container: "none"},
-		GPUs:              "auto",
-		MaxConcurrentJobs: 1,
-		StopGrace:         10 * time.Second,
-		DrainTimeout:      10 * time.Second,
-		Engines:           Engines{StartTimeout: native.DefaultStartTimeout},
-		Retention:         Retention{MaxAge: 30 * day, MaxSize: 2 << 30},
-		Integrity:         Integrity{Enabled: true, Interval: time.Second, OnInvalid: "report", WaitIdle: 2 * time.Minute, CoolLimit: 10 * time.Minute},
-		Limits:            Limits{Log: supervisor.DefaultLimit, Connections: 2048, Followers: 1100},
-		Policy:            Policy{EngineSocket: "proxy", Container: ContainerPolicy{Network: "host", Pids: socketproxy.DefaultPids}, Engines: EnginePolicy{Listen: native.DefaultListen}},
-		Log:               Log{Level: slog.LevelInfo, Format: "auto"},
-		Page:              true,
-		origins:           map[string]noted{},
+		Port:         8090,
+		Models:       Models{Streams: 16, ShareTimeout: 30 * time.Second},
+		DiskLow:      2 << 30,
+		Notify:       Notify{Format: string(notify.JSON), PerHour: notify.DefaultPerHour},
+		Runner:       "auto",
+		Simulated:    Simulated{Speed: 1},
+		Slurm:        Slurm{GPUs: 1, Container: "none"},
+		GPUs:         "auto",
+		StopGrace:    10 * time.Second,
+		DrainTimeout: 10 * time.Second,
+		Engines:      Engines{StartTimeout: native.DefaultStartTimeout},
+		Retention:    Retention{MaxAge: 30 * day, MaxSize: 2 << 30},
+		Integrity:    Integrity{Enabled: true, Interval: time.Second, OnInvalid: "report", WaitIdle: 2 * time.Minute, CoolLimit: 10 * time.Minute},
+		Limits:       Limits{Log: supervisor.DefaultLimit, Connections: 2048, Followers: 1100},
+		Policy:       Policy{EngineSocket: "proxy", Container: ContainerPolicy{Network: "host", Pids: socketproxy.DefaultPids}, Engines: EnginePolicy{Listen: native.DefaultListen}},
+		Log:          Log{Level: slog.LevelInfo, Format: "auto"},
+		Page:         true,
+		origins:      map[string]noted{},
 	}
 	if host, err := os.Hostname(); err == nil && rules.Name(host) == nil {
 		c.Name = host
@@ -166,6 +165,12 @@ func (c *Config) check() []error {
 	}
 	if c.Policy.EngineSocket == "host" && c.Policy.Container.Network == "job" {
 		fault("policy.container.network", c.where("policy.container.network"), "a network of the job needs policy.engine_socket: proxy", "set it to host")
+	}
+	if len(c.GPUSets) > 0 && c.GPUsPerJob > 0 {
+		fault("gpu_sets", c.where("gpu_sets"), "gpus_per_job is set too", "keep one of the two")
+	}
+	if c.GPUs == "none" && (len(c.GPUSets) > 0 || c.GPUsPerJob > 0) {
+		fault("gpus", c.where("gpus"), "it is none, and gpu_sets or gpus_per_job gives benchmarks some", "remove one of the two")
 	}
 	if c.MetricsListen != "" && !c.ServesMetrics() {
 		fault("metrics_listen", c.where("metrics_listen"), "metrics: false says that there are none", "remove one of the two")

@@ -301,6 +301,28 @@ func list(field func(*Config) *[]string, check func(string) error) func(*Config,
 	}
 }
 
+// gpuSets takes a list of lists of names of GPUs.
+func gpuSets(c *Config, n *yaml.Node) error {
+	if n.Tag == "!!null" {
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode {
+		return errors.New("it is no list")
+	}
+	var sets [][]string
+	for _, item := range n.Content {
+		err := list(func(*Config) *[]string {
+			sets = append(sets, nil)
+			return &sets[len(sets)-1]
+		}, agent.CheckGPUName)(c, follow(item))
+		if err != nil {
+			return err
+		}
+	}
+	c.GPUSets = sets
+	return agent.GPUSets{Sets: sets}.Validate()
+}
+
 func environment(c *Config, n *yaml.Node) error {
 	if n.Tag == "!!null" {
 		return nil
