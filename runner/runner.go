@@ -227,6 +227,10 @@ type Result struct {
 	Runner      string // which kind of runner ran it: "docker", "process", …
 	ContainerID string // the container, where there was one
 	Image       Image  // of the container
-	Started     time.Time
-	Ended       time.Time
+
+	// SeenGPUs is how many GPUs the run could see from inside; nil if that isn't known.
+	SeenGPUs *int
+
+	Started time.Time
+	Ended   time.Time
 }

@@ -49,7 +49,9 @@ func (r *Runner) describe(ctx context.Context, job runner.Job, image string, p p
 	for _, path := range job.ModelPaths() {
 		binds = append(binds, bind{from: path, to: path, readOnly: true})
 	}
+	devices := r.devices(ctx, job)
 	env := append(slices.Clone(r.config.Env), runner.PhaseVar+"="+job.PhaseFile())
+	env = append(env, socketproxy.VisibleDevices+"="+devices.Visible())
 	if host != "" {
 		env = append(env, "DOCKER_HOST="+host)
 	}
@@ -61,7 +63,8 @@ func (r *Runner) describe(ctx context.Context, job runner.Job, image string, p p
 		ReadonlyRootfs: r.config.ReadOnlyRoot,
 		Mounts:         links,
 		Resources: container.Resources{
-			DeviceRequests: socketproxy.DeviceRequests(job.GPUs), Memory: r.memoryLimit(), PidsLimit: &r.config.Pids,
+			DeviceRequests: devices.Requests(), Memory: r.memoryLimit(job), PidsLimit: &r.config.Pids,
+			CpusetCpus: job.Host.CPUs, CpusetMems: job.Host.MemoryNodes,
 		},
 	}
 	if r.config.Network == socketproxy.NetworkJob {
@@ -70,7 +73,7 @@ func (r *Runner) describe(ctx context.Context, job runner.Job, image string, p p
 	addBinds(hostConfig, binds)
 	config := &container.Config{
 		Image:      image,
-		Entrypoint: r.entrypoint(runDir(job), p, "kitt"),
+		Entrypoint: r.entrypoint(job, p, "kitt"),
 		Cmd:        arguments(job),
 		Env:        env,
 		Labels: map[string]string{
@@ -100,8 +103,19 @@ func (r *Runner) modelLinks(job runner.Job) (mounts []mount.Mount, err error) {
 	return mounts, nil
 }
 
-// memoryLimit returns the most bytes of RAM that a container may use; 0 for no limit.
-func (r *Runner) memoryLimit() int64 { return memory() / 100 * int64(r.config.MemoryPercent) }
+// memoryLimit returns the most bytes of RAM that a container of a job may use; 0 for no
+// limit.
+func (r *Runner) memoryLimit(job runner.Job) int64 {
+	return share(memory()/100*int64(r.config.MemoryPercent), job)
+}
+
+// share returns a job's share of some memory.
+func share(bytes int64, job runner.Job) int64 {
+	if s := job.Host.MemoryShare; s > 0 && s < 1 {
+		return int64(float64(bytes) * s)
+	}
+	return bytes
+}
 
 // socketOf returns the mount of the engine's socket that a job gets, none if it gets
 // none, and the engine's address in its container; an empty one where kitt finds it by
@@ -121,15 +135,20 @@ func (r *Runner) socketOf(job runner.Job) (socket bind, host string) {
 	return bind{from: path, to: path}, host
 }
 
-// entrypoint returns the supervisor's command line for a run in dir, up to the
-// command's name.
-func (r *Runner) entrypoint(dir string, p program.Program, command string) []string {
-	return slices.Concat([]string{programTarget}, p.Args, []string{
-		"-dir", dir,
+// entrypoint returns the supervisor's command line for a job, up to the command's name.
+func (r *Runner) entrypoint(job runner.Job, p program.Program, command string) []string {
+	args := slices.Concat([]string{programTarget}, p.Args, []string{
+		"-dir", runDir(job),
 		"-limit", strconv.FormatInt(supervisor.LimitOf(r.config.LogLimit), 10),
 		"-done", strconv.Itoa(supervisor.StatusDone),
-		"--", command,
 	})
+	if job.GPUFiles > 0 {
+		args = append(args, "-gpus", strconv.Itoa(job.GPUFiles))
+		if job.GPUsOnly {
+			args = append(args, "-gpus-only")
+		}
+	}
+	return append(args, "--", command)
 }
 
 // logConfig says how the engine keeps what the supervisor itself prints, some

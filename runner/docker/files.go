@@ -43,6 +43,7 @@ type end struct {
 	OOM      bool      `json:"oom,omitempty"`
 	Signal   string    `json:"signal,omitempty"` // only of a supervised run
 	Detail   string    `json:"detail,omitempty"`
+	SeenGPUs *int      `json:"seen_gpus,omitempty"` // from inside; nil if unknown
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
 }

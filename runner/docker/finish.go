@@ -81,7 +81,7 @@ func (f *follower) finish(ctx context.Context) (runner.Result, error) {
 func (f *follower) result() (runner.Result, error) {
 	e := f.rec.End
 	result := f.begun()
-	result.Started, result.Ended = e.Started, e.Finished
+	result.Started, result.Ended, result.SeenGPUs = e.Started, e.Finished, e.SeenGPUs
 	if e.Code == 0 {
 		return result, f.outErr
 	}

@@ -87,7 +87,7 @@ func (r *Runner) startProxy(ctx context.Context, job runner.Job, p program.Progr
 	if !r.proxied() {
 		return nil
 	}
-	return socketproxy.Start(ctx, commandOf(p), proxyDir(job), r.policy(job))
+	return socketproxy.Start(ctx, commandOf(p), proxyDir(job), r.policy(ctx, job))
 }
 
 // keepProxy starts the job's socket proxy again when it dies, until done is called.
@@ -134,11 +134,13 @@ func (f *follower) restartProxy(ctx context.Context) {
 func commandOf(p program.Program) []string { return append([]string{p.Path}, p.Args...) }
 
 // policy returns what a job's benchmark may do through its socket proxy.
-func (r *Runner) policy(job runner.Job) socketproxy.Policy {
+func (r *Runner) policy(ctx context.Context, job runner.Job) socketproxy.Policy {
+	devices := r.devices(ctx, job)
 	p := socketproxy.Policy{
 		Job: job.ID, Engine: r.engine.DaemonHost(), Images: r.config.EngineImages,
 		Results: job.ResultsDir, Caches: r.caches(), LinkDirs: r.config.LinkDirs,
-		GPUs: job.GPUs, ShmMax: memory() / 2, Pids: r.config.Pids, Memory: r.memoryLimit(),
+		GPUs: devices.GPUs, CDI: devices.CDI, CPUs: job.Host.CPUs, MemoryNodes: job.Host.MemoryNodes,
+		ShmMax: share(memory()/2, job), Pids: r.config.Pids, Memory: r.memoryLimit(job),
 		Network: r.config.Network, Labels: map[string]string{LabelOwner: r.config.Owner},
 		Benchmark: map[string]string{LabelCommand: job.ID, LabelOwner: r.config.Owner},
 	}

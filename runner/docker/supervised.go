@@ -208,11 +208,14 @@ func (s *runFiles) outcome(ctx context.Context) (*end, error) {
 	case err != nil:
 		return nil, lost("how it ended can't be read: " + err.Error())
 	case found:
+		if exit.Fault != "" {
+			return nil, s.f.wrongGPUs(ctx, exit)
+		}
 		if exit.Error != "" {
 			return nil, s.f.notBegun(exit.Error, false)
 		}
 		return &end{
-			Code: exit.Code, Signal: exit.Signal, Started: exit.Started, Finished: exit.Ended,
+			SeenGPUs: s.f.seenGPUs(exit), Code: exit.Code, Signal: exit.Signal, Started: exit.Started, Finished: exit.Ended,
 			OOM: exit.OOM || s.f.rec.kernelKilled(exit.Code, kernelKills(), base.BootID()),
 		}, nil
 	case s.f.rec.Boot != base.BootID():

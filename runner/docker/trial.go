@@ -71,7 +71,7 @@ func (r *Runner) Try(ctx context.Context, image, dir string) (trial Trial, err e
 	if err != nil {
 		return trial, r.cantTry(err, trial.Program)
 	}
-	config.Entrypoint = r.entrypoint(runDir(job), trial.Program, programTarget)
+	config.Entrypoint = r.entrypoint(job, trial.Program, programTarget)
 	config.Cmd = append(trial.Program.Args[:len(trial.Program.Args):len(trial.Program.Args)], "-check")
 	config.Labels = map[string]string{LabelOwner: r.config.Owner}
 	id, err := r.createAs(ctx, "kitt-"+job.ID, config, host)

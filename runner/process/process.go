@@ -103,7 +103,7 @@ func (r *Runner) Run(ctx context.Context, job runner.Job, out runner.Output) (ru
 	dir := directory(job)
 	group := makeGroup(dir)
 	s := spec{
-		Version: version, Job: job.ID, Path: path, Args: r.config.Arguments(job), Env: append(r.environment(dir), runner.PhaseVar+"="+job.PhaseFile()), Group: string(group),
+		Version: version, Job: job.ID, Path: path, Args: r.config.Arguments(job), Env: append(r.environment(dir, job.GPUs), runner.PhaseVar+"="+job.PhaseFile()), Group: string(group),
 		Supervised: len(r.config.Supervisor) > 0, Limit: supervisor.LimitOf(r.config.LogLimit), At: time.Now().UTC(),
 	}
 	defer group.Remove() // if nothing was started in it
@@ -295,7 +295,7 @@ func (r *Runner) checkEngine(job runner.Job, kitt string) error {
 		return nil
 	}
 	var where engine.FinderConfig
-	for _, v := range r.environment("") {
+	for _, v := range r.environment("", nil) {
 		switch name, value, _ := strings.Cut(v, "="); name {
 		case "PATH":
 			where.Path = value
@@ -331,13 +331,22 @@ func (r *Runner) command(job runner.Job) (string, error) {
 	return path, nil
 }
 
-// environment returns that of the run in dir.
-func (r *Runner) environment(dir string) []string {
+// visibleGPUs is the variable that restricts CUDA to GPUs, by UUID or index (CUDA C++
+// Programming Guide, Environment Variables). It binds programs that keep to it.
+const visibleGPUs = "CUDA_VISIBLE_DEVICES"
+
+// environment returns that of the run in dir, which gets these GPUs.
+func (r *Runner) environment(dir string, gpus []string) []string {
 	env := r.config.Env
 	if env == nil {
 		env, _ = Environment(os.Environ())
 	}
-	return append(slices.Clone(env), markOf(dir))
+	env = append(slices.Clone(env), markOf(dir))
+	if len(gpus) > 0 && !slices.Contains(gpus, runner.AllGPUs) {
+		env = slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, visibleGPUs+"=") })
+		env = append(env, visibleGPUs+"="+strings.Join(gpus, ","))
+	}
+	return env
 }
 
 func directory(job runner.Job) string { return filepath.Join(job.Dir, kind) }

@@ -23,7 +23,10 @@ func (e Exit) plausible() Exit {
 	}
 	e.OOM = e.OOM && e.Code == 128+int(unix.SIGKILL)
 	e.Error = base.OneLine(base.Printable(e.Error, maxReason))
-	e.Output = max(0, e.Output)
+	e.Output, e.Devices = max(0, e.Output), max(-1, e.Devices)
+	if e.Fault != FaultFewGPUs && e.Fault != FaultManyGPUs {
+		e.Fault = ""
+	}
 	if e.Asked != askedByCancel && unix.SignalNum(e.Asked) == 0 {
 		e.Asked = ""
 	}

@@ -64,13 +64,20 @@ type Exit struct {
 	Signal  string    `json:"signal,omitempty"` // such as SIGKILL; empty if it exited by itself
 	OOM     bool      `json:"oom,omitempty"`    // whether the kernel killed it for want of memory
 	Error   string    `json:"error,omitempty"`  // why it could not be started
+	Fault   string    `json:"fault,omitempty"`  // what Error is about, if it is about GPUs: FaultFewGPUs or FaultManyGPUs
 	Boot    string    `json:"boot,omitempty"`   // the kernel's boot ID
-	Devices int       `json:"devices"`          // NVIDIA GPUs that it could see, by their files in /dev
+	Devices int       `json:"devices"`          // NVIDIA GPUs that it could see, by their files in /dev; -1 if these don't tell
 	Output  int64     `json:"output,omitempty"` // size of the output of a shared run, in bytes
 	Asked   string    `json:"asked,omitempty"`  // what asked a shared run to end: a signal's name, or cancel for CancelFile
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended"`
 }
+
+// What Exit.Fault says of a run that was not begun.
+const (
+	FaultFewGPUs  = "few-gpus"  // it would see fewer GPUs than it was to have
+	FaultManyGPUs = "many-gpus" // it would see more, and was to see no others
+)
 
 func (c Claim) version() int { return c.Version }
 func (e Exit) version() int  { return e.Version }

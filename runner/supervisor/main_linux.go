@@ -10,7 +10,7 @@ import (
 
 // Main is the whole of the program in front of a benchmark:
 //
-//	kitt-supervise [-limit BYTES] [-done STATUS] -dir DIRECTORY -- COMMAND [ARGUMENT...]
+//	kitt-supervise [-limit BYTES] [-done STATUS] [-gpus N [-gpus-only]] -dir DIRECTORY -- COMMAND [ARGUMENT...]
 //
 // It runs the command with both streams on a file in the directory, passes
 // signals on to it and writes down how it ended. It returns the status to exit
@@ -22,6 +22,8 @@ func Main(args []string, stdout io.Writer) int {
 	dir := flags.String("dir", "", "`directory` for the run's files")
 	limit := flags.Int64("limit", 0, "most `bytes` of output that are kept; 0 for no ceiling")
 	done := flags.Int("done", 0, "exit `status` after a command that succeeded")
+	gpus := flags.Int("gpus", 0, "`number` of GPUs that the command has to see; it is not begun with fewer")
+	only := flags.Bool("gpus-only", false, "whether it is not begun with more either")
 	check := flags.Bool("check", false, "print a word and exit")
 	if err := flags.Parse(args); err != nil {
 		return StatusFailed
@@ -37,7 +39,7 @@ func Main(args []string, stdout io.Writer) int {
 	}
 	say("the benchmark's output is in %s", filepath.Join(*dir, OutputFile))
 	say("how it ended will be in %s", filepath.Join(*dir, ExitFile))
-	end, err := Run(Config{Dir: *dir, Command: flags.Args(), Limit: *limit, Forward: true})
+	end, err := Run(Config{Dir: *dir, Command: flags.Args(), Limit: *limit, GPUs: *gpus, GPUsOnly: *only, Forward: true})
 	switch {
 	case errors.Is(err, ErrTaken):
 		say("not started: %v", err)

@@ -36,6 +36,12 @@ type Config struct {
 	// no ceiling other than the disk's own.
 	Limit int64
 
+	// GPUs is how many GPUs the program has to see at least, by their files in /dev, and
+	// GPUsOnly whether it may see no more. A program that sees others is not begun. Zero
+	// for GPUs checks nothing.
+	GPUs     int
+	GPUsOnly bool
+
 	// Forward passes the signals that ask a program to end, or tell it something,
 	// on to the program and what it started. Otherwise they are ignored: a local
 	// run is stopped by signals to the program itself.
@@ -134,11 +140,16 @@ func run(cfg Config, c Claim, signals *signals) (Exit, error) {
 		return Exit{}, fmt.Errorf("adopt orphans: %w", err)
 	}
 
-	end := Exit{Version: Version, Boot: c.Boot, Devices: gpuDevices(), Started: time.Now().UTC()}
+	end := cfg.checkGPUs(Exit{Version: Version, Boot: c.Boot, Devices: gpuDevices(os.DirFS("/dev")), Started: time.Now().UTC()})
 	kills := OOMKills()
-	pid, err := start(cfg, null, out)
-	if err != nil {
-		end.Error, end.Ended = err.Error(), time.Now().UTC()
+	pid := 0
+	if end.Error == "" {
+		if pid, err = start(cfg, null, out); err != nil {
+			end.Error = err.Error()
+		}
+	}
+	if end.Error != "" {
+		end.Ended = time.Now().UTC()
 		err := ending.write(end)
 		shared.ended(end)
 		shared.finish()

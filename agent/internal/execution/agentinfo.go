@@ -50,10 +50,12 @@ type agentInfo struct {
 	Benchmark   string `json:"benchmark,omitempty"`
 	Profile     string `json:"profile,omitempty"`
 
-	Runner      string     `json:"runner,omitempty"`
-	Image       *imageInfo `json:"image,omitempty"`
-	Fingerprint string     `json:"fingerprint,omitempty"` // of the machine
-	GPUs        []gpuInfo  `json:"gpus,omitempty"`        // that the run got
+	Runner      string           `json:"runner,omitempty"`
+	Image       *imageInfo       `json:"image,omitempty"`
+	Fingerprint string           `json:"fingerprint,omitempty"` // of the machine
+	GPUs        []gpuInfo        `json:"gpus,omitempty"`        // that the run got
+	GPUsSeen    *int             `json:"gpus_seen,omitempty"`   // how many it could see from inside
+	Neighbours  []jobs.Neighbour `json:"neighbours,omitempty"`  // benchmarks of this agent that ran at the same time
 
 	Machine *jobs.Machine `json:"integrity,omitempty"` // whether it was fit to be measured; details are under IntegrityKey
 }
@@ -83,11 +85,12 @@ func (x *execution) agentInfo() map[string]any {
 		Benchmark: spec.Benchmark, Profile: string(spec.Profile),
 	}
 	if o := rec.Outcome; o != nil {
-		info.Runner, info.Machine = o.Runner, o.Machine
+		info.Runner, info.Machine, info.GPUsSeen = o.Runner, o.Machine, o.SeenGPUs
 		if o.Image.ID != "" {
 			info.Image = &imageInfo{o.Image.Name, o.Image.ID, o.Image.Digest}
 		}
 	}
+	info.Neighbours = rec.Neighbours
 	if id.Machine != nil {
 		info.Fingerprint = id.Machine.Fingerprint()
 		info.GPUs = gpusOf(id.Machine, x.gpus())
@@ -139,6 +142,7 @@ func (info agentInfo) cut(limit int) agentInfo {
 		info.Machine = &machine
 	}
 	info.GPUs = slices.Clone(info.GPUs[:min(len(info.GPUs), maxGPUs, limit)])
+	info.Neighbours = slices.Clone(info.Neighbours[:min(len(info.Neighbours), limit)])
 	texts := []*string{
 		&info.Name, &info.ID, &info.Version, &info.CommandID, &info.TestID, &info.Model, &info.ModelPath, &info.ModelOrigin, &info.ModelHash, &info.Engine,
 		&info.EngineMode, &info.Suite, &info.Benchmark, &info.Profile, &info.Runner, &info.Fingerprint, &image.Name, &image.ID, &image.Digest,
@@ -146,6 +150,9 @@ func (info agentInfo) cut(limit int) agentInfo {
 	}
 	for i := range info.GPUs {
 		texts = append(texts, &info.GPUs[i].UUID, &info.GPUs[i].Model)
+	}
+	for i := range info.Neighbours {
+		texts = append(texts, &info.Neighbours[i].Job, &info.Neighbours[i].Overlap)
 	}
 	for _, text := range texts {
 		*text = jobs.Cut(*text, limit)

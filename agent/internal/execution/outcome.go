@@ -36,6 +36,7 @@ func (x *execution) outcome(ctx context.Context, result runner.Result, err error
 		o = Failed(err)
 	}
 	o.Runner, o.ContainerID, o.Image = result.Runner, result.ContainerID, jobs.Image(result.Image)
+	o.SeenGPUs = result.SeenGPUs
 	return o
 }
 

@@ -65,6 +65,8 @@ type Outcome struct {
 	Image       Image  `json:"image,omitzero"`    // of the container
 	MayRun      bool   `json:"may_run,omitempty"` // whether the benchmark was stopped and may still be running
 
+	SeenGPUs *int `json:"seen_gpus,omitempty"` // how many the benchmark could see from inside; nil if unknown
+
 	Machine *Machine `json:"machine,omitempty"` // nil if nothing was recorded of it
 }
 

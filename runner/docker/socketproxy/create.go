@@ -70,7 +70,7 @@ func (p Policy) config(asked *container.Config, image image, host *container.Hos
 		Labels: map[string]string{LabelEngine: p.Job},
 	}
 	maps.Copy(c.Labels, p.Labels)
-	c.Env = append(slices.DeleteFunc(slices.Clone(asked.Env), choosesDevices), "NVIDIA_VISIBLE_DEVICES="+p.visible(host))
+	c.Env = append(slices.DeleteFunc(slices.Clone(asked.Env), choosesDevices), VisibleDevices+"="+p.devices(host).Visible())
 	return c
 }
 
@@ -90,6 +90,7 @@ func (p Policy) hostConfig(asked *container.HostConfig, network container.Networ
 		return nil, err
 	}
 	pids := p.Pids
+	cpus, nodes := p.cpuset(asked.Resources)
 	host := &container.HostConfig{
 		Mounts: mounts, NetworkMode: network, AutoRemove: asked.AutoRemove, CapDrop: asked.CapDrop,
 		IpcMode: asked.IpcMode, ReadonlyRootfs: asked.ReadonlyRootfs, Init: asked.Init,
@@ -98,13 +99,11 @@ func (p Policy) hostConfig(asked *container.HostConfig, network container.Networ
 			"max-size": "64m", "max-file": "2",
 		}},
 		Resources: container.Resources{
-			Memory: p.memory(asked.Memory), NanoCPUs: asked.NanoCPUs, CpusetCpus: asked.CpusetCpus, CpusetMems: asked.CpusetMems,
+			Memory: p.memory(asked.Memory), NanoCPUs: asked.NanoCPUs, CpusetCpus: cpus, CpusetMems: nodes,
 			Ulimits: asked.Ulimits, PidsLimit: &pids,
 		},
 	}
-	if len(asked.DeviceRequests) > 0 {
-		host.DeviceRequests = DeviceRequests(p.GPUs)
-	}
+	host.DeviceRequests = p.devices(asked).Requests()
 	if network == "" {
 		host.NetworkMode = asked.NetworkMode
 	}

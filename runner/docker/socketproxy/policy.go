@@ -60,6 +60,15 @@ type Policy struct {
 	// GPUs are those that containers get which ask for any, as in runner.Job.
 	GPUs []string `json:"gpus,omitempty"`
 
+	// CDI are the names of these in a CDI specification, all of them; none where the
+	// engine is to be asked for GPUs without one.
+	CDI []string `json:"cdi,omitempty"`
+
+	// CPUs and MemoryNodes are those that containers get, as lists in the form of
+	// cpuset(7); empty for what they ask for.
+	CPUs        string `json:"cpus,omitempty"`
+	MemoryNodes string `json:"memory_nodes,omitempty"`
+
 	ShmMax int64 `json:"shm_max"` // the most bytes of /dev/shm; more is cut down to it
 	Pids   int64 `json:"pids"`    // the most processes and threads of a container
 
