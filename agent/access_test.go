@@ -19,7 +19,7 @@ import (
 
 // routes are those of the API, and some that it doesn't have.
 var routes = []string{
-	"POST /api/commands", "GET /api/logs/aa", "GET /api/engines", "POST /api/stop", "GET /api/status", "GET /healthz", "GET /readyz", "GET /metrics",
+	"POST /api/commands", "GET /api/logs/aa", "GET /api/engines", "GET /api/gpus", "POST /api/stop", "GET /api/status", "GET /healthz", "GET /readyz", "GET /metrics",
 	"OPTIONS /api/commands", "HEAD /api/status", "GET /", "POST /api/logs/aa",
 }
 

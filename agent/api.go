@@ -40,6 +40,7 @@ const (
 //	POST /api/commands      hand the agent a command, or cancel one     token
 //	GET  /api/logs/{id}     follow a job's log as Server-Sent Events     token
 //	GET  /api/engines       engines installed on the machine             token
+//	GET  /api/gpus          GPUs, the jobs that have them, processes     token
 //	POST /api/stop          {"mode": "drain" | "cancel"}, then stop      token
 //	POST /api/heartbeat     send the server a heartbeat now, and answer with its
 //	                        outcome: 200 or 502                          token
@@ -101,6 +102,7 @@ func (a *api) routes() []route {
 		{"POST /api/commands", a.authorized(a.postCommand)},
 		{"GET /api/logs/{id}", a.authorized(a.getLogs)},
 		{"GET /api/engines", a.authorized(a.getEngines)},
+		{"GET /api/gpus", a.authorized(a.getGPUs)},
 		{"POST /api/stop", a.authorized(a.postStop)},
 		{"POST /api/heartbeat", a.authorized(a.postHeartbeat)},
 		{"GET /api/status", a.getStatus},

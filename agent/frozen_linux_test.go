@@ -102,6 +102,7 @@ func TestEveryRouteAnswersWhileTheDiskHangs(t *testing.T) {
 		"GET /readyz":         {{"", []int{200}}},
 		"GET /metrics":        {{"", []int{404}}},
 		"GET /api/engines":    {{"", []int{200}}},
+		"GET /api/gpus":       {{"", []int{200}}},
 		"GET /api/logs/{id}":  {{"", []int{200}}},
 		"POST /api/heartbeat": {{"", []int{200}}},
 		"POST /api/commands": {

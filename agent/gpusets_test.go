@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -82,6 +83,18 @@ func TestFourJobsOnEightGPUs(t *testing.T) {
 		require.Empty(t, s.Job("a").Neighbours[1].Overlap, "c is on the other node")
 		require.Equal(t, "a", s.Job("d").Neighbours[0].Job)
 
+		// GET /api/gpus shows the same.
+		w := ask(t, a, "GET", "/api/gpus", "")
+		var gpus agent.GPUs
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &gpus))
+		require.Len(t, gpus.Devices, 8)
+		require.Equal(t, gpus.Sets, s.GPUSets)
+		require.Len(t, gpus.Sets, 4)
+		for _, d := range gpus.Devices {
+			require.Equal(t, []string{held[d.UUID]}, d.Holders)
+			require.NotNil(t, d.Reading.TemperatureC)
+		}
+
 		freed := s.Job("b").GPUs
 		require.NoError(t, a.Cancel(t.Context(), "b", "user"))
 		time.Sleep(time.Minute)
@@ -159,6 +172,7 @@ func TestGPUThatFallsOffTheBusWhileHeld(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.NoError(t, a.Cancel(t.Context(), "a", "user"))
 		time.Sleep(time.Minute)
+		require.Contains(t, strings.Join(a.Status().Warnings, "\n"), "No job gets the GPUs 0, 1, 2, 3: GPU 2: the GPU has fallen off the bus")
 		require.Contains(t, a.Status().Job("c").WaitingFor, "set 1 can't be used: GPU 2: the GPU has fallen off the bus")
 
 		detector.SetMachine(m, nil)

@@ -41,6 +41,7 @@ type Status struct {
 
 	Settings  map[string]string  `json:"settings"` // in force, by the server's names
 	Telemetry hwdetect.Telemetry `json:"telemetry"`
+	GPUSets   []GPUSet           `json:"gpu_sets,omitempty"` // none if each benchmark has all GPUs
 	Warnings  []string           `json:"warnings"`
 
 	// SettingSources says where each value in Settings comes from: server,
@@ -188,6 +189,7 @@ func (a *Agent) Status() Status {
 		SettingSources: a.settings.sources(),
 
 		Telemetry: telemetry,
+		GPUSets:   a.gpuSets(),
 		Warnings:  []string{},
 	}
 	if len(s.Problems) > 0 {
@@ -208,6 +210,7 @@ func (a *Agent) Status() Status {
 	if telemetry.Fault != "" {
 		s.Warnings = append(s.Warnings, "GPU trouble: "+telemetry.Fault)
 	}
+	s.Warnings = append(s.Warnings, a.gpuSetFaults()...)
 	if text := a.sharing(); text != "" {
 		s.Warnings = append(s.Warnings, text)
 	}

@@ -118,6 +118,19 @@ func (c *Client) Engines(ctx context.Context) (json.RawMessage, error) {
 	return c.call(ctx, callTimeout, http.MethodGet, "/api/engines", nil)
 }
 
+// GPUs returns the machine's GPUs and which jobs have them.
+func (c *Client) GPUs(ctx context.Context) (*agent.GPUs, error) {
+	raw, err := c.call(ctx, callTimeout, http.MethodGet, "/api/gpus", nil)
+	if err != nil {
+		return nil, err
+	}
+	var gpus agent.GPUs
+	if err := json.Unmarshal(raw, &gpus); err != nil {
+		return nil, fmt.Errorf("agent at %s: its GPUs cannot be read: %w", c.base, err)
+	}
+	return &gpus, nil
+}
+
 // A Command is what an agent is to do. ID is chosen by the agent if it is empty.
 type Command struct {
 	ID      string `json:"command_id,omitempty"`

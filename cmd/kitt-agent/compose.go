@@ -80,7 +80,7 @@ func (env *environment) compose(cfg *config.Config, log *slog.Logger, start func
 		MaxFollowers:      cfg.Limits.Followers,
 		Page:              page(cfg, parts, log),
 		Settings:          agentSettings(cfg),
-		GPUs:              agent.GPUPolicy(cfg.GPUs),
+		GPUs:              gpuPolicy(cfg),
 		GPUSets:           agent.GPUSets{Sets: cfg.GPUSets, PerJob: cfg.GPUsPerJob},
 		Exclusive:         cfg.Exclusive,
 		AllowedImages:     cfg.AllowedImages,
@@ -137,6 +137,15 @@ func machineSource(cfg *config.Config, parts *standard.Parts) integrity.Source {
 		return parts.Detector.Integrity()
 	}
 	return integrity.NewSimulated(integrity.SimulatedConfig{Machine: machine, Faults: integrity.Faults(faults)})
+}
+
+// gpuPolicy says whether benchmarks get the GPUs of this machine. On a cluster they run on
+// others, and get what Slurm gives them.
+func gpuPolicy(cfg *config.Config) agent.GPUPolicy {
+	if cfg.Runner == runnerSlurm {
+		return agent.GPUNone
+	}
+	return agent.GPUPolicy(cfg.GPUs)
 }
 
 // watchMachine returns how the machine is watched during benchmarks.

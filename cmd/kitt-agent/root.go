@@ -61,6 +61,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		newTestCommand(env),
 		newResultsCommand(env),
 		newHardwareCommand(env),
+		newGPUsCommand(env),
 		newPreflightCommand(env),
 		newDoctorCommand(env),
 		newNotifyCommand(env),

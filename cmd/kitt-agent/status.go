@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -135,6 +136,9 @@ func writeStatus(out io.Writer, cfg *config.Config, url string, pid int, s *agen
 			row(name, "%s%s", value, settingSource(s.SettingSources[name]))
 		}
 	}
+	for i, set := range s.GPUSets {
+		row(fmt.Sprintf("GPU set %d", i+1), "%s: %s", strings.Join(set.Devices, ", "), cmp.Or(set.Fault, set.Holder, "free"))
+	}
 	for _, p := range s.Problems {
 		row("Problem", "%s", p)
 		if p.Remedy != "" {
@@ -233,7 +237,7 @@ func writeJobs(out io.Writer, jobs []agent.JobStatus, now time.Time) error {
 				note = j.Integrity.Text
 			}
 		}
-		if text := cmp.Or(j.Error, j.Refused, note, inSlurm(j)); text != "" {
+		if text := cmp.Or(j.Error, j.Refused, note, inSlurm(j), j.WaitingFor); text != "" {
 			note = "\t" + printable(text)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d%s\n", printable(j.CommandID), printable(j.TestID), printable(state), printable(machine),

@@ -169,6 +169,9 @@ func (c *Config) check() []error {
 	if len(c.GPUSets) > 0 && c.GPUsPerJob > 0 {
 		fault("gpu_sets", c.where("gpu_sets"), "gpus_per_job is set too", "keep one of the two")
 	}
+	if c.Runner == "slurm" && (len(c.GPUSets) > 0 || c.GPUsPerJob > 0) {
+		fault("runner", c.where("runner"), "Slurm chooses the GPUs of benchmarks, and gpu_sets or gpus_per_job is set", "use slurm.gpus")
+	}
 	if c.GPUs == "none" && (len(c.GPUSets) > 0 || c.GPUsPerJob > 0) {
 		fault("gpus", c.where("gpus"), "it is none, and gpu_sets or gpus_per_job gives benchmarks some", "remove one of the two")
 	}
