@@ -71,6 +71,7 @@ type Checks struct {
 
 // An engine is the engine's description of itself.
 type engine struct {
+	name                        string // Docker or Podman
 	api, version, arch, rootDir string
 	cgroupDriver, cgroupVersion string
 	security                    []string
@@ -138,7 +139,17 @@ func (c *Checks) inspect() (engine, error) {
 		return engine{api: ping.APIVersion}, err
 	}
 	info := result.Info
+	name := "Docker"
+	// Podman answers Docker's API, and only here says who it is.
+	if version, err := c.cfg.Client.ServerVersion(ctx, client.ServerVersionOptions{}); err == nil {
+		for _, part := range version.Components {
+			if strings.Contains(part.Name, "Podman") {
+				name = "Podman"
+			}
+		}
+	}
 	e := engine{
+		name:          name,
 		api:           ping.APIVersion,
 		version:       info.ServerVersion,
 		arch:          dockerArch(info.Architecture),

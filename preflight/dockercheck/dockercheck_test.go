@@ -30,6 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // A fakeEngine answers the requests of the checks like a Docker engine.
 type fakeEngine struct {
 	version   string // of the API
+	component string // what the engine calls itself; empty for nothing
 	info      map[string]any
 	images    map[string]string // architecture by name
 	startErr  string            // the error of a start
@@ -57,6 +58,8 @@ func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Api-Version", f.version)
 		w.Header().Set("Ostype", "linux")
 		fmt.Fprint(w, "OK")
+	case path == "/version":
+		answer(200, map[string]any{"Components": []map[string]string{{"Name": f.component}}})
 	case path == "/info":
 		answer(200, f.info)
 	case strings.HasPrefix(path, "/images/") && strings.HasSuffix(path, "/json"):
@@ -389,6 +392,17 @@ func TestRealEngine(t *testing.T) {
 	r := c.GPU().Run(ctx)
 	require.Equal(t, preflight.Fail, r.Status)
 	require.Contains(t, r.Details, "the image registry.invalid/cuda:1 is missing and cannot be pulled")
+}
+
+// TestPodmanIgnoresRequests names Podman, which starts a container without its GPUs.
+func TestPodmanIgnoresRequests(t *testing.T) {
+	t.Parallel()
+	f := healthyEngine()
+	f.component, f.startErr = "Podman Engine", `exec: "nvidia-smi": executable file not found in $PATH`
+	r := preflight.Run(t.Context(), []preflight.Check{checks(t, f, Config{}).GPU()}, nil)[0]
+	require.Equal(t, preflight.Fail, r.Status)
+	require.Equal(t, "Podman accepted the request for GPUs and started the container without them", r.Details)
+	require.Contains(t, r.Fix, "use Docker")
 }
 
 // buildImage builds an image with one static program, named nvidia-smi.

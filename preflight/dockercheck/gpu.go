@@ -187,7 +187,7 @@ func (c *Checks) tryGPU(ctx context.Context, e engine, image string) preflight.R
 		if n == 1 {
 			gpus = "GPU"
 		}
-		return preflight.Result{Status: preflight.OK, Details: fmt.Sprintf("a container of %s sees %d %s", image, n, gpus)}
+		return preflight.Result{Status: preflight.OK, Details: fmt.Sprintf("a container of %s sees %d %s (%s %s)", image, n, gpus, e.name, e.version)}
 	}
 	return explainStart(e, fmt.Sprintf("nvidia-smi exited with status %d: %s", status, strings.TrimSpace(out)))
 }
@@ -251,6 +251,9 @@ func explainStart(e engine, text string) preflight.Result {
 	case has("Failed to initialize NVML: Unknown Error"):
 		return fail("the container lost its GPUs, as after a systemctl daemon-reload", "sudo nvidia-ctk system create-dev-char-symlinks --create-all")
 	case has(`exec: "nvidia-smi"`, "executable file not found"):
+		if e.name == "Podman" {
+			return fail("Podman accepted the request for GPUs and started the container without them", "use Docker: Podman ignores requests for GPUs that come through Docker's API")
+		}
 		if e.hasRuntime("nvidia") {
 			return fail("NVIDIA's runtime added no nvidia-smi to the container", toolkit)
 		}

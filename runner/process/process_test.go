@@ -230,6 +230,19 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// TestSetOfGPUs restricts CUDA to the job's GPUs, whatever the environment says.
+func TestSetOfGPUs(t *testing.T) {
+	t.Setenv("CUDA_VISIBLE_DEVICES", "7")
+	for want, gpus := range map[string][]string{"7": {runner.AllGPUs}, "GPU-1,MIG-2": {"GPU-1", "MIG-2"}} {
+		var out runnertest.Recorder
+		job := newJob(t, "fake:lines=0,env=CUDA_VISIBLE_DEVICES")
+		job.GPUs = gpus
+		_, err := process.New(process.Config{Command: kitt}).Run(t.Context(), job, &out)
+		require.NoError(t, err)
+		require.Equal(t, "CUDA_VISIBLE_DEVICES="+want+"\n", out.Text())
+	}
+}
+
 // cancelWhen cancels when the output contains text.
 func cancelWhen(out *runnertest.Recorder, text string, cancel func()) {
 	out.OnOutput(func() {

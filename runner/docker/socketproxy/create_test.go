@@ -45,6 +45,24 @@ func TestKittsContainer(t *testing.T) {
 	require.Nil(t, c.NetworkingConfig)
 }
 
+// TestEnginesGetTheSetByCDI rewrites a request for all GPUs into one for the job's, by
+// CDI, with the CPUs and the memory node of the set.
+func TestEnginesGetTheSetByCDI(t *testing.T) {
+	t.Parallel()
+	s, p := newProxy(t, func(p *Policy) {
+		p.GPUs, p.CDI = []string{"GPU-1"}, []string{"nvidia.com/gpu=GPU-1"}
+		p.CPUs, p.MemoryNodes = "0-3", "0"
+	})
+	status, body := ask(p, "POST", "/v1.41/containers/create", `{"Image":"vllm/vllm-openai:latest","Env":["NVIDIA_VISIBLE_DEVICES=all"],
+		"HostConfig":{"NetworkMode":"host","CpusetCpus":"0-63","DeviceRequests":[{"Driver":"","Count":-1,"Capabilities":[["gpu"]]}]}}`)
+	require.Equal(t, http.StatusCreated, status, body)
+	c := created(t, s)
+	require.Equal(t, []container.DeviceRequest{{Driver: "cdi", DeviceIDs: []string{"nvidia.com/gpu=GPU-1"}}}, c.HostConfig.DeviceRequests)
+	require.Equal(t, []string{"NVIDIA_VISIBLE_DEVICES=void"}, c.Env)
+	require.Equal(t, "0-3", c.HostConfig.CpusetCpus)
+	require.Equal(t, "0", c.HostConfig.CpusetMems)
+}
+
 // TestEscapes are containers that would give a benchmark more than its own.
 func TestEscapes(t *testing.T) {
 	t.Parallel()
