@@ -17,6 +17,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/agenttest"
 	"github.com/kirizan/kitt-agent/agent/policy"
 	"github.com/kirizan/kitt-agent/heartbeat"
+	"github.com/kirizan/kitt-agent/hwdetect/hwdetecttest"
 	"github.com/kirizan/kitt-agent/runner"
 	native "github.com/kirizan/kitt-agent/runner/engine"
 	"github.com/kirizan/kitt-agent/runner/engine/enginetest"
@@ -307,5 +308,28 @@ func TestABenchmarkThatNeedsTheGPUsOfAnEngine(t *testing.T) {
 			require.Equal(t, began+1, engines.Began())
 			require.True(t, running(srv, "llama_cpp"))
 		})
+	})
+}
+
+// TestAnEngineStartsAlone has an engine wait for the benchmarks on a machine where several
+// run at once, each with GPUs of its own.
+func TestAnEngineStartsAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		srv, engines := &agenttest.Server{}, &enginetest.Fake{}
+		a, stop := start(t, agent.Config{
+			Server: srv, Runner: &play{run: hangs}, Engines: engines,
+			Detector: hwdetecttest.NewFake(eightGPUs(t)), GPUSets: agent.GPUSets{PerJob: 1},
+		})
+		defer stop()
+		time.Sleep(time.Minute)
+		submit(t, a, "a", false)
+		time.Sleep(time.Minute)
+		id := engineCommand(srv, agent.TypeStartEngine, `{"engine_name":"llama_cpp","model_path":"/models/m.gguf"}`)
+		time.Sleep(2 * time.Minute)
+		require.Zero(t, engines.Began(), "the benchmark has its GPUs to itself")
+		require.NoError(t, a.Cancel(t.Context(), "a", "user"))
+		endsAs(t, srv, id, "completed")
+		require.Equal(t, 1, engines.Began())
 	})
 }

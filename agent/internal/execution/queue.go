@@ -120,12 +120,12 @@ func (q *Queue) Take() *jobs.Job {
 	for j := range q.running {
 		free[laneOf(j)]--
 	}
-	full := false // no benchmark overtakes another
+	full := false // nothing that needs GPUs overtakes another
 	for i, j := range q.waiting {
 		if l := laneOf(j); l != laneNone && free[l] <= 0 {
 			continue
 		}
-		if j.IsBenchmark() {
+		if laneOf(j) == laneGPU {
 			if full = full || !q.admitLocked(j); full {
 				continue
 			}
@@ -137,13 +137,13 @@ func (q *Queue) Take() *jobs.Job {
 	return nil
 }
 
-// admitLocked reports whether the benchmark j, which is the next one, can have a slot,
-// and takes its GPUs then. q.mu must be held.
+// admitLocked reports whether j, the next job that needs GPUs, can have a slot, and takes
+// a benchmark's GPUs then. q.mu must be held.
 func (q *Queue) admitLocked(j *jobs.Job) bool {
 	q.denied = denial{}
 	port, known := portOf(j)
 	for other := range q.running {
-		if !other.IsBenchmark() {
+		if laneOf(other) != laneGPU {
 			continue
 		}
 		if theirs, _ := portOf(other); q.cfg.OnePort && known && port == theirs {
@@ -156,7 +156,7 @@ func (q *Queue) admitLocked(j *jobs.Job) bool {
 			}
 		}
 	}
-	if q.denied.job != nil || q.cfg.GPUs == nil {
+	if q.denied.job != nil || q.cfg.GPUs == nil || !j.IsBenchmark() {
 		return q.denied.job == nil
 	}
 	if _, err := q.cfg.GPUs.Take(j.ID); err != nil {
@@ -166,8 +166,11 @@ func (q *Queue) admitLocked(j *jobs.Job) bool {
 	return true
 }
 
-// exclusive reports whether the benchmark j runs at the same time as no other one.
-func (q *Queue) exclusive(j *jobs.Job) bool { return q.cfg.Exclusive || bool(j.Command.Spec.Exclusive) }
+// exclusive reports whether j runs at the same time as no other job that needs GPUs. So
+// does an engine's start: the engine has all GPUs, and no benchmark begins while it runs.
+func (q *Queue) exclusive(j *jobs.Job) bool {
+	return q.cfg.Exclusive || bool(j.Command.Spec.Exclusive) || j.Command.Type == jobs.TypeStartEngine
+}
 
 // Admit gives j a slot although it never waited, as after a restart.
 func (q *Queue) Admit(j *jobs.Job) {
