@@ -21,6 +21,16 @@ import (
 	"github.com/kirizan/kitt-agent/storage/storagetest"
 )
 
+// filling is a storage whose disk fills.
+type filling struct {
+	*storagetest.Fake
+	free atomic.Int64
+}
+
+func (f *filling) Usage(context.Context) (storage.Usage, error) {
+	return storage.Usage{FreeBytes: f.free.Load(), UsedBytes: 1}, nil
+}
+
 // starting is a runner that says whether it can start a job.
 type starting struct {
 	*play
@@ -55,7 +65,8 @@ func TestProblems(t *testing.T) {
 		run.check.Store(&none)
 		gpus := hwdetecttest.NewFake(profile(t, "h100-8"))
 		var certificate atomic.Bool
-		store := &storagetest.Fake{State: storage.Usage{FreeBytes: 100 << 30, UsedBytes: 1}}
+		store := &filling{Fake: &storagetest.Fake{}}
+		store.free.Store(100 << 30)
 		a, stop := start(t, agent.Config{
 			Server: &agenttest.Server{}, Runner: run, Detector: gpus, Storage: store, DiskLow: 10 << 20,
 			Problems: func(context.Context) []health.Problem {
@@ -100,7 +111,7 @@ func TestProblems(t *testing.T) {
 		require.Equal(t, []any{200, "degraded"}, []any{code, status}, "it can do its work")
 		certificate.Store(false)
 
-		store.State.FreeBytes = 9 << 20
+		store.free.Store(9 << 20)
 		next(health.DiskLow)
 		require.Contains(t, a.Status().Degraded, "0.0 GiB are free where models are kept")
 		gpus.SetFault("GPU 1 is sick")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,13 +53,14 @@ func TestRemarks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				srv, hang, calls := &agenttest.Server{}, make(chan struct{}), 0
+				srv, hang := &agenttest.Server{}, make(chan struct{})
+				var calls atomic.Int32
 				run := tt.run
 				if run == nil {
 					run = measures
 				}
 				_, stop := start(t, agent.Config{Server: srv, Runner: &play{run: run}, Remarks: func(ctx context.Context, dir string) ([]string, error) {
-					calls++
+					calls.Add(1)
 					return tt.remarks(ctx, dir, hang)
 				}})
 				for range 2 {
@@ -69,7 +71,7 @@ func TestRemarks(t *testing.T) {
 					lines := srv.Lines(id)
 					require.Equal(t, tt.want, lines[len(lines)-len(tt.want):])
 				}
-				require.Equal(t, tt.calls, calls)
+				require.EqualValues(t, tt.calls, calls.Load())
 				close(hang)
 				stop()
 			})
