@@ -55,9 +55,10 @@ func (k *Key) Variables() (names []string) {
 // Keys returns every setting, in the order in which a person would read them.
 func Keys() []Key { return slices.Clone(keys) }
 
-var keys = slices.Concat(keysBeforeIntegrity, integrityKeys(), engineKeys(), keysAfterIntegrity)
+var keys = slices.Concat(agentKeys, modelKeys, runnerKeys, slurmKeys, limitKeys, integrityKeys(), engineKeys(), policyKeys, notifyKeys, programKeys)
 
-var keysBeforeIntegrity = []Key{
+// agentKeys are the settings of the agent itself: its server, API and certificate.
+var agentKeys = []Key{
 	{Name: "name", Env: "KITT_NAME", Allowed: "a text without slashes", Default: "the host name",
 		Meaning: "the agent's identity at the server",
 		set:     text(func(c *Config) *string { return &c.Name }, rules.Name)},
@@ -100,6 +101,10 @@ var keysBeforeIntegrity = []Key{
 	{Name: "require_client_cert", Env: "KITT_REQUIRE_CLIENT_CERT", Allowed: "true or false", Default: "false",
 		Meaning: "whether callers of the agent's API must show a certificate of tls.ca",
 		set:     boolean(func(c *Config, v bool) { c.RequireClientCert = v })},
+}
+
+// modelKeys are the settings of models and of the disk with them.
+var modelKeys = []Key{
 	{Name: "model_storage_dir", Env: "KITT_MODEL_DIR", Allowed: "an absolute path, or one that begins with ~/", Default: "~/.kitt/models",
 		Meaning: "where copies of models are kept",
 		set:     text(func(c *Config) *string { return &c.ModelStorageDir }, rules.Path)},
@@ -130,6 +135,10 @@ var keysBeforeIntegrity = []Key{
 	{Name: "disk_low", Env: "KITT_DISK_LOW", Allowed: "0 for never, or 1MiB or more", Default: "2GiB",
 		Meaning: "the agent is degraded while less than this is free on a disk with models or jobs",
 		set:     sizeOrZero(func(c *Config) *int64 { return &c.DiskLow }, 1<<20)},
+}
+
+// runnerKeys are the settings of what runs benchmarks.
+var runnerKeys = []Key{
 	{Name: "kitt_image", Env: "KITT_IMAGE", Allowed: "an image reference", Default: "kitt:latest",
 		Meaning: "container image that benchmarks run in",
 		set:     text(func(c *Config) *string { return &c.KITTImage }, rules.Image)},
@@ -148,6 +157,16 @@ var keysBeforeIntegrity = []Key{
 	{Name: "simulated.scenario", Env: "KITT_SIMULATED_SCENARIO", Allowed: "words such as fail-at=engine, oom, slow=2", Default: "a run that goes well",
 		Meaning: "what goes wrong in simulated benchmarks",
 		set:     simulatedScenario},
+	{Name: "supervisor", Env: "KITT_SUPERVISOR", Allowed: "an absolute path, or one that begins with ~/", Default: "found by the agent",
+		Meaning: "static kitt-supervise that runs in front of benchmarks in containers",
+		set:     text(func(c *Config) *string { return &c.Supervisor }, rules.Path)},
+	{Name: "env", Allowed: "names, each with a value, $NAME, file:/path, or {value: …, secret: true}",
+		Meaning: "variables that benchmarks find in their environment, such as HF_TOKEN",
+		set:     environment},
+}
+
+// slurmKeys are the settings of runner: slurm.
+var slurmKeys = []Key{
 	{Name: "slurm.partition", Env: "KITT_SLURM_PARTITION", Allowed: "a name", Default: "the cluster's default",
 		Meaning: "partition that benchmarks are submitted to",
 		set:     text(func(c *Config) *string { return &c.Slurm.Partition }, slurm.CheckName)},
@@ -184,6 +203,10 @@ var keysBeforeIntegrity = []Key{
 	{Name: "slurm.command", Allowed: "a list of words, such as [apptainer, exec, --nv, \"{binds}\", kitt.sif, kitt, \"{args}\"]", Default: "by slurm.container",
 		Meaning: "command line on a node, in place of slurm.container; docs/slurm.md says what {…} stands for",
 		set:     list(func(c *Config) *[]string { return &c.Slurm.Command }, func(word string) error { return slurm.CheckCommand([]string{word}) })},
+}
+
+// limitKeys are the settings of how many jobs run, for how long, and what they leave.
+var limitKeys = []Key{
 	{Name: "gpus", Env: "KITT_GPUS", Allowed: "auto, all or none", Default: "auto",
 		Meaning: "GPUs that a benchmark gets; auto means all, where there are any",
 		set:     word(func(c *Config) *string { return &c.GPUs }, "auto", "all", "none")},
@@ -225,7 +248,8 @@ var keysBeforeIntegrity = []Key{
 		set:     integer(func(c *Config) *int { return &c.Limits.Followers }, 1, 65536)},
 }
 
-var keysAfterIntegrity = []Key{
+// policyKeys are the settings of what the server and benchmarks may do.
+var policyKeys = []Key{
 	{Name: "policy.engine_socket", Env: "KITT_POLICY_ENGINE_SOCKET", Allowed: "proxy, host or none", Default: "proxy",
 		Meaning: "socket of the container engine that a benchmark gets: one that reaches only its own containers; the engine's own, which gives it root on this machine; or none",
 		set:     word(func(c *Config) *string { return &c.Policy.EngineSocket }, "proxy", "host", "none")},
@@ -253,9 +277,6 @@ var keysAfterIntegrity = []Key{
 	{Name: "policy.container.read_only_root", Env: "KITT_POLICY_CONTAINER_READ_ONLY_ROOT", Allowed: "true or false", Default: "false",
 		Meaning: "keep a benchmark from writing to its container's own file system",
 		set:     boolean(func(c *Config, on bool) { c.Policy.Container.ReadOnlyRoot = on })},
-	{Name: "supervisor", Env: "KITT_SUPERVISOR", Allowed: "an absolute path, or one that begins with ~/", Default: "found by the agent",
-		Meaning: "static kitt-supervise that runs in front of benchmarks in containers",
-		set:     text(func(c *Config) *string { return &c.Supervisor }, rules.Path)},
 	{Name: "policy.server_may_set", Allowed: "a list of the six settings", Default: "all six",
 		Meaning: "settings that the server may change",
 		set:     list(func(c *Config) *[]string { return &c.Policy.ServerMaySet }, policy.SettingRule)},
@@ -274,9 +295,10 @@ var keysAfterIntegrity = []Key{
 	{Name: "policy.images", Allowed: "a list of images, each with a * for any text", Default: "those whose repository ends in kitt, and kitt_image's",
 		Meaning: "images on this machine that the server may choose; without a tag or digest all of a repository",
 		set:     list(func(c *Config) *[]string { return &c.Policy.Images }, policy.ImageRule)},
-	{Name: "env", Allowed: "names, each with a value, $NAME, file:/path, or {value: …, secret: true}",
-		Meaning: "variables that benchmarks find in their environment, such as HF_TOKEN",
-		set:     environment},
+}
+
+// notifyKeys are the settings of package notify.
+var notifyKeys = []Key{
 	{Name: "notify.url", Env: "KITT_NOTIFY_URL", Secret: true, Allowed: "an http or https address, $NAME, or file:/path",
 		Meaning: "web hook that is told when a job fails and when something is wrong with the agent",
 		set:     referenceTo(func(c *Config) *Reference { return &c.Notify.URL })},
@@ -292,6 +314,10 @@ var keysAfterIntegrity = []Key{
 	{Name: "notify.per_hour", Env: "KITT_NOTIFY_PER_HOUR", Allowed: "1 to 1000", Default: "30",
 		Meaning: "most that is sent in an hour; what is more waits",
 		set:     integer(func(c *Config) *int { return &c.Notify.PerHour }, 1, notify.MaxPerHour)},
+}
+
+// programKeys are the settings of the program: its updates and its log.
+var programKeys = []Key{
 	{Name: "update.public_key", Env: "KITT_UPDATE_PUBLIC_KEY", Allowed: "an Ed25519 public key in base64",
 		Meaning: "key that updates of the agent must be signed with",
 		set:     text(func(c *Config) *string { return &c.UpdateKey }, checkPublicKey)},
