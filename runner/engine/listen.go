@@ -1,23 +1,22 @@
 package engine
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/hex"
-	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner/internal/procfs"
 )
 
 // A machine is what runs and listens on this one, read once.
 type machine struct {
 	processes []process
-	listeners map[string]listener // by inode of the socket
+	listeners map[string]int // ports by the inode of the socket
 }
 
 // A process is one of this machine's, with the name of its program (proc_pid_comm(5)).
@@ -26,54 +25,22 @@ type process struct {
 	name string
 }
 
-// A listener is a TCP socket that waits for connections.
-type listener struct {
-	port  int
-	inode string
-}
-
-// maxSockets bounds what is read of a table of sockets, in bytes; a line has 150.
-const maxSockets = 64 << 20
-
 // listening looks at the machine. Systems without /proc show nothing.
 func listening() machine {
-	m := machine{listeners: map[string]listener{}}
+	m := machine{listeners: map[string]int{}}
 	for _, p := range procfs.All() {
 		if name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "comm")); err == nil {
 			m.processes = append(m.processes, process{p, string(bytes.TrimSpace(name))})
 		}
 	}
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		file, err := os.Open(table)
-		if err != nil {
-			continue
-		}
-		for _, l := range parseSockets(io.LimitReader(file, maxSockets)) {
-			m.listeners[l.inode] = l
-		}
-		_ = file.Close() // it was only read
+	listeners, err := base.Listeners(os.DirFS("/"))
+	if err != nil {
+		return m // there is no /proc
+	}
+	for _, l := range listeners {
+		m.listeners[l.Inode] = l.Port
 	}
 	return m
-}
-
-// parseSockets returns the listening sockets of a table such as /proc/net/tcp
-// (proc_pid_net(5)): the second field is the local address and port in hexadecimal, the
-// fourth the state, which is 0A, and the tenth the inode.
-func parseSockets(table io.Reader) (found []listener) {
-	lines := bufio.NewScanner(table)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 10 || fields[3] != "0A" {
-			continue
-		}
-		_, port, ok := strings.Cut(fields[1], ":")
-		raw, err := hex.DecodeString(port)
-		if !ok || err != nil || len(raw) != 2 {
-			continue
-		}
-		found = append(found, listener{port: int(raw[0])<<8 | int(raw[1]), inode: fields[9]})
-	}
-	return found
 }
 
 // find returns the process that serves an engine, and whether there is one. Where it
@@ -97,14 +64,9 @@ func (m machine) find(s Spec, port *int) (pid int, running bool) {
 	return pid, running
 }
 
-// anyOn reports whether anybody listens on a port.
+// anyOn reports whether a process listens on a port.
 func (m machine) anyOn(port int) bool {
-	for _, l := range m.listeners {
-		if l.port == port {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(slices.Collect(maps.Values(m.listeners)), port)
 }
 
 // ports returns on which ports a process listens; readable is false if this user may not
@@ -121,8 +83,8 @@ func (m machine) ports(pid int) (ports []int, readable bool) {
 			continue // closed meanwhile
 		}
 		inode, ok := strings.CutPrefix(target, "socket:[")
-		if l, listens := m.listeners[strings.TrimSuffix(inode, "]")]; ok && listens && !slices.Contains(ports, l.port) {
-			ports = append(ports, l.port)
+		if port, listens := m.listeners[strings.TrimSuffix(inode, "]")]; ok && listens && !slices.Contains(ports, port) {
+			ports = append(ports, port)
 		}
 	}
 	slices.Sort(ports)
@@ -138,7 +100,7 @@ func (p process) serves(s Spec) bool {
 	return s.Run != "" && strings.HasPrefix(p.name, "python") && slices.Contains(p.Args(), s.Run)
 }
 
-// PortTaken reports whether somebody listens on a port of this machine.
+// PortTaken reports whether a process listens on a port of this machine.
 func PortTaken(port int) bool { return listening().anyOn(port) }
 
 // ListensOn reports whether the process root, or one that comes from it, listens on a

@@ -4,15 +4,11 @@
 // there. A server that held the port before is measured in place of the requested model,
 // and the benchmark passes. So the agent looks before the start.
 //
-// What listens is read from /proc/net/tcp and tcp6 (proc_pid_net(5)), the process from
-// the open files of all processes. Those of other users only root may see; the socket's
-// owner is known all the same.
+// The process is found by the open files of all processes. Only root may see those of
+// other users; the socket's owner is known all the same.
 package engineport
 
 import (
-	"bytes"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -54,30 +50,19 @@ func (h Holder) String() string {
 	return fmt.Sprintf("process %d (%s) of %s", h.PID, base.Printable(h.Command, 64), owner)
 }
 
-// tables are the files that list the TCP sockets of this program's network.
-var tables = []string{"proc/net/tcp", "proc/net/tcp6"}
-
-// maxTable is the most that is read of one of them, in bytes: 100,000 sockets.
-const maxTable = 15 << 20
-
 // Find returns what listens on a port of this program's network, nil if nothing does.
 // root is the machine's file tree. The error says why it is not known.
 func Find(root fs.FS, port int) (*Holder, error) {
-	var errs []error
-	for _, name := range tables {
-		text, err := readAll(root, name, maxTable)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if s, ok := listener(text, port); ok {
-			h := &Holder{Port: port, UID: s.uid}
-			h.identify(root, s.inode)
+	listeners, err := base.Listeners(root)
+	if err != nil {
+		return nil, fmt.Errorf("look for what listens on port %d: %w", port, err)
+	}
+	for _, l := range listeners {
+		if l.Port == port {
+			h := &Holder{Port: port, UID: l.UID}
+			h.identify(root, l.Inode)
 			return h, nil
 		}
-	}
-	if len(errs) == len(tables) { // a machine without IPv6 has only one
-		return nil, fmt.Errorf("look for what listens on port %d: %w", port, errors.Join(errs...))
 	}
 	return nil, nil
 }
@@ -89,37 +74,6 @@ func readAll(root fs.FS, name string, limit int64) ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, limit))
-}
-
-// A socket is one line of a table.
-type socket struct {
-	uid   int
-	inode string
-}
-
-// listening is the state TCP_LISTEN in a table (net/tcp_states.h).
-const listening = "0A"
-
-// listener returns the socket that listens on port.
-func listener(table []byte, port int) (s socket, ok bool) {
-	for line := range bytes.Lines(table) {
-		// sl local_address rem_address st queues timer retransmits uid timeout inode
-		fields := bytes.Fields(line)
-		if len(fields) < 10 || string(fields[3]) != listening {
-			continue
-		}
-		_, hexPort, _ := bytes.Cut(fields[1], []byte(":"))
-		raw, err := hex.DecodeString(string(hexPort))
-		if err != nil || len(raw) != 2 || int(raw[0])<<8|int(raw[1]) != port {
-			continue
-		}
-		uid, err := strconv.Atoi(string(fields[7]))
-		if err != nil || uid < 0 {
-			continue
-		}
-		return socket{uid, string(fields[9])}, true
-	}
-	return socket{}, false
 }
 
 // identify finds the process that has the socket with this inode open. Where it may not

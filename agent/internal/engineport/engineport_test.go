@@ -93,12 +93,3 @@ func TestDefaults(t *testing.T) {
 	_, known := Default("sglang")
 	require.False(t, known)
 }
-
-func FuzzListener(f *testing.F) {
-	f.Add([]byte(table), 8000)
-	f.Fuzz(func(t *testing.T, text []byte, port int) {
-		if s, ok := listener(text, port); ok {
-			require.GreaterOrEqual(t, s.uid, 0)
-		}
-	})
-}
