@@ -204,7 +204,7 @@ func TestHelpHasExamples(t *testing.T) {
 	check(newRootCommand(&environment{}))
 	got := newMachine(t).run("--help")
 	require.Equal(t, exitOK, got.code)
-	require.Contains(t, got.out, "Exit codes: 0 done, 1 failed, 2 wrong use, 3 the agent is not running, 4 it runs but\nsomething keeps it from its work or soon will, 5 and 6 what results compare found, and 100 if")
+	require.Contains(t, got.out, "Exit codes: 0 done, 1 failed, 2 usage error, 3 the agent is not running, 4 it runs but\nsomething keeps it from its work or soon will, 5 and 6 what results compare found, and 100 if")
 }
 
 func TestBrokenSettings(t *testing.T) {

@@ -13,7 +13,7 @@ Settings come from flags, from environment variables (KITT_SERVER, KITT_TOKEN,
 KITT_NAME, KITT_PORT and others: see the README), from agent.yaml and from
 defaults, in that order. The agent's files are in ~/.kitt, or where KITT_HOME says.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 the agent is not running, 4 it runs but
+Exit codes: 0 done, 1 failed, 2 usage error, 3 the agent is not running, 4 it runs but
 something keeps it from its work or soon will, 5 and 6 what results compare found, and 100 if
 update --check finds a newer version.`
 
