@@ -113,7 +113,7 @@ func TestProblems(t *testing.T) {
 
 		store.free.Store(9 << 20)
 		next(health.DiskLow)
-		require.Contains(t, a.Status().Degraded, "0.0 GiB are free where models are kept")
+		require.Contains(t, a.Status().Degraded, "9 MiB are free where models are kept")
 		gpus.SetFault("GPU 1 is sick")
 		next(health.GPU, health.DiskLow)
 		for _, p := range a.Status().Problems {

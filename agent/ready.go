@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/kirizan/kitt-agent/agent/health"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner"
 	"github.com/kirizan/kitt-agent/storage"
 )
@@ -55,9 +56,9 @@ func (a *Agent) addMachine(add func(health.Reason, string)) {
 	}
 	switch low := a.cfg.DiskLow; {
 	case now.Usage != nil && *now.Usage != (storage.Usage{}) && now.Usage.FreeBytes < low:
-		add(health.DiskLow, fmt.Sprintf("%.1f GiB are free where models are kept", float64(now.Usage.FreeBytes)/gib))
+		add(health.DiskLow, base.Size(now.Usage.FreeBytes)+" are free where models are kept")
 	case now.FreeBytes != nil && *now.FreeBytes < low:
-		add(health.DiskLow, fmt.Sprintf("%.1f GiB are free in %s", float64(*now.FreeBytes)/gib, a.cfg.Dir))
+		add(health.DiskLow, fmt.Sprintf("%s are free in %s", base.Size(*now.FreeBytes), a.cfg.Dir))
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner/docker"
 	"github.com/kirizan/kitt-agent/runner/docker/imagebuild"
 )
@@ -111,7 +112,7 @@ func (env *environment) build(ctx context.Context, cfg *config.Config, b build) 
 		}{image, image.Took.Seconds()})
 	}
 	_, err = fmt.Fprintf(env.stdout, "Image         %s\nTags          %s\nArchitecture  %s\nSize          %s\nTime          %s\n",
-		image.ID, strings.Join(image.Tags, ", "), image.Architecture, size(image.Bytes), span(image.Took))
+		image.ID, strings.Join(image.Tags, ", "), image.Architecture, base.Size(image.Bytes), span(image.Took))
 	return err
 }
 

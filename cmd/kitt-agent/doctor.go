@@ -20,6 +20,7 @@ import (
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/bugreport"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/hwdetect"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -128,7 +129,7 @@ func (env *environment) diagnose(ctx context.Context, skipPreflight bool) []bugr
 	return bugreport.Gather(ctx, sections, env.secretsOf(cfg))
 }
 
-// secretsOf returns all that cfg says must not be seen, as far as it can be had.
+// secretsOf returns all that cfg says must not be seen, as far as it can be read.
 func (env *environment) secretsOf(cfg *config.Config) []string {
 	secrets := []string{cfg.Token.Reveal(), cfg.ServerToken.Reveal()}
 	refs := []config.Reference{cfg.Notify.URL, cfg.Notify.Key}
@@ -243,7 +244,7 @@ func writeDisks(w io.Writer, cfg *config.Config) error {
 			fmt.Fprintf(w, "%s: %s\n", dir, err)
 			continue
 		}
-		fmt.Fprintf(w, "%s: %s free, %s used\n", dir, size(free), size(used))
+		fmt.Fprintf(w, "%s: %s free, %s used\n", dir, base.Size(free), base.Size(used))
 	}
 	return nil
 }

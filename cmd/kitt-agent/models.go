@@ -15,6 +15,7 @@ import (
 
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/storage"
 )
 
@@ -93,7 +94,7 @@ func writeCopies(w io.Writer, copies []storage.Copy) error {
 		if !c.LastUsed.IsZero() {
 			used = c.LastUsed.Local().Format(time.DateTime)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\n", printable(c.Model), size(c.Bytes), size(c.OnDisk), c.Files, used, state)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\n", printable(c.Model), base.Size(c.Bytes), base.Size(c.OnDisk), c.Files, used, state)
 	}
 	return table.Flush()
 }
@@ -203,7 +204,7 @@ func newModelsRemoveCommand(env *environment) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(env.stdout, "%s freed\n", size(done.BytesFreed))
+				_, err = fmt.Fprintf(env.stdout, "%s freed\n", base.Size(done.BytesFreed))
 				return err
 			})
 		},
@@ -267,7 +268,7 @@ func newModelsVerifyCommand(env *environment) *cobra.Command {
 
 func writeVerification(w io.Writer, v storage.Verification) {
 	if len(v.Damaged) == 0 {
-		fmt.Fprintf(w, "%s is whole, %s\n", printable(v.Path), size(v.Bytes))
+		fmt.Fprintf(w, "%s is whole, %s\n", printable(v.Path), base.Size(v.Bytes))
 		return
 	}
 	fmt.Fprintf(w, "%s is damaged:\n", printable(v.Path))

@@ -42,10 +42,10 @@ func TestModels(t *testing.T) {
 
 	out, code = a.command(t, "models", "list")
 	require.Zero(t, code, out)
-	require.Contains(t, out, "100002 bytes")
+	require.Contains(t, out, "97.7 KiB")
 	out, code = a.command(t, "models", "verify")
 	require.Zero(t, code, out)
-	require.Contains(t, out, "is whole, 100002 bytes")
+	require.Contains(t, out, "is whole, 97.7 KiB")
 	out, code = a.command(t, "models", "rm", "org/small")
 	require.Zero(t, code, out)
 	require.Contains(t, out, "removed "+copied)

@@ -9,6 +9,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/logging"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // barLineEvery is how often progress is told where there is no terminal.
@@ -36,7 +37,7 @@ func (b *bar) set(done, total int64) {
 	if b.bars == nil {
 		if time.Since(b.said) >= barLineEvery {
 			b.said = time.Now()
-			b.env.say("%s of %s", size(done), ofTotal(total))
+			b.env.say("%s of %s", base.Size(done), ofTotal(total))
 		}
 		return
 	}
@@ -69,5 +70,5 @@ func ofTotal(total int64) string {
 	if total < 0 {
 		return "an unknown size"
 	}
-	return fmt.Sprint(size(total))
+	return fmt.Sprint(base.Size(total))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/systemd"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // serviceReport is what `service status --json` prints.
@@ -142,7 +143,7 @@ func writeServiceStatus(out io.Writer, unit systemd.Unit, state systemd.State, a
 		row("Restarts", "%d, by systemd", state.Restarts)
 	}
 	if state.MemoryBytes >= 0 && state.Running() {
-		row("Memory", "%s, with local benchmarks", size(state.MemoryBytes))
+		row("Memory", "%s, with local benchmarks", base.Size(state.MemoryBytes))
 	}
 	if state.Text != "" {
 		row("Says", "%s", state.Text)

@@ -18,6 +18,7 @@ import (
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/pidfile"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
+	"github.com/kirizan/kitt-agent/internal/base"
 	"github.com/kirizan/kitt-agent/runner/slurm"
 )
 
@@ -228,7 +229,7 @@ func writeJobs(out io.Writer, jobs []agent.JobStatus, now time.Time) error {
 	for _, j := range jobs {
 		state := string(j.State)
 		if j.Copy != nil && j.Copy.BytesTotal > 0 {
-			state += fmt.Sprintf(" (%s of %s)", size(j.Copy.BytesDone), size(j.Copy.BytesTotal))
+			state += fmt.Sprintf(" (%s of %s)", base.Size(j.Copy.BytesDone), base.Size(j.Copy.BytesTotal))
 		}
 		note, machine := "", ""
 		if j.Integrity != nil {
