@@ -32,7 +32,7 @@ func (a *Agent) GPUCounters() hwdetect.Counters { return a.host.Latest().Counter
 // Config.Integrity) or ReadGPUs was called. What they hold must not be changed.
 func (a *Agent) GPUHistory(since time.Time) []GPUReading { return a.host.History(since) }
 
-// ReadGPUs reads the GPUs for somebody who watches them. It does so at most once a
+// ReadGPUs reads the GPUs for a viewer. It does so at most once a
 // second, whoever calls it, and takes at most 1 % of the time of whatever answers:
 // otherwise it returns the latest reading.
 func (a *Agent) ReadGPUs(ctx context.Context) hwdetect.Telemetry { return a.host.FreshTelemetry(ctx) }

@@ -75,7 +75,7 @@ func TestAProfileReachesTheBenchmark(t *testing.T) {
 		require.Equal(t, filepath.Join(job.ResultsDir, settings.File), job.Config)
 		require.Equal(t, runner.ModeNative, job.Mode, "the test left it to the profile")
 		require.Contains(t, job.Arguments(), "--config")
-		require.Contains(t, log, "Waiting to start: the engine profile p1 can't be had from the server: no route to host")
+		require.Contains(t, log, "Waiting to start: the engine profile p1 is not available from the server: no route to host")
 		require.Contains(t, log, "Engine profile long (p1): n_ctx 8192")
 		require.Contains(t, log, "build_config has no effect")
 

@@ -73,7 +73,7 @@ func (n *Notifier) sendAll(ctx context.Context) {
 			continue
 		}
 		if time.Since(note.Time) > maxAge {
-			n.log.Warn("notification given up, since the receiver did not take it for three days", "event", note.Event, "notification", note.ID)
+			n.log.Warn("notification dropped: the receiver did not accept it for three days", "event", note.Event, "notification", note.ID)
 			n.state.done(note, missed, false)
 			continue
 		}
@@ -90,7 +90,7 @@ func (n *Notifier) sendAll(ctx context.Context) {
 			n.setFailing("")
 			n.state.done(note, missed, true)
 		case errors.As(err, &refused) && refused.final():
-			n.log.Warn("notification given up, since the receiver refuses it", "event", note.Event, "notification", note.ID, "err", err)
+			n.log.Warn("notification dropped: the receiver rejects it", "event", note.Event, "notification", note.ID, "err", err)
 			n.state.done(note, missed, false)
 		default:
 			failures++

@@ -72,7 +72,7 @@ func Read(dir string) (*Run, error) {
 	return r, nil
 }
 
-var errNoBenchmark = errors.New("the job is no benchmark")
+var errNoBenchmark = errors.New("the job is not a benchmark")
 
 // problem notes what could not be read.
 func (s *Summary) problem(err error) {
@@ -212,7 +212,7 @@ func (r *Run) believe(report *integrity.Report) error {
 	grades := []integrity.Grade{integrity.Valid, integrity.Info, integrity.Unjudged, integrity.Warning, integrity.Invalid}
 	rank := slices.Index(grades, report.Verdict.Grade)
 	if rank < 0 || report.Verdict.Grade == integrity.Info {
-		return fmt.Errorf("%s is no verdict", base.Printable(strconv.Quote(string(report.Verdict.Grade)), 80))
+		return fmt.Errorf("%s is not a verdict", base.Printable(strconv.Quote(string(report.Verdict.Grade)), 80))
 	}
 	end := report.Start.Time
 	if report.End != nil {

@@ -149,7 +149,7 @@ func TestBrokenAndForged(t *testing.T) {
 		"newer report":      {damage: put("integrity.json", `{"schema":"kitt-agent/integrity/2"}`), verdict: results.NotJudged, problem: "a newer agent", metrics: true},
 		"report huge":       {damage: put("integrity.json", strings.Repeat(" ", 2<<20)), verdict: results.NotJudged, problem: "too large", metrics: true},
 		"report of another": {damage: edit(func(r *integrity.Report) { r.Start.Time, r.End.Time = later, later.Add(time.Minute) }), verdict: results.NotJudged, problem: "another time", metrics: true},
-		"verdict made up":   {damage: edit(func(r *integrity.Report) { r.Verdict.Grade = "\x1b[2Jperfect" }), verdict: results.NotJudged, problem: "is no verdict", metrics: true},
+		"verdict made up":   {damage: edit(func(r *integrity.Report) { r.Verdict.Grade = "\x1b[2Jperfect" }), verdict: results.NotJudged, problem: "is not a verdict", metrics: true},
 		"verdict improved": {
 			hot: 6 * time.Second, damage: edit(func(r *integrity.Report) { r.Verdict = integrity.Verdict{Grade: integrity.Valid, Judged: 9} }),
 			verdict: results.NotJudged, problem: "its own counters make it invalid", metrics: true,

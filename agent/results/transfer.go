@@ -307,10 +307,10 @@ func (s *Store) keep(rec record) (name string, isNew bool, err error) {
 func (rec *record) clean() error {
 	run := &rec.Run
 	if !jobs.ValidID(run.ID) {
-		return fmt.Errorf("%s is no id", base.Printable(strconv.Quote(run.ID), 80))
+		return fmt.Errorf("%s is not an id", base.Printable(strconv.Quote(run.ID), 80))
 	}
 	if !jobs.State(run.State).Valid() {
-		return fmt.Errorf("%s is no state", base.Printable(strconv.Quote(run.State), 80))
+		return fmt.Errorf("%s is not a state", base.Printable(strconv.Quote(run.State), 80))
 	}
 	if len(rec.Samples) > maxSamples || len(rec.Report) > integrity.MaxReport {
 		return fmt.Errorf("%w: samples or report", base.ErrTooLarge)

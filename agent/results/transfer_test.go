@@ -48,11 +48,11 @@ func TestImportHostile(t *testing.T) {
 		"one":                 {text: head + line("a", ""), runs: 1},
 		"last line cut":       {text: head + line("a", "") + `{"run":{"id":"b`, runs: 1, rejected: "line 3"},
 		"empty lines":         {text: head + "\n\n" + line("a", "") + "\n", runs: 1},
-		"path as id":          {text: head + line("../../../etc/cron.d/x", "") + line("b", ""), runs: 1, rejected: "is no id"},
-		"absolute path as id": {text: head + line("/tmp/x", ""), rejected: "is no id"},
-		"hidden id":           {text: head + line(".removed", ""), rejected: "is no id"},
+		"path as id":          {text: head + line("../../../etc/cron.d/x", "") + line("b", ""), runs: 1, rejected: "is not an id"},
+		"absolute path as id": {text: head + line("/tmp/x", ""), rejected: "is not an id"},
+		"hidden id":           {text: head + line(".removed", ""), rejected: "is not an id"},
 		"path as origin":      {text: head + strings.Replace(line("a", ""), `"id"`, `"origin":"../../../../tmp/x","id"`, 1), runs: 1},
-		"no state":            {text: head + strings.Replace(line("a", ""), "completed", "running\\u001b", 1), rejected: "is no state"},
+		"no state":            {text: head + strings.Replace(line("a", ""), "completed", "running\\u001b", 1), rejected: "is not a state"},
 		"no data":             {text: head + `{"run":{"id":"a","state":"completed"}}`, rejected: "neither result data nor"},
 		"not objects":         {text: head + "[]\n3\n\"x\"\n" + line("a", ""), runs: 1, rejected: "line 2"},
 		"time out of range":   {text: head + strings.Replace(line("a", ""), "2026-", "9999-", 1), rejected: "out of range"},
@@ -64,7 +64,7 @@ func TestImportHostile(t *testing.T) {
 		"empty":               {err: "the first line"},
 		"text":                {text: "hello\nworld", err: "neither an export nor a metrics.json"},
 		"zeros":               {text: strings.Repeat("\x00", 9000), err: "too large"},
-		"two heads":           {text: head + head + line("a", ""), runs: 1, rejected: "is no id"},
+		"two heads":           {text: head + head + line("a", ""), runs: 1, rejected: "is not an id"},
 	} {
 		for _, zip := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, " ", zip), func(t *testing.T) {

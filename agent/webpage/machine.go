@@ -69,7 +69,7 @@ type checkRun struct {
 	Fault   string
 }
 
-// checks takes the results of preflight when somebody looks.
+// checks runs preflight when a viewer opens the page of checks.
 type checks struct {
 	run func(context.Context) ([]preflight.Result, error)
 

@@ -18,7 +18,7 @@
 // The frame, the look and the scripts that show any live page or log are of
 // internal/web, which the control plane of examples/controlplane uses too.
 //
-// Nothing runs while nobody looks: what a viewer costs lives in the handlers of its
+// Nothing runs without a viewer: what a viewer costs lives in the handlers of its
 // requests. A tab that is in the background closes its streams. GPUs are read once a
 // second for all viewers together, and less often if that would take more than 1 % of
 // the time (agent.ReadGPUs). Files are read with a limit on time and number (disk.go),

@@ -15,7 +15,7 @@ import (
 	"github.com/kirizan/kitt-agent/cmd/kitt-agent/internal/config"
 )
 
-// A notifier tells a web hook what happens to an agent. A nil one tells nobody.
+// A notifier tells a web hook what happens to an agent. A nil one does nothing.
 type notifier struct{ *notify.Notifier }
 
 // openNotifier returns what tells the web hook that cfg names, and has the status say

@@ -181,7 +181,7 @@ func TestResultsCompare(t *testing.T) {
 	require.NotContains(t, line(append(a, "hot0"), b, "--invalid").out, "Left out")
 	got = line([]string{"hot0"}, b)
 	require.Equal(t, exitNotComparable, got.code)
-	require.Contains(t, got.err, "there is no run left in the first set")
+	require.Contains(t, got.err, "no run is left in the first set")
 
 	var c compare.Comparison
 	require.NoError(t, json.Unmarshal([]byte(line(a, b, "--json").out), &c))
@@ -232,7 +232,7 @@ func TestResultsTransfer(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(`{"schema":"kitt-agent/results-export/1"}`+"\n"+`{"run":{"id":"../x","state":"completed"},"result_data":{"a":1}}`+"\n"), 0o600))
 	got = third.run("results", "import", file)
 	require.Equal(t, exitFailure, got.code)
-	require.Contains(t, got.out, `not imported: line 2: "../x" is no id`)
+	require.Contains(t, got.out, `not imported: line 2: "../x" is not an id`)
 	rows, err := csv.NewReader(strings.NewReader(here.run("results", "export", "--csv", "-o", "-", "aaa0", "aaa1").out)).ReadAll()
 	require.NoError(t, err)
 	require.Len(t, rows, 11)

@@ -59,7 +59,7 @@ func (c *company) run(ctx context.Context) {
 	}
 }
 
-// look notes who is on the machine now, and reports whether somebody is new.
+// look records which processes use the GPUs now, and reports whether one is new.
 func (c *company) look(ctx context.Context) (news bool) {
 	now := time.Now().Round(0)
 	first := !c.looked

@@ -192,7 +192,7 @@ func (b *Tab) Dark(dark bool) {
 }
 
 // Contained checks that the browser complained of nothing, but for what allowed accepts,
-// and asked nobody but the server at address for anything.
+// and made requests to the server at address alone.
 func (b *Tab) Contained(address string, allowed ...func(complaint string) bool) {
 	b.T.Helper()
 	b.mu.Lock()

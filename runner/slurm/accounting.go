@@ -44,7 +44,7 @@ func (e *ending) setState(text string) {
 }
 
 // accounting asks sacct how the job ended. IDs are used again after the cluster was
-// made anew, so it asks only for jobs since then.
+// created again, so it asks only for jobs since then.
 func (r *Runner) accounting(ctx context.Context, name string, since time.Time) (ending, bool) {
 	text, err := r.slurm.run(ctx, "", "sacct", "-X", "-n", "-P", "--name="+name,
 		"-S", since.UTC().Add(-time.Minute).Format("2006-01-02T15:04:05"), "-o", "JobID,State,ExitCode,Reason,NodeList,Start,JobName")

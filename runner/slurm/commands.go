@@ -121,7 +121,7 @@ func (c commands) run(ctx context.Context, input, name string, args ...string) (
 // lost jobs it gives their IDs to others.
 func (c commands) cancel(ctx context.Context, id, name string, options ...string) error {
 	if !isID(id) {
-		return fmt.Errorf("%q is no job of Slurm's", id)
+		return fmt.Errorf("%q is not the ID of a Slurm job", id)
 	}
 	_, err := c.run(ctx, "", "scancel", slices.Concat([]string{"--name=" + name}, options, []string{id})...)
 	return err

@@ -110,7 +110,7 @@ func (f *follower) follow(ctx context.Context) (runner.Result, error) {
 }
 
 // forgotten reports whether Slurm knows nothing of a job that has not begun, and that
-// this program has watched since it was submitted: nobody has cancelled it.
+// this program has watched since it was submitted: it was not cancelled.
 func (f *follower) forgotten(ctx context.Context) bool {
 	over := f.over.Load()
 	if f.exit != nil || f.claimed() || f.submitted.IsZero() || over == nil || over.entry.ID != "" {

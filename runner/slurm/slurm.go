@@ -237,7 +237,7 @@ var (
 	_ runner.StartChecker = (*Runner)(nil)
 )
 
-// New returns a Runner. It starts nothing and asks nobody.
+// New returns a Runner. It starts nothing and runs no command.
 func New(cfg Config) (*Runner, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -335,7 +335,7 @@ func (r *Runner) begin(job runner.Job, out runner.Output, script string) (*follo
 	return r.newFollower(job, in, 0, out)
 }
 
-// Resume goes on with a job that an earlier program submitted, or was about to.
+// Resume follows a job that an earlier program submitted, or was about to.
 func (r *Runner) Resume(ctx context.Context, job runner.Job, from runner.Position, out runner.Output) (runner.Result, error) {
 	if cause := context.Cause(ctx); errors.Is(cause, runner.ErrDetach) {
 		return runner.Result{}, cause

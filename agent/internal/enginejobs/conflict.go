@@ -149,7 +149,7 @@ func (e *Jobs) startAgain(id string) {
 		return
 	}
 	if err := os.Remove(path); err != nil {
-		e.log.Warn("note about an engine to start again not removed", "path", path, "err", err)
+		e.log.Warn("record of an engine to start again not removed", "path", path, "err", err)
 	}
 }
 

@@ -103,11 +103,11 @@ func (e *Jobs) Do(ctx context.Context, j *jobs.Job, acquire Acquire, from runner
 	case jobs.TypeStartEngine:
 		return e.start(ctx, j, acquire, from, out)
 	}
-	return fmt.Errorf("%s is no engine command", c.Type)
+	return fmt.Errorf("%s is not an engine command", c.Type)
 }
 
 // stop stops an engine. One that does not run is as good as stopped, so that a stop can be
-// repeated; one that somebody else runs is not.
+// repeated; one that the agent did not start is not.
 func (e *Jobs) stop(ctx context.Context, name string, out runner.Output) error {
 	err := e.cfg.Manager.Stop(ctx, name, out)
 	if _, others := errors.AsType[*fault.Error](err); errors.Is(err, engine.ErrNotRunning) && !others {

@@ -56,7 +56,7 @@ func (e *Jobs) Run(ctx context.Context) {
 func (e *Jobs) resume(ctx context.Context) (running []watched) {
 	all, err := e.cfg.Manager.Detect(ctx)
 	if err != nil {
-		e.log.Warn("engines of the agent before not looked at", "err", err)
+		e.log.Warn("engines of an earlier agent not checked", "err", err)
 		return nil
 	}
 	holders := map[string]bool{}

@@ -13,7 +13,7 @@ import (
 	"github.com/kirizan/kitt-agent/runner"
 )
 
-// watchEngine returns what looks at the engine's port during a run; nil if nobody is to.
+// watchEngine returns what looks at the engine's port during a run; nil if it is not to be watched.
 func (x *execution) watchEngine() func(context.Context) []integrity.Reason {
 	spec := x.job.Command.Spec
 	port, known := x.enginePort()

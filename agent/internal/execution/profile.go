@@ -74,7 +74,7 @@ func (x *execution) fetchProfile(ctx context.Context, id string) (profile.Profil
 		case ctx.Err() != nil:
 			return p, context.Cause(ctx)
 		}
-		x.block(fmt.Errorf("the engine profile %s can't be had from the server: %w", id, err))
+		x.block(fmt.Errorf("the engine profile %s is not available from the server: %w", id, err))
 		if err := base.Wait(ctx, profilePause); err != nil {
 			return p, err
 		}

@@ -60,7 +60,7 @@ func (a *Allocator) Take(job string) ([]string, error) {
 	return slices.Clone(set), nil
 }
 
-// pickLocked returns a set that nobody holds, or why there is none. a.mu must be held.
+// pickLocked returns a set that no job holds, or why there is none. a.mu must be held.
 func (a *Allocator) pickLocked(devices []Device) (set []string, why string) {
 	if a.cfg.PerJob > 0 {
 		free := slices.DeleteFunc(slices.Clone(devices), func(d Device) bool { return d.Fault != "" || a.holderLocked(d.UUID) != "" })

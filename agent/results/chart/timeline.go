@@ -162,7 +162,7 @@ type slowdown struct {
 }
 
 // slowdowns are the causes that are drawn, the worst last, so that it covers the others.
-// A lower clock that somebody set is none.
+// A lower clock that was set on purpose is not a slowdown.
 var slowdowns = []slowdown{
 	{"power cap", "#9db4c8", hwdetect.ThrottleBits([]string{"sw_power_cap", "sync_boost", "board_limit", "reliability"})},
 	{"thermal slowdown by the driver", "#f0a030", hwdetect.ThrottleBits([]string{"sw_thermal_slowdown"})},

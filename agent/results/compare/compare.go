@@ -125,7 +125,7 @@ func Runs(a, b []*results.Run, o Options) (Comparison, error) {
 		name    string
 	}{{a, omittedA, "first"}, {b, omittedB, "second"}} {
 		if len(side.runs) == 0 {
-			return c, fmt.Errorf("%w left in the %s set%s", errNoRuns, side.name, because(side.omitted))
+			return c, fmt.Errorf("%w in the %s set%s", errNoRuns, side.name, because(side.omitted))
 		}
 	}
 	c.A, c.B = setOf(a), setOf(b)

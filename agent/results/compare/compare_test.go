@@ -168,7 +168,7 @@ func TestOmitted(t *testing.T) {
 	require.Equal(t, []string{"a0", "a3"}, c.A.Runs)
 
 	_, err = Runs(a[:3], b, Options{})
-	require.ErrorContains(t, err, "there is no run left in the first set; run a0 was left out because the machine was not fit")
+	require.ErrorContains(t, err, "no run is left in the first set; run a0 was left out because the machine was not fit")
 	_, err = Runs(a, a, Options{})
 	require.ErrorContains(t, err, "run a0 is in both sets")
 }

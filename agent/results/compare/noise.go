@@ -214,4 +214,4 @@ func because(omitted []Omitted) string {
 	return fmt.Sprintf("; run %s was left out because %s", omitted[0].Run, omitted[0].Why)
 }
 
-var errNoRuns = errors.New("there is no run")
+var errNoRuns = errors.New("no run is left")

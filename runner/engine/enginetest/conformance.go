@@ -119,7 +119,7 @@ func (t *tester) watched() {
 	t.expect(err == nil, "Watch of an engine that was stopped: %v", err)
 }
 
-// detached checks that a start that is detached from can be gone on with.
+// detached checks that a start that the caller detached from can be resumed.
 func (t *tester) detached() {
 	l := t.launch
 	l.ID += "-detached"

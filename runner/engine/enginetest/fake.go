@@ -49,7 +49,7 @@ func (f *Fake) Calls() []string {
 	return slices.Clone(f.calls)
 }
 
-// Began returns how many engines were started. A Start that goes on with an earlier one
+// Began returns how many engines were started. A Start that resumes an earlier one
 // starts none.
 func (f *Fake) Began() int {
 	f.mu.Lock()

@@ -138,7 +138,7 @@ func Open(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// Close leaves the engines running, for the next manager, and waits until nobody follows
+// Close leaves the engines running, for the next manager, and waits until no goroutine follows
 // them any more. It may be called twice.
 func (m *Manager) Close() error {
 	m.mu.Lock()

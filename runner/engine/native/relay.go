@@ -32,7 +32,7 @@ type relay struct {
 	tail    []byte
 }
 
-// A piece is output that nobody has read yet.
+// A piece is output that has not been read yet.
 type piece struct {
 	text []byte
 	at   time.Time

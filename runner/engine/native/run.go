@@ -66,7 +66,7 @@ func (m *Manager) job(r *run) runner.Job {
 	return runner.Job{ID: r.record().Launch.ID, Dir: dir, ResultsDir: dir, StopGrace: m.cfg.StopGrace}
 }
 
-// follow runs an engine, or goes on with one that runs, in a goroutine of its own.
+// follow runs an engine, or resumes one that runs, in a goroutine of its own.
 func (m *Manager) follow(ctx context.Context, r *run, resume bool) {
 	m.following.Go(func() {
 		defer r.cancel(nil)

@@ -111,7 +111,7 @@ func (c *Cluster) conf(host string, ports []int) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// accountingConf returns slurmdbd.conf, which stands beside slurm.conf.
+// accountingConf returns slurmdbd.conf, which is in the same directory as slurm.conf.
 func (c *Cluster) accountingConf(host string, port int) string {
 	return strings.Join([]string{
 		"AuthType=auth/munge",

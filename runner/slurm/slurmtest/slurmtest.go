@@ -220,7 +220,7 @@ func (c *Cluster) mark() string { return "KITT_SLURMTEST_DIR=" + c.dir }
 
 func (c *Cluster) path(name string) string { return filepath.Join(c.dir, name) }
 
-// freePorts returns n TCP ports of this machine that nobody listens on.
+// freePorts returns n TCP ports of this machine on which no process listens.
 func freePorts(n int) ([]int, error) {
 	ports := make([]int, 0, n)
 	for range n {

@@ -176,7 +176,7 @@ func TestFaults(t *testing.T) {
 		{"pattern of images", "policy: {engine_images: ['[']}\n", "is neither the name of an image nor a pattern"},
 		{"a cache at the root", "policy: {caches: [/]}\n", "it is the root of the file system"},
 		{"user", "policy: {container: {user: 'a b'}}\n", "it is not of the form user or user:group"},
-		{"memory without a unit", "policy: {container: {memory: 90}}\n", "it is no percentage, such as 90%"},
+		{"memory without a unit", "policy: {container: {memory: 90}}\n", "it is not a percentage, such as 90%"},
 		{"memory of two machines", "policy: {container: {memory: 200%}}\n", "it is out of range"},
 		{"capability", "policy: {container: {cap_add: [CAP_SYS_NICE]}}\n", "it is not the name of a capability without CAP_"},
 		{"all capabilities", "policy: {container: {cap_add: [ALL]}}\n", "it is not the name of a capability without CAP_"},

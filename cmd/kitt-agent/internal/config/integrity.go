@@ -64,7 +64,7 @@ var waitCool = parsed(func(c *Config, text string) error {
 	celsius, err := strconv.ParseFloat(text, 64)
 	switch {
 	case err != nil:
-		return errors.New("it is no number")
+		return errors.New("it is not a number")
 	case celsius != 0 && !(celsius >= 20 && celsius <= 120):
 		return errors.New("it is out of range")
 	}

@@ -60,7 +60,7 @@ func TestBadIntegritySettings(t *testing.T) {
 		"interval: 1ms":                               "it is out of range",
 		"wait_cool: 5":                                "it is out of range",
 		"wait_cool: NaN":                              "it is out of range",
-		"wait_cool: cold":                             "it is no number",
+		"wait_cool: cold":                             "it is not a number",
 		"limits: {steal: 5}":                          `"5" is neither warning nor invalid`,
 		"limits: {steal: warning}":                    "no number follows warning",
 		"limits: {steal: warning NaN}":                "no number follows warning",

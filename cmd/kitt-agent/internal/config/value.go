@@ -101,7 +101,7 @@ func percent(field func(*Config) *int) func(*Config, *yaml.Node) error {
 		number, found := strings.CutSuffix(value, "%")
 		n, err := strconv.Atoi(number)
 		if err != nil || !found && n != 0 {
-			return errors.New("it is no percentage, such as 90%")
+			return errors.New("it is not a percentage, such as 90%")
 		}
 		if n < 0 || n > 100 {
 			return errors.New("it is out of range")
@@ -170,7 +170,7 @@ func ParseDuration(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseFloat(days, 64)
 		if err != nil || math.IsNaN(n) || n < 0 || n > 36500 {
-			return 0, errors.New("it is no number of days")
+			return 0, errors.New("it is not a number of days")
 		}
 		return time.Duration(n * float64(day)), nil
 	}
@@ -213,7 +213,7 @@ func simulatedSpeed(c *Config, n *yaml.Node) error {
 	return parsed(func(c *Config, value string) error {
 		speed, err := strconv.ParseFloat(value, 64)
 		if err != nil || math.IsNaN(speed) {
-			return errors.New("it is no number")
+			return errors.New("it is not a number")
 		}
 		if speed < 0 || speed > 1000 {
 			return errors.New("it is out of range")
