@@ -42,11 +42,16 @@ var userinfo = regexp.MustCompile(`//.*@`)
 func newError(where string, line int, key *Key, value *yaml.Node, problem error) *Error {
 	text := problem.Error()
 	if value.Kind == yaml.ScalarNode && !key.Secret && value.Value != "" {
-		shown := userinfo.ReplaceAllString(value.Value, "//…@")
-		if len(shown) > maxUnknown {
-			shown = shown[:maxUnknown] + "…"
-		}
-		text = fmt.Sprintf("%q does not work: %s", shown, text)
+		text = fmt.Sprintf("%q does not work: %s", shown(value.Value), text)
 	}
 	return &Error{File: where, Line: line, Key: key.Name, Problem: text, Fix: "allowed is " + key.Allowed}
+}
+
+// shown returns a value as errors show it: not too long, and without a password.
+func shown(value string) string {
+	value = userinfo.ReplaceAllString(value, "//…@")
+	if len(value) > maxUnknown {
+		value = value[:maxUnknown] + "…"
+	}
+	return value
 }

@@ -179,8 +179,14 @@ func (f *File) apply(c *Config) (warnings []string, err error) {
 	for _, e := range f.entries() {
 		key := findKey(e.name)
 		if key == nil {
-			if nested(e.name) && e.value.Tag == "!!null" {
-				continue // a group with nothing in it
+			if nested(e.name) {
+				// A group is a map. One with nothing in it is fine; limits that are
+				// written in another way must not go unnoticed.
+				if e.value.Tag != "!!null" {
+					faults = append(faults, &Error{File: f.path, Line: e.line, Key: e.name, Problem: "it is not a map of settings",
+						Fix: fmt.Sprintf("write its settings below it, as in %s: {%s: …}", e.name, firstBelow(e.name))})
+				}
+				continue
 			}
 			warnings = append(warnings, f.unknown(e))
 			continue

@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -340,8 +341,15 @@ func findKey(name string) *Key {
 }
 
 // nested reports whether name is the part of keys before a dot.
-func nested(name string) bool {
-	return slices.ContainsFunc(keys, func(k Key) bool {
-		return len(k.Name) > len(name) && k.Name[:len(name)+1] == name+"."
-	})
+func nested(name string) bool { return firstBelow(name) != "" }
+
+// firstBelow returns what follows name and a dot in the first key that begins so.
+func firstBelow(name string) string {
+	for _, k := range keys {
+		if below, ok := strings.CutPrefix(k.Name, name+"."); ok {
+			below, _, _ = strings.Cut(below, ".")
+			return below
+		}
+	}
+	return ""
 }

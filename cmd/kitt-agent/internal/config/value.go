@@ -286,13 +286,13 @@ func list(field func(*Config) *[]string, check func(string) error) func(*Config,
 			return errors.New("it is no list")
 		}
 		values := []string{}
-		for _, item := range n.Content {
+		for i, item := range n.Content {
 			value, err := scalar(follow(item))
 			if err != nil {
-				return err
+				return fmt.Errorf("entry %d: %w", i+1, err)
 			}
 			if err := check(value); err != nil {
-				return err
+				return fmt.Errorf("entry %d, %q: %w", i+1, shown(value), err)
 			}
 			values = append(values, value)
 		}
