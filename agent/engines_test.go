@@ -105,6 +105,10 @@ func TestEngineCommandsThatAreRefused(t *testing.T) {
 			{agent.TypeStartEngine, `{"engine_name":"llama_cpp","runtime_config":[1]}`, "runtime_config must be a JSON object"},
 			{agent.TypeStartEngine, `{"engine_name":"llama_cpp","model_path":"../../etc"}`, "Invalid model_path"},
 			{agent.TypeStartEngine, `{"engine_name":"--privileged"}`, "Invalid engine: --privileged"},
+			{agent.TypeStartEngine, `{"engine_name":"nope"}`, `there is no engine "nope" that an agent can start (choose one of `},
+			{agent.TypeStopEngine, `{"engine_name":"mlx"}`, `there is no engine "mlx" that an agent can start (choose one of `},
+			{agent.TypeInstallEngine, `{"engine_name":"nope"}`, `there is no engine "nope" that an agent can start (choose one of `},
+			{agent.TypeInstallEngine, `{"engine_name":"vllm"}`, "vllm can't be installed: it is a Python package, which an agent does not install; install it into ~/.kitt/vllm-venv with pip"},
 			{agent.TypeStopEngine, `{}`, "Invalid engine: "},
 		} {
 			id := engineCommand(srv, tt.kind, tt.payload)

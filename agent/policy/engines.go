@@ -10,7 +10,7 @@ import (
 	"github.com/kirizan/kitt-agent/runner/engine"
 )
 
-// EngineRule is the rule for an entry of Policy.StartEngines and Policy.InstallEngines.
+// EngineRule is the rule for an entry of Policy.StartEngines.
 func EngineRule(name string) error {
 	if spec, ok := engine.Lookup(name); !ok || !spec.Startable() {
 		return errors.New("it is not an engine that an agent can start")
@@ -18,9 +18,23 @@ func EngineRule(name string) error {
 	return nil
 }
 
+// InstallRule is the rule for an entry of Policy.InstallEngines.
+func InstallRule(name string) error {
+	if err := EngineRule(name); err != nil {
+		return err
+	}
+	if spec, _ := engine.Lookup(name); spec.Module != "" {
+		return fmt.Errorf("it is a Python package, which an agent does not install; install it into ~/%s with pip", spec.Venv)
+	}
+	return nil
+}
+
 // CheckEngine returns why a native engine may not be started or stopped by the server or
 // a caller.
 func (p Policy) CheckEngine(name string) error {
+	if EngineRule(name) != nil {
+		return engine.ErrUnknown(name)
+	}
 	if p.StartEngines == nil || slices.Contains(p.StartEngines, name) {
 		return nil
 	}
@@ -30,6 +44,12 @@ func (p Policy) CheckEngine(name string) error {
 
 // CheckInstall returns why a native engine may not be installed.
 func (p Policy) CheckInstall(name string) error {
+	if EngineRule(name) != nil {
+		return engine.ErrUnknown(name)
+	}
+	if err := InstallRule(name); err != nil {
+		return fault.New(Class, "", "%s can't be installed: %w", name, err)
+	}
 	if p.InstallEngines == nil || slices.Contains(p.InstallEngines, name) {
 		return nil
 	}

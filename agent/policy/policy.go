@@ -139,7 +139,7 @@ func (p Policy) Validate() error {
 	check("Images", p.Images, ImageRule)
 	check("ProfileKeys", p.ProfileKeys, ProfileKeyRule)
 	check("StartEngines", p.StartEngines, EngineRule)
-	check("InstallEngines", p.InstallEngines, EngineRule)
+	check("InstallEngines", p.InstallEngines, InstallRule)
 	return errors.Join(faults...)
 }
 

@@ -98,5 +98,5 @@ type Status struct {
 
 // ErrUnknown returns the error for a name that is not one of [Specs].
 func ErrUnknown(name string) error {
-	return fault.New(ClassMissing, "choose one of "+names(), "there is no engine %.64q", name)
+	return fault.New(ClassMissing, "choose one of "+names(), "there is no engine %.64q that an agent can start", name)
 }

@@ -183,6 +183,8 @@ func TestFaults(t *testing.T) {
 		{"a group within a group", "policy: {container: [host]}\n", `policy.container: it is not a map of settings; write its settings below it, as in policy.container: {network: …}`},
 		{"an entry of a list", "policy: {container: {cap_add: [SYS_NICE, nice]}}\n", `policy.container.cap_add: entry 2, "nice": it is not the name of a capability`},
 		{"an entry that is a list", "policy: {caches: [[/a]]}\n", `policy.caches: entry 1: it is a list or a map`},
+		{"an engine that cannot be installed", "policy: {engines: {install: [vllm]}}\n", `policy.engines.install: entry 1, "vllm": it is a Python package, which an agent does not install; install it into ~/.kitt/vllm-venv with pip`},
+		{"a package of one", "engines: {packages: {vllm: {version: a}}}\n", `engines.packages: vllm: it is a Python package`},
 		{"capability", "policy: {container: {cap_add: [CAP_SYS_NICE]}}\n", "it is not the name of a capability without CAP_"},
 		{"all capabilities", "policy: {container: {cap_add: [ALL]}}\n", "it is not the name of a capability without CAP_"},
 		{"a job's network without a proxy", "policy: {engine_socket: host, container: {network: job}}\n", "needs policy.engine_socket: proxy"},

@@ -48,7 +48,7 @@ func engineKeys() []Key {
 			set:     list(func(c *Config) *[]string { return &c.Policy.Engines.Start }, policy.EngineRule)},
 		{Name: "policy.engines.install", Allowed: "a list of llama_cpp and ollama", Default: "none",
 			Meaning: "engines that the server may have installed, from engines.packages",
-			set:     list(func(c *Config) *[]string { return &c.Policy.Engines.Install }, policy.EngineRule)},
+			set:     list(func(c *Config) *[]string { return &c.Policy.Engines.Install }, policy.InstallRule)},
 		{Name: "policy.engines.listen", Env: "KITT_POLICY_ENGINES_LISTEN", Allowed: "an IP address", Default: "127.0.0.1",
 			Meaning: "address that started engines listen on; they ask nobody for a key",
 			set:     text(func(c *Config) *string { return &c.Policy.Engines.Listen }, checkListen)},
@@ -86,7 +86,7 @@ func onConflict(c *Config, n *yaml.Node) error {
 func enginePackages(c *Config, n *yaml.Node) error {
 	packages := map[string]native.Package{}
 	err := eachOf(n, func(name string, value *yaml.Node) error {
-		if err := policy.EngineRule(name); err != nil {
+		if err := policy.InstallRule(name); err != nil {
 			return err
 		}
 		var p native.Package
