@@ -47,11 +47,11 @@ func (p Policy) CheckInstall(name string) error {
 	if EngineRule(name) != nil {
 		return engine.ErrUnknown(name)
 	}
-	if err := InstallRule(name); err != nil {
-		return fault.New(Class, "", "%s can't be installed: %w", name, err)
-	}
 	if p.InstallEngines == nil || slices.Contains(p.InstallEngines, name) {
 		return nil
+	}
+	if err := InstallRule(name); err != nil {
+		return fault.New(Class, "", "%s can't be installed: %w", name, err)
 	}
 	return fault.New(Class, fmt.Sprintf("to allow it, add to agent.yaml: policy: {engines: {install: [%.64s]}}, and the version under engines.packages", name),
 		"engines are installed only where the machine's owner allows it, and %.64s is not allowed", name)
