@@ -8,7 +8,8 @@ import (
 
 // Printable returns text from elsewhere as one that is safe to print: each
 // control or formatting character and each byte that is not UTF-8 becomes
-// U+FFFD. A text of more than limit characters ends there, with an ellipsis.
+// U+FFFD. A text of more than limit characters ends there, with an ellipsis. A
+// text of several lines goes through OneLine first, which makes blanks of newlines.
 func Printable(text string, limit int) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {

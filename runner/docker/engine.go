@@ -45,7 +45,7 @@ func (f *follower) lastWords(ctx context.Context) string {
 	// What is cut off or broken is quoted as far as it goes.
 	_, _ = stdcopy.StdCopy(&text, &text, io.LimitReader(stream, maxLastWords))
 	lines := strings.Split(strings.TrimSpace(text.String()), "\n")
-	if last := base.OneLine(base.Printable(lines[len(lines)-1], 300)); last != "" {
+	if last := base.Printable(base.OneLine(lines[len(lines)-1]), 300); last != "" {
 		return ": " + last
 	}
 	return ""

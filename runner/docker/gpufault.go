@@ -41,7 +41,7 @@ func gpuFault(err error) error {
 		}
 		return &runner.Error{
 			Class: runner.ClassGPURuntime,
-			Text:  "the Docker engine can't give a container the GPUs, because " + f.reason + ": " + base.OneLine(base.Printable(text, maxGPUText)),
+			Text:  "the Docker engine can't give a container the GPUs, because " + f.reason + ": " + base.Printable(base.OneLine(text), maxGPUText),
 			Fix:   f.fix,
 			Err:   err,
 		}

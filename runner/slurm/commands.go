@@ -112,7 +112,7 @@ func (c commands) run(ctx context.Context, input, name string, args ...string) (
 		err = fmt.Errorf("it printed more than %d bytes", maxOutput)
 	}
 	if err != nil {
-		return stdout.buf.String(), &commandError{name, base.OneLine(base.Printable(strings.TrimSpace(stderr.buf.String()), 500)), err}
+		return stdout.buf.String(), &commandError{name, base.Printable(base.OneLine(stderr.buf.String()), 500), err}
 	}
 	return stdout.buf.String(), nil
 }

@@ -200,6 +200,6 @@ func runAfter(command, env []string, say func(string, ...any)) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env, cmd.WaitDelay = env, time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
-		say("%s: %v: %s", command[0], err, base.OneLine(base.Printable(string(out), 300)))
+		say("%s: %v: %s", command[0], err, base.Printable(base.OneLine(string(out)), 300))
 	}
 }

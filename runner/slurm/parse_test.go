@@ -239,3 +239,13 @@ func FuzzParse(f *testing.F) {
 func noWrapper(context.Context) (program, argument string, err error) {
 	return "", "", errors.New("no program for nodes")
 }
+
+// What a command of Slurm's prints on several lines is one line of blanks in an error.
+func TestACommandsErrorIsOneLine(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	script := "#!/bin/sh\nprintf 'sinfo: error: no host\\nsinfo: fatal: no \\033[31mconfig\\n' >&2\nexit 1\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "sinfo"), []byte(script), 0o700))
+	_, err := newCommands([]string{"PATH=" + dir}, time.Minute).run(t.Context(), "", "sinfo")
+	require.ErrorContains(t, err, "sinfo: error: no host sinfo: fatal: no [31mconfig")
+}

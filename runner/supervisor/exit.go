@@ -22,7 +22,7 @@ func (e Exit) plausible() Exit {
 		e.Signal = ""
 	}
 	e.OOM = e.OOM && e.Code == 128+int(unix.SIGKILL)
-	e.Error = base.OneLine(base.Printable(e.Error, maxReason))
+	e.Error = base.Printable(base.OneLine(e.Error), maxReason)
 	e.Output, e.Devices = max(0, e.Output), max(-1, e.Devices)
 	if e.Fault != FaultFewGPUs && e.Fault != FaultManyGPUs {
 		e.Fault = ""

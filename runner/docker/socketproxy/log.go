@@ -23,7 +23,7 @@ type boundedLog struct {
 
 // add writes one line with the time.
 func (l *boundedLog) add(text string) {
-	line := fmt.Sprintf("%s %s\n", time.Now().UTC().Format(time.RFC3339), base.OneLine(base.Printable(text, maxLine)))
+	line := fmt.Sprintf("%s %s\n", time.Now().UTC().Format(time.RFC3339), base.Printable(base.OneLine(text), maxLine))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.left -= len(line); l.left >= 0 {

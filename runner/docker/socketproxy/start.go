@@ -88,7 +88,7 @@ func launch(ctx context.Context, command []string, dir string) error {
 	cmd.Env = []string{"GOTRACEBACK=single"} // no secret of the agent's
 	cmd.WaitDelay = time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("start the socket proxy: %w: %s", err, base.OneLine(base.Printable(string(out), 500)))
+		return fmt.Errorf("start the socket proxy: %w: %s", err, base.Printable(base.OneLine(string(out)), 500))
 	}
 	return nil
 }

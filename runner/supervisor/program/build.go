@@ -61,7 +61,7 @@ func (s Source) built(ctx context.Context) (Program, error) {
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOBIN="+work, "GOFLAGS=", "GOWORK=off", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 	cmd.WaitDelay = time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return p, fmt.Errorf("go %s: %w: %s", cmd.Args[1], err, base.OneLine(base.Printable(string(out), 300)))
+		return p, fmt.Errorf("go %s: %w: %s", cmd.Args[1], err, base.Printable(base.OneLine(string(out)), 300))
 	}
 	// A container that is just being started has the file of before.
 	return p, os.Rename(filepath.Join(work, s.Tool.String()), path)
