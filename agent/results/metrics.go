@@ -48,6 +48,7 @@ var notMetrics = map[string]bool{
 // KITT has a list of results, each with a name and metrics; other programs may write
 // metrics at the top. Lists within metrics are raw values and are left out.
 func readMetrics(data map[string]any) (metrics []Metric, missing []string) {
+	metrics = []Metric{} // in JSON a list without elements, not null
 	c := collector{values: map[string][]float64{}, null: map[string]bool{}}
 	for key, value := range data {
 		if !notMetrics[key] && value != nil {

@@ -1,6 +1,7 @@
 package results
 
 import (
+	"encoding/json"
 	"math"
 	"os"
 	"testing"
@@ -117,4 +118,13 @@ func TestMetricsAreBounded(t *testing.T) {
 		require.LessOrEqual(t, len([]rune(m.Name)), maxMetricName+1)
 		require.NotContains(t, m.Name, "\x1b")
 	}
+}
+
+// A run that measured nothing has a list without elements in JSON, not null.
+func TestNoMetricsInJSON(t *testing.T) {
+	t.Parallel()
+	metrics, _ := readMetrics(nil)
+	text, err := json.Marshal(Run{Metrics: metrics})
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"metrics":[]`)
 }

@@ -178,6 +178,9 @@ func (g *GPUSummary) addBusy(r hwdetect.GPUTelemetry, at time.Time) {
 
 // Finish computes what needs all samples. More may be added after it.
 func (s *Summary) Finish() {
+	if s.GPUs == nil {
+		s.GPUs = []GPUSummary{} // in JSON a list without elements, not null
+	}
 	for i := range s.GPUs {
 		g := &s.GPUs[i]
 		g.SMClock, g.MemoryClock = g.sm.summary(), g.mem.summary()

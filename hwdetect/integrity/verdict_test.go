@@ -1,6 +1,7 @@
 package integrity
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -351,4 +352,14 @@ func TestSummaryHasAFixedSize(t *testing.T) {
 		require.LessOrEqual(t, len(g.XIDs), maxXIDs)
 		require.LessOrEqual(t, len(g.ThrottleReasons), maxReason)
 	}
+}
+
+// The samples of a machine without GPUs are a list without elements in JSON, not null.
+func TestNoGPUsInJSON(t *testing.T) {
+	t.Parallel()
+	var s Summary
+	s.Finish()
+	text, err := json.Marshal(s)
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"gpus":[]`)
 }
