@@ -18,6 +18,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/results"
 	"github.com/kirizan/kitt-agent/agent/results/baseline"
 	"github.com/kirizan/kitt-agent/agent/results/compare"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // maxCalibration is the most runs of a calibration.
@@ -228,7 +229,7 @@ func writeNoise(w io.Writer, n compare.Noise) error {
 	fmt.Fprintln(table, "METRIC\tMEAN\tSPREAD\tNOISE FLOOR\tRUNS")
 	for _, name := range slices.Sorted(maps.Keys(n.Metrics)) {
 		m := n.Metrics[name]
-		fmt.Fprintf(table, "%s\t%.5g\t%.2g%%\t%.2g%%\t%d\n", printable(name), m.Mean, m.SpreadPct, m.FloorPct, m.N)
+		fmt.Fprintf(table, "%s\t%.5g\t%s\t%s\t%d\n", printable(name), m.Mean, base.Percent(m.SpreadPct), base.Percent(m.FloorPct), m.N)
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/results"
 	"github.com/kirizan/kitt-agent/agent/results/baseline"
 	"github.com/kirizan/kitt-agent/agent/results/compare"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // failOns are the values of --fail-on.
@@ -222,7 +223,7 @@ func resultText(r compare.Row) string {
 	case r.Change == compare.Same:
 		text = ""
 	case r.Change == compare.WithinNoise && r.NoisePct != nil:
-		text = fmt.Sprintf("within noise of %.2g%%", *r.NoisePct)
+		text = "within noise of " + base.Percent(*r.NoisePct)
 	}
 	if len(r.Remarks) > 0 {
 		if text != "" {

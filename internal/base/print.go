@@ -2,6 +2,8 @@ package base
 
 import (
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -53,4 +55,13 @@ func Names(names ...string) string {
 		quoted[i] = fmt.Sprintf("%q", name)
 	}
 	return strings.Join(quoted, ", ")
+}
+
+// Percent returns a percentage to two figures and never with an exponent, such as
+// "2.8%", "0.012%" or "160%".
+func Percent(value float64) string {
+	if math.Abs(value) >= 99.5 {
+		return strconv.FormatFloat(value, 'f', 0, 64) + "%"
+	}
+	return strconv.FormatFloat(value, 'g', 2, 64) + "%"
 }

@@ -34,3 +34,10 @@ func TestNames(t *testing.T) {
 	require.Equal(t, `"a", "b\n"`, base.Names("a", "b\n"))
 	require.Empty(t, base.Names())
 }
+
+func TestPercent(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[float64]string{0: "0%", 2.84: "2.8%", 0.0123: "0.012%", 99.4: "99%", 99.6: "100%", 162: "162%", 981.4: "981%", -163: "-163%", 1e5: "100000%"} {
+		require.Equal(t, want, base.Percent(value))
+	}
+}

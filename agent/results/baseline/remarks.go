@@ -10,6 +10,7 @@ import (
 	"github.com/kirizan/kitt-agent/agent/results"
 	"github.com/kirizan/kitt-agent/agent/results/compare"
 	"github.com/kirizan/kitt-agent/hwdetect/integrity"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // indexLimit is how long Remarks works on the index.
@@ -83,7 +84,7 @@ func describe(c *compare.Comparison, b Baseline) (said []string) {
 		return []string{fmt.Sprintf("%s: %s. The noise is not known; measure it with: kitt-agent results calibrate", name, difference(headline(rows, b)))}
 	case len(changed) == 0:
 		row := headline(judged, b)
-		return []string{fmt.Sprintf("%s: %s, which is within the noise of %.2g%%. No metric of %d differs by more than noise", name, difference(row), *row.NoisePct, len(judged))}
+		return []string{fmt.Sprintf("%s: %s, which is within the noise of %s. No metric of %d differs by more than noise", name, difference(row), base.Percent(*row.NoisePct), len(judged))}
 	}
 	for _, row := range changed[:min(len(changed), maxNamed)] {
 		word := ""
@@ -93,7 +94,7 @@ func describe(c *compare.Comparison, b Baseline) (said []string) {
 		case row.Improved():
 			word = ", better"
 		}
-		said = append(said, fmt.Sprintf("%s: %s%s, beyond the noise of %.2g%%", name, difference(&row), word, *row.NoisePct))
+		said = append(said, fmt.Sprintf("%s: %s%s, beyond the noise of %s", name, difference(&row), word, base.Percent(*row.NoisePct)))
 	}
 	if rest := len(changed) - maxNamed; rest > 0 {
 		said = append(said, fmt.Sprintf("%s: %d further metrics differ by more than noise", name, rest))
@@ -127,9 +128,9 @@ func headline(rows []compare.Row, b Baseline) *compare.Row {
 func difference(r *compare.Row) string {
 	switch pct := *r.DeltaPct; {
 	case pct < 0:
-		return fmt.Sprintf("%s is %.4g, %.2g%% below %.4g", r.Metric, r.B.Median, -pct, r.A.Median)
+		return fmt.Sprintf("%s is %.4g, %s below %.4g", r.Metric, r.B.Median, base.Percent(-pct), r.A.Median)
 	case pct > 0:
-		return fmt.Sprintf("%s is %.4g, %.2g%% above %.4g", r.Metric, r.B.Median, pct, r.A.Median)
+		return fmt.Sprintf("%s is %.4g, %s above %.4g", r.Metric, r.B.Median, base.Percent(pct), r.A.Median)
 	}
 	return fmt.Sprintf("%s is %.4g as before", r.Metric, r.B.Median)
 }

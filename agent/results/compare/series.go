@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/kirizan/kitt-agent/agent/results"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // A Change says what a comparison of one metric found.
@@ -119,7 +120,7 @@ func (r *Row) conclude(a, b []Value) {
 	case r.A.N == 0 || r.B.N == 0:
 		r.remark("only one set has this metric")
 	case r.few() && r.Change == Different:
-		r.remark("fewer than %d runs on a side: judged by the noise of %.2g%% alone", minTest, *r.NoisePct)
+		r.remark("fewer than %d runs on a side: judged by the noise of %s alone", minTest, base.Percent(*r.NoisePct))
 	case r.few():
 		r.remark("fewer than %d runs on a side: the test cannot tell", minTest)
 	}
