@@ -47,7 +47,7 @@ with settings that are wrong.
 Tokens, keys, passwords and the values of secret variables are replaced by [redacted]. Names of
 machines, models and users are not: look at the file before you publish it. Logs of jobs
 are left out; kitt-agent logs shows them.`,
-		Example: "  kitt-agent doctor\n  kitt-agent doctor --output report.tar.gz\n  kitt-agent doctor --text | less",
+		Example: "  kitt-agent doctor\n  kitt-agent doctor -o report.tar.gz\n  kitt-agent doctor --text | less",
 		Args:    exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asText && output != "" {
@@ -63,7 +63,7 @@ are left out; kitt-agent logs shows them.`,
 	}
 	flags := cmd.Flags()
 	env.insecureFlag(cmd)
-	flags.StringVar(&output, "output", "", "`file` to write; it must not exist (default kitt-agent-report-TIME.tar.gz)")
+	flags.StringVarP(&output, "output", "o", "", "`file` to write; it must not exist (default kitt-agent-report-TIME.tar.gz)")
 	flags.BoolVar(&asText, "text", false, "write one text to standard output in place of an archive")
 	flags.BoolVar(&skipPreflight, "no-preflight", false, "leave the checks of this machine out")
 	return cmd

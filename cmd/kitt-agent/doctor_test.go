@@ -74,7 +74,7 @@ func TestDoctorTellsNoSecret(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	}
 	report := filepath.Join(t.TempDir(), "report.tar.gz")
-	got := m.run("doctor", "--output", report, "--no-preflight")
+	got := m.run("doctor", "-o", report, "--no-preflight")
 	require.Equal(t, exitOK, got.code, got.err)
 	require.Equal(t, report+"\n", got.out)
 	info, err := os.Stat(report)
