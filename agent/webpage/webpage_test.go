@@ -217,7 +217,9 @@ func TestViewsAreWholeAndSmall(t *testing.T) {
 	}
 	require.Contains(t, s.get("/"), "&lt;b&gt;")
 	require.Contains(t, s.get("/"), "Qwen2.5-72B")
-	require.Contains(t, s.get("/models"), "Qwen2.5-72B-Instruct-AWQ")
+	require.Eventually(t, func() bool { // the disk may take longer than a page waits for it
+		return strings.Contains(s.get("/models"), "Qwen2.5-72B-Instruct-AWQ")
+	}, time.Minute, 10*time.Millisecond)
 	require.Contains(t, s.get("/settings"), "/etc/kitt/agent.yaml:1")
 	require.Contains(t, s.get("/machine"), "NVIDIA H100")
 	for _, path := range []string{"/jobs/none/chart.svg", "/jobs/" + id + "/chart.svg"} {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/internal/base"
 )
 
 // newGPUsCommand returns `kitt-agent gpus`.
@@ -123,5 +124,5 @@ func usedMemory(bytes *int64) string {
 	if bytes == nil {
 		return ""
 	}
-	return size(*bytes)
+	return base.Size(*bytes)
 }
