@@ -104,7 +104,7 @@ func TestTheBenchmarkEndsOnAFullDisk(t *testing.T) {
 		t.Skip("no file system of its own for the test")
 	}
 	const lines = 150
-	id, commandID, err := server.Launch("chaos", fmt.Sprintf("fake:lines.%d_width.1000_delay.10ms_no-metrics", lines))
+	id, commandID, err := server.Launch("chaos", fmt.Sprintf("fake:lines.%d_width.1000_delay.50ms_no-metrics", lines))
 	require.NoError(t, err)
 	d.start()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
