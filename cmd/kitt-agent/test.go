@@ -162,7 +162,10 @@ func newTestStopCommand(env *environment) *cobra.Command {
 		Short: "Stop one of this agent's tests",
 		Long: `Stop one of this agent's tests, whether it waits or runs: the agent ends it and frees
 the machine, and the server shows it as failed with the error "Cancelled by user".
-Without a running agent only the server is told; an agent that starts later heeds it.`,
+Without a running agent only the server is told; an agent that starts later heeds it.
+
+A job of which the server knows nothing, such as the start of an engine that was asked
+for on this machine, is stopped by its command's id, which kitt-agent status shows.`,
 		Example: "  kitt-agent test stop 0f5b8f0a2c3d4e5f",
 		Args:    exactly(1, "the id of a test"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -198,6 +201,9 @@ func stopTest(ctx context.Context, cfg *config.Config, server *kittapi.Client, l
 	row, err := server.TestByID(ctx, r.TestID)
 	if err != nil {
 		if refused, ok := errors.AsType[*reporter.RejectedError](err); ok && refused.Code == 404 {
+			if known, err := stopOwnJob(ctx, local, r); known {
+				return err
+			}
 			return fmt.Errorf("the server has no test %s; kitt-agent test list shows this agent's", quote(r.TestID))
 		}
 		return err
@@ -248,6 +254,24 @@ func stopTest(ctx context.Context, cfg *config.Config, server *kittapi.Client, l
 		return errors.New("the test may still run here; an agent that hears of it from the server stops it")
 	}
 	return nil
+}
+
+// stopOwnJob stops a job of which the server knows nothing, such as the start of an engine
+// that was asked for on this machine. known is false if the agent here has no such job or
+// cannot be asked.
+func stopOwnJob(ctx context.Context, local *client.Client, r *testStop) (known bool, err error) {
+	answer, err := local.Command(ctx, client.Command{Type: agent.TypeCancel, TestID: r.TestID})
+	if err != nil {
+		return false, err
+	}
+	r.Server = "unknown"
+	if why := notStopped(answer); why != "" {
+		r.Agent = "not stopped"
+		return true, fmt.Errorf("the agent has not stopped it yet: %s; kitt-agent status shows when it has", why)
+	}
+	r.Agent = "stopped"
+	r.Said = append(r.Said, "The agent has stopped it. The server knows nothing of this job.")
+	return true, nil
 }
 
 // notStopped returns why the agent's answer to a cancel doesn't say that the job was

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kirizan/kitt-agent/agent"
+	"github.com/kirizan/kitt-agent/agent/client"
 	"github.com/kirizan/kitt-agent/agent/kittapi"
 	"github.com/kirizan/kitt-agent/agent/kittapitest"
 	"github.com/kirizan/kitt-agent/internal/base/basetest"
@@ -137,6 +138,23 @@ func TestTestStopOfARunningTest(t *testing.T) {
 	out, code = a.command(t, "test", "stop", id)
 	require.Zero(t, code)
 	require.Contains(t, out, "has ended already: failed")
+}
+
+// A command that was given to the agent here has no test at the server. Its id stops it,
+// as commands that were interrupted advise.
+func TestTestStopOfAJobThatTheServerDoesNotKnow(t *testing.T) {
+	a := newTestedAgent(t)
+	a.run(t)
+	api, err := client.New(client.Config{URL: fmt.Sprintf("http://127.0.0.1:%d", a.port)})
+	require.NoError(t, err)
+	_, err = api.Command(t.Context(), client.Command{Type: agent.TypeRunTest, ID: "local-1", Payload: map[string]any{"model_path": "m", "engine_name": "vllm", "suite_name": "quick"}})
+	require.NoError(t, err)
+	out, code := a.command(t, "test", "stop", "local-1")
+	require.Zero(t, code, out)
+	require.Equal(t, "The agent has stopped it. The server knows nothing of this job.\n", out)
+	out, code = a.command(t, "test", "stop", "local-2")
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, out, `the server has no test "local-2"`)
 }
 
 // TestTestStopOfATestThatGoesOn has an agent that can't be sure that it has ended the
