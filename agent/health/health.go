@@ -45,7 +45,7 @@ var table = []Row{
 	{Unregistered, "the server has not accepted the agent yet", "check server_url, the network and the server: kitt-agent preflight", true},
 	{GPU, "a GPU cannot be used", "look at nvidia-smi and dmesg; most often the machine has to be restarted", true},
 	{Runner, "there is nothing to run benchmarks with", "see what is missing: kitt-agent preflight", true},
-	{Engine, "the container engine does not answer", "start it: systemctl start docker; jobs wait for it", true},
+	{Engine, "the container engine or Slurm does not answer", "start it, or see why it does not answer: systemctl start docker; scontrol ping for Slurm; jobs wait for it", true},
 	{CertificateExpired, "a certificate has expired", "make a new one: kitt-agent certs renew", true},
 	{CertificateExpiring, "a certificate expires soon", "make a new one: kitt-agent certs renew", false},
 	{DiskLow, "a disk is almost full", "remove models (kitt-agent models rm) or other files; disk_low in agent.yaml sets the limit", false},
