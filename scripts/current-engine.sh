@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds a current Docker engine from the Go module proxy and runs it next to the one of
 # the machine, for the tests that want a second generation of engines. Needs root, Go, a
-# C compiler, containerd, libseccomp-dev and pkg-config.
+# C compiler, containerd, iproute2, libseccomp-dev and pkg-config.
 #
 #   scripts/current-engine.sh DIR     builds it in DIR if need be, and runs it until Ctrl-C
 #
@@ -41,8 +41,10 @@ mkdir -p cdi
 export PATH=$dir/bin:$PATH
 trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
 containerd --config containerd.toml --root "$dir/c-root" --state "$dir/c-run" --address "$dir/containerd.sock" >containerd.log 2>&1 &
-# It has no network of its own, so that it leaves the machine's alone.
-dockerd --config-file daemon.json --containerd "$dir/containerd.sock" --data-root "$dir/data" --exec-root "$dir/exec" \
+# In the machine's network it would take down the bridge of the machine's own engine.
+# shellcheck disable=SC2016 # expanded by that shell
+unshare --net sh -c 'ip link set lo up && exec "$@"' sh \
+  dockerd --config-file daemon.json --containerd "$dir/containerd.sock" --data-root "$dir/data" --exec-root "$dir/exec" \
   -H "unix://$dir/docker.sock" --pidfile "$dir/docker.pid" --storage-driver=vfs --cdi-spec-dir "$dir/cdi" \
   --bridge=none --iptables=false --ip6tables=false --ip-masq=false >dockerd.log 2>&1 &
 printf 'DOCKER_HOST=unix://%s/docker.sock\n' "$dir"
