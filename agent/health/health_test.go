@@ -23,7 +23,7 @@ func ExampleNew() {
 // Every reason is one word, has a cause and a remedy, and is documented.
 func TestTable(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
+	page, err := os.ReadFile("../../docs/commands.md")
 	require.NoError(t, err)
 	seen := map[health.Reason]bool{}
 	for _, r := range health.Table() {
@@ -36,7 +36,7 @@ func TestTable(t *testing.T) {
 		if r.Blocks {
 			blocks = "yes"
 		}
-		require.Contains(t, string(readme), fmt.Sprintf("| `%s` | %s | %s | %s |\n", r.Reason, r.Text, blocks, r.Remedy))
+		require.Contains(t, string(page), fmt.Sprintf("| `%s` | %s | %s | %s |\n", r.Reason, r.Text, blocks, r.Remedy))
 	}
 }
 

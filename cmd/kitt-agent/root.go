@@ -10,7 +10,7 @@ import (
 const rootHelp = `kitt-agent runs benchmark jobs of a KITT server on this machine.
 
 Settings come from flags, from environment variables (KITT_SERVER, KITT_TOKEN,
-KITT_NAME, KITT_PORT and others: see the README), from agent.yaml and from
+KITT_NAME, KITT_PORT and others: see docs/settings.md), from agent.yaml and from
 defaults, in that order. The agent's files are in ~/.kitt, or where KITT_HOME says.
 
 Exit codes: 0 done, 1 failed, 2 usage error, 3 the agent is not running, 4 it runs but

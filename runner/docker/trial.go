@@ -126,7 +126,7 @@ func (r *Runner) cantTry(err error, p program.Program) error {
 	case strings.Contains(text, "bind source path does not exist"), !strings.HasPrefix(r.engine.DaemonHost(), "unix://"):
 		e.Fix = "use the engine of this machine: one elsewhere doesn't see the agent's files"
 	case strings.Contains(text, "can't write to"):
-		e.Fix = "a user namespace, a rootless engine or SELinux keeps containers from the agent's files; see the README, Containers"
+		e.Fix = "a user namespace, a rootless engine or SELinux keeps containers from the agent's files; see docs/containers.md"
 	case strings.Contains(text, "permission denied"), strings.Contains(text, "operation not permitted"):
 		e.Fix = fmt.Sprintf("is the file system of %s mounted noexec? Name a kitt-supervise on another one as supervisor in agent.yaml", p.Path)
 	}

@@ -10,12 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "rewrite the README's table of settings")
+var update = flag.Bool("update", false, "rewrite the table of settings in docs/settings.md")
 
-// The README's table of settings is made of Keys.
-func TestReadme(t *testing.T) {
+// The table of settings in the documentation is made of Keys.
+func TestSettingsPage(t *testing.T) {
 	t.Parallel()
-	const path, begin, end = "../../../../README.md", "<!-- settings -->\n", "<!-- end of settings -->"
+	const path, begin, end = "../../../../docs/settings.md", "<!-- settings -->\n", "<!-- end of settings -->"
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	before, rest, ok := strings.Cut(string(text), begin)
@@ -33,7 +33,7 @@ func TestReadme(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
 		return
 	}
-	require.Equal(t, want, string(text), "run: go test ./cmd/kitt-agent/internal/config -run TestReadme -update")
+	require.Equal(t, want, string(text), "run: go test ./cmd/kitt-agent/internal/config -run TestSettingsPage -update")
 }
 
 func code(text string) string {
