@@ -186,6 +186,7 @@ func TestFaults(t *testing.T) {
 		{"an engine that cannot be installed", "policy: {engines: {install: [vllm]}}\n", `policy.engines.install: entry 1, "vllm": it is a Python package, which an agent does not install; install it into ~/.kitt/vllm-venv with pip`},
 		{"a package of one", "engines: {packages: {vllm: {version: a}}}\n", `engines.packages: vllm: it is a Python package`},
 		{"capability", "policy: {container: {cap_add: [CAP_SYS_NICE]}}\n", "it is not the name of a capability without CAP_"},
+		{"no capability", "policy: {container: {cap_add: [FOO]}}\n", "it is not the name of a capability without CAP_"},
 		{"all capabilities", "policy: {container: {cap_add: [ALL]}}\n", "it is not the name of a capability without CAP_"},
 		{"a job's network without a proxy", "policy: {engine_socket: host, container: {network: job}}\n", "needs policy.engine_socket: proxy"},
 		{"slash", "name: a/b\n", `:1: name: "a/b" does not work: it has a slash`},
