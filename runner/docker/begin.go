@@ -23,7 +23,7 @@ func (f *follower) begin(ctx context.Context, image string, p program.Program) e
 		f.source = newEngineLog(f, 0)
 	}
 	if err == nil {
-		err = writeRecord(f.job, f.rec)
+		_, err = patiently(ctx, f.say, func() (any, error) { return nil, writeRecord(f.job, f.rec) })
 	}
 	if err != nil {
 		return err

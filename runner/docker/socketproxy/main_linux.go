@@ -78,7 +78,12 @@ func lockUnserved(dir string) (*os.File, error) {
 // lockPause is the time between two tries to take the lock.
 const lockPause = 10 * time.Millisecond
 
-// isServed reports whether somebody listens at the socket in dir.
+// answerLimit is how long a process that serves may take to answer that a request makes no
+// sense.
+const answerLimit = 2 * time.Second
+
+// isServed reports whether somebody serves the socket in dir. A process that was killed
+// accepts connections for a moment still, and answers none.
 func isServed(dir string) bool {
 	sockets, err := os.Open(SocketDir(dir))
 	if err != nil {
@@ -90,7 +95,18 @@ func isServed(dir string) bool {
 	if err != nil {
 		return false
 	}
-	return conn.Close() == nil
+	defer conn.Close()
+	if conn.SetDeadline(time.Now().Add(answerLimit)) != nil {
+		return false
+	}
+	// It is answered without the engine.
+	if _, err := io.WriteString(conn, "?\r\n\r\n"); err != nil {
+		return false
+	}
+	const begins = "HTTP/"
+	answer := make([]byte, len(begins))
+	_, err = io.ReadFull(conn, answer)
+	return err == nil && string(answer) == begins
 }
 
 // detach starts the process that serves and returns once it does. It does nothing if
