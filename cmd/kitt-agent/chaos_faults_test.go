@@ -89,7 +89,12 @@ var chaosFaults = []chaosFault{
 		pause(upTo(draw, 2*time.Second))
 		d.signal(unix.SIGCONT)
 	}},
-	{"too many open files", anyone(2), func(v *victim, draw *rand.Rand) {
+	{"too many open files", func(v *victim) int {
+		if !v.all {
+			return 0
+		}
+		return 2
+	}, func(v *victim, draw *rand.Rand) {
 		d := v.anyAgent(draw)
 		before, err := d.limitFiles(unix.Rlimit{Cur: uint64(4 + draw.IntN(24)), Max: 1 << 20})
 		if err != nil {
