@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -215,7 +216,7 @@ func (a *Agent) identity() execution.Identity {
 }
 
 // agentID returns the server's id for the agent, or its name before there is one.
-func (a *Agent) agentID() string { return orDefault(a.beats.State().AgentID, a.cfg.Name) }
+func (a *Agent) agentID() string { return cmp.Or(a.beats.State().AgentID, a.cfg.Name) }
 
 // ErrInUse is matched by the error of Run if another agent uses the same Dir.
 var ErrInUse = errors.New("another agent uses this directory")

@@ -257,7 +257,7 @@ func (a *api) postEngineStatus(w http.ResponseWriter, r *http.Request, cmd heart
 // postJob accepts a command that becomes a job.
 func (a *api) postJob(w http.ResponseWriter, r *http.Request, cmd heartbeat.Command) {
 	id, err := a.submitSoon(cmd)
-	a.audit.command(policy.ByCaller, r.RemoteAddr, heartbeat.Command{Type: cmd.Type, ID: orDefault(id, cmd.ID)}, modelOf(cmd), err)
+	a.audit.command(policy.ByCaller, r.RemoteAddr, heartbeat.Command{Type: cmd.Type, ID: cmp.Or(id, cmd.ID)}, modelOf(cmd), err)
 	_, bad := errors.AsType[*CommandError](err)
 	switch {
 	case err == nil:

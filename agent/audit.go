@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"sync"
@@ -51,7 +52,7 @@ func (a *auditor) command(who, from string, c heartbeat.Command, model string, r
 	if errors.Is(refusal, ErrDuplicate) {
 		return
 	}
-	a.entry(policy.Entry{Who: who, From: from, Request: c.Type, ID: orDefault(c.ID, c.TestID), Subject: model}, refusal)
+	a.entry(policy.Entry{Who: who, From: from, Request: c.Type, ID: cmp.Or(c.ID, c.TestID), Subject: model}, refusal)
 }
 
 // request records what a caller of the API asked for.

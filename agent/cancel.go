@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +72,7 @@ func (a *Agent) Cancel(ctx context.Context, id, by string) error {
 // disk that doesn't answer keeps no benchmark running. It waits for neither. The
 // caller has acquired the registry.
 func (a *Agent) requestCancel(j *jobs.Job, by string) {
-	first := j.RequestCancel(jobs.Cancellation{By: orDefault(by, "user"), At: time.Now()})
+	first := j.RequestCancel(jobs.Cancellation{By: cmp.Or(by, "user"), At: time.Now()})
 	if first {
 		a.cfg.Logger.Info("cancelling job", "job", j.ID, "by", j.Cancelled().By)
 	}

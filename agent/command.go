@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -143,9 +144,9 @@ func checkEngineCommand(c jobs.Command) (jobs.Command, error) {
 
 func checkRunTest(c jobs.Command, operator bool) (jobs.Command, error) {
 	s := &c.Spec
-	s.Engine = orDefault(s.Engine, "vllm")
-	s.Suite = orDefault(s.Suite, "quick")
-	s.Benchmark = printable(orDefault(s.Benchmark, "throughput"))
+	s.Engine = cmp.Or(s.Engine, "vllm")
+	s.Suite = cmp.Or(s.Suite, "quick")
+	s.Benchmark = printable(cmp.Or(s.Benchmark, "throughput"))
 	s.Profile = jobs.Text(printable(string(s.Profile)))
 	s.RuntimeConfig = nil
 	switch {
@@ -252,10 +253,3 @@ func payloadError(err error) error {
 
 // printable returns a short text from elsewhere as one that is safe to print.
 func printable(text string) string { return base.Printable(text, 80) }
-
-func orDefault(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
-}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -34,7 +35,7 @@ func (a *Agent) submitRestart(c jobs.Command) error {
 // It is a job like others, which goes on if the caller does not wait.
 func (a *api) postStopEngine(w http.ResponseWriter, r *http.Request, cmd heartbeat.Command) {
 	id, err := a.submitSoon(cmd)
-	a.audit.command(policy.ByCaller, r.RemoteAddr, heartbeat.Command{Type: cmd.Type, ID: orDefault(id, cmd.ID)}, "", err)
+	a.audit.command(policy.ByCaller, r.RemoteAddr, heartbeat.Command{Type: cmd.Type, ID: cmp.Or(id, cmd.ID)}, "", err)
 	if err != nil {
 		answer(w, http.StatusOK, map[string]any{"success": false, "error": err.Error()})
 		return

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -12,10 +13,10 @@ import (
 // the agent keeps its files, and its settings.
 func fillPolicy(p policy.Policy, dir string, own map[string]string) policy.Policy {
 	m := &p.Machine
-	m.StorageDir = orDefault(m.StorageDir, own[settingModelDir])
-	m.ShareMount = orDefault(m.ShareMount, own[settingShareMount])
-	m.Image = orDefault(m.Image, own[settingImage])
-	m.Dir = orDefault(m.Dir, dir)
+	m.StorageDir = cmp.Or(m.StorageDir, own[settingModelDir])
+	m.ShareMount = cmp.Or(m.ShareMount, own[settingShareMount])
+	m.Image = cmp.Or(m.Image, own[settingImage])
+	m.Dir = cmp.Or(m.Dir, dir)
 	return p
 }
 

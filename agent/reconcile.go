@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -200,7 +201,7 @@ func (r *reconciler) findLost(ctx context.Context) error {
 		return err
 	}
 	for _, cmd := range commands {
-		id, _ := jobs.SafeID(orDefault(cmd.ID, cmd.TestID))
+		id, _ := jobs.SafeID(cmp.Or(cmd.ID, cmd.TestID))
 		if r.registry.knows(id) {
 			r.repeat(id)
 			continue

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -271,10 +272,10 @@ func (s *settings) texts() map[string]string {
 func (s *settings) storage() storage.Settings {
 	texts := s.texts()
 	return storage.Settings{
-		Dir:         orDefault(texts[settingModelDir], defaultModelDir),
+		Dir:         cmp.Or(texts[settingModelDir], defaultModelDir),
 		ShareSource: texts[settingShareSource],
 		ShareMount:  texts[settingShareMount],
-		AutoCleanup: orDefault(strings.ToLower(texts[settingAutoCleanup]), defaultAutoCleanup) == "true",
+		AutoCleanup: cmp.Or(strings.ToLower(texts[settingAutoCleanup]), defaultAutoCleanup) == "true",
 	}
 }
 

@@ -59,7 +59,7 @@ func (a *Agent) Submit(b Benchmark) (id string, err error) {
 		Spec: jobs.Spec{Model: b.Model, Engine: b.Engine, Suite: b.Suite, Mode: b.Mode, Benchmark: b.Name, Exclusive: jobs.Flag(b.Exclusive)},
 	}
 	id, err = a.intake.submit(c, jobs.FromProgram)
-	a.audit.submitted(c, orDefault(id, b.ID), err)
+	a.audit.submitted(c, cmp.Or(id, b.ID), err)
 	return id, err
 }
 

@@ -47,3 +47,13 @@ func readTLS(cfg *config.Config) (own tls.Certificate, roots *x509.CertPool, err
 	}
 	return own, roots, nil
 }
+
+// agentClient returns the settings in force and a client of the agent that has them.
+func (env *environment) agentClient() (*config.Config, *client.Client, error) {
+	cfg, err := env.config(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := newAgentClient(cfg)
+	return cfg, c, err
+}

@@ -44,33 +44,22 @@ func newEnginesListCommand(env *environment) *cobra.Command {
 		Example: "  kitt-agent engines list\n  kitt-agent engines list --json",
 		Args:    exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return env.withAgent(func(cfg *config.Config, c *client.Client) error {
-				engines, err := listEngines(cmd.Context(), cfg, c)
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return env.printJSON(engines)
-				}
-				return writeEngines(env.stdout, engines)
-			})
+			cfg, c, err := env.agentClient()
+			if err != nil {
+				return err
+			}
+			engines, err := listEngines(cmd.Context(), cfg, c)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return env.printJSON(engines)
+			}
+			return writeEngines(env.stdout, engines)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON list")
 	return cmd
-}
-
-// withAgent calls do with the settings in force and a client of the agent.
-func (env *environment) withAgent(do func(*config.Config, *client.Client) error) error {
-	cfg, err := env.config(nil)
-	if err != nil {
-		return err
-	}
-	c, err := newAgentClient(cfg)
-	if err != nil {
-		return err
-	}
-	return do(cfg, c)
 }
 
 // listEngines asks the agent for its engines, and looks for them itself if none runs.
@@ -190,31 +179,33 @@ type jobReport struct {
 
 // engineJob sends a command, shows its log until it has ended, and fails if it did.
 func (env *environment) engineJob(ctx context.Context, kind string, payload map[string]any, asJSON bool) error {
-	return env.withAgent(func(_ *config.Config, c *client.Client) error {
-		text, err := c.Command(ctx, client.Command{Type: kind, Payload: payload})
-		if err != nil {
-			return err
-		}
-		var answer struct {
-			CommandID string `json:"command_id"`
-		}
-		if err := json.Unmarshal(text, &answer); err != nil || answer.CommandID == "" {
-			return fmt.Errorf("the agent's answer is not understood: %s", printable(string(text)))
-		}
-		printer := &logPrinter{out: env.stdout, terminal: logging.IsTerminal(env.stdout)}
-		if asJSON {
-			printer.out = io.Discard
-		}
-		end, err := followLog(ctx, c, answer.CommandID, true, printer)
-		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-			env.say("it goes on; to stop it: kitt-agent test stop %s", answer.CommandID)
-			return &codedError{code: exitFailure}
-		}
-		if err != nil {
-			return err
-		}
-		return env.reportJob(jobReport{answer.CommandID, end.Status, end.Error}, asJSON)
-	})
+	_, c, err := env.agentClient()
+	if err != nil {
+		return err
+	}
+	text, err := c.Command(ctx, client.Command{Type: kind, Payload: payload})
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		CommandID string `json:"command_id"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil || answer.CommandID == "" {
+		return fmt.Errorf("the agent's answer is not understood: %s", printable(string(text)))
+	}
+	printer := &logPrinter{out: env.stdout, terminal: logging.IsTerminal(env.stdout)}
+	if asJSON {
+		printer.out = io.Discard
+	}
+	end, err := followLog(ctx, c, answer.CommandID, true, printer)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		env.say("it goes on; to stop it: kitt-agent test stop %s", answer.CommandID)
+		return &codedError{code: exitFailure}
+	}
+	if err != nil {
+		return err
+	}
+	return env.reportJob(jobReport{answer.CommandID, end.Status, end.Error}, asJSON)
 }
 
 func (env *environment) reportJob(r jobReport, asJSON bool) error {
@@ -242,28 +233,30 @@ func newEnginesStopCommand(env *environment) *cobra.Command {
 		Example: "  kitt-agent engines stop llama_cpp",
 		Args:    exactly(1, "the name of an engine"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.withAgent(func(_ *config.Config, c *client.Client) error {
-				text, err := c.Command(cmd.Context(), client.Command{Type: agent.TypeStopEngine, Payload: map[string]any{"engine_name": args[0]}})
-				if err != nil {
-					return err
+			_, c, err := env.agentClient()
+			if err != nil {
+				return err
+			}
+			text, err := c.Command(cmd.Context(), client.Command{Type: agent.TypeStopEngine, Payload: map[string]any{"engine_name": args[0]}})
+			if err != nil {
+				return err
+			}
+			var answer struct {
+				Success   bool   `json:"success"`
+				Error     string `json:"error"`
+				CommandID string `json:"command_id"`
+			}
+			if err := json.Unmarshal(text, &answer); err != nil {
+				return fmt.Errorf("the agent's answer: %w", err)
+			}
+			report := jobReport{answer.CommandID, string(agent.StateFailed), answer.Error}
+			if answer.Success {
+				report.Status = string(agent.StateCompleted)
+				if !asJSON {
+					env.say("%s is stopped", args[0])
 				}
-				var answer struct {
-					Success   bool   `json:"success"`
-					Error     string `json:"error"`
-					CommandID string `json:"command_id"`
-				}
-				if err := json.Unmarshal(text, &answer); err != nil {
-					return fmt.Errorf("the agent's answer: %w", err)
-				}
-				report := jobReport{answer.CommandID, string(agent.StateFailed), answer.Error}
-				if answer.Success {
-					report.Status = string(agent.StateCompleted)
-					if !asJSON {
-						env.say("%s is stopped", args[0])
-					}
-				}
-				return env.reportJob(report, asJSON)
-			})
+			}
+			return env.reportJob(report, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print how it ended as JSON")

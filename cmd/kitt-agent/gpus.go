@@ -29,11 +29,7 @@ Without an agent, kitt-agent hardware describes the GPUs.`,
 		Example: "  kitt-agent gpus\n  kitt-agent gpus --json",
 		Args:    exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := env.config(nil)
-			if err != nil {
-				return err
-			}
-			c, err := newAgentClient(cfg)
+			_, c, err := env.agentClient()
 			if err != nil {
 				return err
 			}

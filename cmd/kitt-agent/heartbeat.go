@@ -19,11 +19,7 @@ and at least a minute while a benchmark runs.`,
 		Example: "  kitt-agent heartbeat",
 		Args:    exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := env.config(nil)
-			if err != nil {
-				return err
-			}
-			c, err := newAgentClient(cfg)
+			_, c, err := env.agentClient()
 			if err != nil {
 				return err
 			}

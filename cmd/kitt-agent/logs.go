@@ -51,11 +51,7 @@ across a restart of the agent.`,
 				}
 				printer.tail = &logTail{lines: tail}
 			}
-			cfg, err := env.config(nil)
-			if err != nil {
-				return err
-			}
-			c, err := newAgentClient(cfg)
+			cfg, c, err := env.agentClient()
 			if err != nil {
 				return err
 			}

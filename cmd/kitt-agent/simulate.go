@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -181,26 +182,19 @@ func (env *environment) simulateServer(s *simulation) (*kittapi.Client, error) {
 	if err := env.readToken(given, initFlags{tokenFile: s.tokenFile}); err != nil {
 		return nil, err
 	}
-	s.server = or(s.server, env.getenv("KITT_SERVER"))
+	s.server = cmp.Or(s.server, env.getenv("KITT_SERVER"))
 	if s.server == "" {
 		return nil, usageError("kitt-agent simulate --server http://127.0.0.1:8080", "--server is missing")
 	}
 	return kittapi.New(kittapi.Config{
 		URL:         s.server,
-		Token:       agent.Secret(or(given["token"], env.getenv("KITT_TOKEN"))),
-		ServerToken: agent.Secret(or(s.serverToken, env.getenv("KITT_SERVER_TOKEN"))),
-		CAFile:      or(s.ca, env.getenv("KITT_TLS_CA")),
+		Token:       agent.Secret(cmp.Or(given["token"], env.getenv("KITT_TOKEN"))),
+		ServerToken: agent.Secret(cmp.Or(s.serverToken, env.getenv("KITT_SERVER_TOKEN"))),
+		CAFile:      cmp.Or(s.ca, env.getenv("KITT_TLS_CA")),
 		Insecure:    s.insecure,
 		UserAgent:   "kitt-agent-simulate/" + thisBuild().Version,
 		Proxy:       http.ProxyFromEnvironment,
 	})
-}
-
-func or(text, otherwise string) string {
-	if text != "" {
-		return text
-	}
-	return otherwise
 }
 
 // config returns the fleet that s describes, without its server and directory.

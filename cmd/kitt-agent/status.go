@@ -49,11 +49,7 @@ problem is shown with its remedy.`,
 		Example: "  kitt-agent status\n  kitt-agent status --json\n  kitt-agent status --config /etc/kitt/agent.yaml",
 		Args:    exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := env.config(nil)
-			if err != nil {
-				return err
-			}
-			c, err := newAgentClient(cfg)
+			cfg, c, err := env.agentClient()
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -345,11 +346,11 @@ func (t *teller) state(e entry, found bool) string {
 	case !found:
 		return ""
 	case e.waiting():
-		text = fmt.Sprintf("waiting in Slurm's queue as job %s: %s", e.ID, or(base.Printable(e.Reason, 100), "not looked at yet"))
+		text = fmt.Sprintf("waiting in Slurm's queue as job %s: %s", e.ID, cmp.Or(base.Printable(e.Reason, 100), "not looked at yet"))
 	case e.over():
 		text = fmt.Sprintf("Slurm ended job %s: %s", e.ID, base.Printable(e.State, 40))
 	default:
-		text = fmt.Sprintf("Slurm runs job %s on %s: %s", e.ID, or(base.Printable(e.Nodes, 100), "a node"), strings.ToLower(base.Printable(e.State, 40)))
+		text = fmt.Sprintf("Slurm runs job %s on %s: %s", e.ID, cmp.Or(base.Printable(e.Nodes, 100), "a node"), strings.ToLower(base.Printable(e.State, 40)))
 	}
 	moved := e.waiting() && !e.Start.IsZero() && e.Start.Sub(t.start).Abs() > startMoves
 	if text == t.text && !moved {
@@ -359,13 +360,6 @@ func (t *teller) state(e entry, found bool) string {
 	if e.waiting() && !e.Start.IsZero() {
 		t.start = e.Start
 		text += "; expected start " + e.Start.Local().Format("2006-01-02 15:04")
-	}
-	return text
-}
-
-func or(text, other string) string {
-	if text == "" {
-		return other
 	}
 	return text
 }

@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -190,7 +191,7 @@ func fetch(ctx context.Context, spec Spec, dir string) (job runner.Job, release 
 // label names the run for people: Slurm's job, how often it was restarted, and the node.
 func label() string {
 	return base.Printable(fmt.Sprintf("Slurm job %s, restart %s, node %s",
-		or(os.Getenv("SLURM_JOB_ID"), "?"), or(os.Getenv("SLURM_RESTART_COUNT"), "0"), or(os.Getenv("SLURMD_NODENAME"), "?")), 200)
+		cmp.Or(os.Getenv("SLURM_JOB_ID"), "?"), cmp.Or(os.Getenv("SLURM_RESTART_COUNT"), "0"), cmp.Or(os.Getenv("SLURMD_NODENAME"), "?")), 200)
 }
 
 // runAfter runs a command that ends what the benchmark has started elsewhere.

@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -159,7 +160,7 @@ func (f *follower) ending(ctx context.Context) ending {
 
 // where returns "job 17 on n1".
 func (e ending) where() string {
-	text := "job " + or(base.Printable(e.ID, 20), "of Slurm")
+	text := "job " + cmp.Or(base.Printable(e.ID, 20), "of Slurm")
 	if e.Nodes != "" {
 		text += " on " + base.Printable(e.Nodes, 100)
 	}
